@@ -111,7 +111,8 @@ def _calls(
 
 def _preset_row(name: str, made: Callable[..., Message], given: dict[str, Any]) -> tuple[str, ...]:
     message = made(**given)
-    source = " ".join(inspect.cleandoc(made.__doc__ or "").partition("Source: ")[2].split())
+    _, _, rest = inspect.cleandoc(made.__doc__ or "").partition("Source: ")
+    source = " ".join(rest.partition("\n\n")[0].split())
     call = ", ".join(f"{key}={value!r}" for key, value in given.items())
     return (f"`{name}({call})`", f"`{_fields(message)}`", source)
 

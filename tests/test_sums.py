@@ -371,3 +371,13 @@ def test_inputs_stay_and_the_same_request_has_the_same_bits(engine: Engine) -> N
     for name, array in inputs.items():
         assert_same_bits(array, before[name])
         assert not np.shares_memory(first.gradients["predictions"], array)
+
+
+def test_names_are_told_at_a_length_that_a_message_may_have(engine: Engine) -> None:
+    long = "x" * 20_000
+    term = _term(1, "cross_entropy", {"predictions": long, "targets": "t"})
+    with pytest.raises(InvalidTensor, match=r"^inputs must be among x{64}, t, got"):
+        _run(engine, term, inputs={"none": np.zeros(3)})
+    given = {long: np.zeros((2, 3)), "t": np.zeros(2, np.int64)}
+    with pytest.raises(InvalidRequest, match=r"^gradients must be among x{64} for"):
+        _run(engine, term, inputs=given, gradients=["none"])

@@ -11,6 +11,7 @@ import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -24,6 +25,7 @@ _POINTER = 8
 _VIEW = 16  # where a string lies and how long it is
 _GROWN = 2  # a list has room for twice as many when one more does not fit
 _TEXT = 64  # an object of Python's own around a string
+_NUMBER = 32  # and one for a number of a list, with its place
 _HEADER = 24  # of a message
 
 
@@ -58,13 +60,14 @@ class _Kind:
     nbytes: int
     inner: Mapping[int, Descriptor]
     packed: frozenset[int]
-    fixed: frozenset[int]
+    fixed: Mapping[int, int]  # and the bytes of one
 
 
-_FIXED_TYPES = (
-    FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_FIXED32,
-    FieldDescriptor.TYPE_FIXED64, FieldDescriptor.TYPE_SFIXED32, FieldDescriptor.TYPE_SFIXED64,
-)  # fmt: skip
+_FIXED_TYPES: Mapping[int, int] = MappingProxyType({
+    FieldDescriptor.TYPE_DOUBLE: 8, FieldDescriptor.TYPE_FIXED64: 8,
+    FieldDescriptor.TYPE_SFIXED64: 8, FieldDescriptor.TYPE_FLOAT: 4,
+    FieldDescriptor.TYPE_FIXED32: 4, FieldDescriptor.TYPE_SFIXED32: 4,
+})  # fmt: skip
 _TEXT_TYPES = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
@@ -73,12 +76,12 @@ def _kind(kind: Descriptor) -> _Kind:
     alone = [field for field in kind.fields if field.containing_oneof is None]
     scalars = (f for f in kind.fields if f.message_type is None)
     numbers = [f.number for f in scalars if f.type not in _TEXT_TYPES]
-    fixed = [f.number for f in kind.fields if f.type in _FIXED_TYPES]
+    fixed = {f.number: _FIXED_TYPES[f.type] for f in kind.fields if f.type in _FIXED_TYPES}
     return _Kind(
         nbytes=_HEADER + _VIEW * (len(alone) + len(kind.oneofs)) + _GROWN * _POINTER,
         inner={f.number: f.message_type for f in kind.fields if f.message_type is not None},
         packed=frozenset(numbers) - frozenset(fixed),
-        fixed=frozenset(fixed),
+        fixed=fixed,
     )
 
 
@@ -112,6 +115,7 @@ class _SizeWalk:
                 at = varint(view, at)[1]
             elif wire in (_FIXED64, _FIXED32):
                 at += 8 if wire == _FIXED64 else 4
+                self.nbytes += _NUMBER
 
     def _delimited(self, body: memoryview, number: int, kind: _Kind, depth: int) -> None:
         if number in kind.inner:
@@ -121,6 +125,7 @@ class _SizeWalk:
         elif number in kind.packed:  # a byte may be a number of 8
             self.nbytes += _GROWN * _POINTER * len(body)
         elif number in kind.fixed:
-            self.nbytes += _GROWN * len(body)
+            size = kind.fixed[number]
+            self.nbytes += _GROWN * len(body) + _NUMBER * (len(body) // size)
         else:
             self.nbytes += _GROWN * _VIEW + _TEXT + len(body)

@@ -156,11 +156,22 @@ class Parameter:
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""
         if self.is_vector:
-            return tuple(self._in_bounds(f"{self.name}[{i}]", v) for i, v in enumerate(value))
+            for i, v in enumerate(() if self._are_in_bounds(value) else value):
+                self._in_bounds(f"{self.name}[{i}]", v)
+            return tuple(value)
         if self.bounds is None or value is None:
             # A member that is given twice counts once.
             return tuple(dict.fromkeys(value)) if self.is_list else value
         return self._in_bounds(self.name, value)
+
+    def _are_in_bounds(self, values: Sequence[float]) -> bool:
+        """Returns whether all are, or there are none; one by one a million takes 0.3 s."""
+        return len(values) == 0 or (
+            not any(map(math.isnan, values))
+            and self.bounds is not None
+            and min(values) in self.bounds
+            and max(values) in self.bounds
+        )
 
     def _in_bounds(self, thing: str, value: float) -> float:
         if self.bounds is not None and value not in self.bounds:

@@ -7,7 +7,7 @@ cotangent), each term is asked for, and has to support.
 import functools
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,7 +129,7 @@ def _check(job: SumJob) -> None:
     for name in job.inputs:
         if name not in known:
             raise InvalidTensor(
-                f"inputs must be among {', '.join(known)}, got {name[:64]!r}", field="inputs"
+                f"inputs must be among {_named(known)}, got {name[:64]!r}", field="inputs"
             )
     for term in job.terms:
         if term.job.reduction is Reduction.NONE:
@@ -150,17 +150,23 @@ def _check_gradients(job: SumJob, known: Collection[str]) -> None:
     for name in parameters:
         if name in known:
             raise InvalidTensor(
-                f"inputs must be named unlike a parameter of a term, got {name!r}", field="inputs"
+                f"inputs must be named unlike a parameter of a term, got {name[:64]!r}",
+                field="inputs",
             )
     inputs = (name for term in job.terms for name in _differentiable(job, term).values())
     possible = dict.fromkeys([*inputs, *parameters])
     for name in job.gradients or ():
         if name not in possible:
             raise InvalidRequest(
-                f"gradients must be among {', '.join(possible)} for these terms "
+                f"gradients must be among {_named(possible)} for these terms "
                 f"with these inputs, got {name[:64]!r}",
                 field="gradients.inputs",
             )
+
+
+def _named(names: Iterable[str]) -> str:
+    """Returns names as a message has them, which is no longer than a header may be."""
+    return ", ".join(name[:64] for name in names)
 
 
 def _differentiable(job: SumJob, term: Term) -> dict[str, str]:

@@ -86,3 +86,27 @@ def test_an_address_is_enough(address: str) -> None:
     first, second = objective(BinaryCrossEntropy(), address)([1.0], [0.0])
     assert first.tolist() == [-0.5]
     assert second == pytest.approx([0.25], rel=1e-9)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+@pytest.mark.filterwarnings("ignore")
+def test_estimators_fit_with_weights(client: LossClient, library: str) -> None:
+    """A row of a whole weight is as many rows; each library gives weights in its own way."""
+    boosting = pytest.importorskip(library)
+    make = boosting.XGBRegressor if library == "xgboost" else boosting.LGBMRegressor
+    own: dict[str, Any] = (
+        {"min_child_samples": 1, "min_data_in_bin": 1} if library == "lightgbm" else {}
+    )
+    random = np.random.default_rng(5)
+    features, targets = random.normal(size=(40, 3)), random.normal(size=40)
+    weights = random.integers(1, 4, 40)
+
+    def predicted(rows: Any, given: Any) -> Any:
+        model = make(objective=objective(SquaredError(), client), n_estimators=3, n_jobs=1, **own)
+        model.fit(features[rows], targets[rows], sample_weight=given)
+        return model.predict(features)
+
+    whole = np.arange(40)
+    expected = predicted(np.repeat(whole, weights), None)
+    np.testing.assert_allclose(predicted(whole, weights), expected, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(predicted(whole, None), expected, rtol=1e-2)

@@ -454,3 +454,62 @@ def unused_for(server: Any, loss_client: Any, calls: Any) -> Any:
     for _ in range(calls):
         loss_client.server_info()
     return server.calls("GetServerInfo") == before
+
+
+def test_closing_ends_a_wait_for_a_server_at_once(connect: Any) -> None:
+    loss_client = connect("localhost:1")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(loss_client.wait_until_ready, 60)
+        time.sleep(0.3)  # so that it has begun; one that has not is refused as a later one
+        loss_client.close()
+        refused = client.CancelledError, client.InvalidRequestError
+        with pytest.raises(refused, match="got a closed"):
+            waiting.result(20)
+    with pytest.raises(client.InvalidRequestError, match="client must be open"):
+        loss_client.wait_until_ready(60)
+
+
+def test_a_target_that_is_found_late_is_waited_for(serve: Any, connect: Any) -> None:
+    server = serve()
+    found = iter([LookupError("nobody is there"), server.address])
+
+    def find() -> str:
+        target = next(found, server.address)
+        if isinstance(target, LookupError):
+            raise target
+        return str(target)
+
+    with connect(find) as loss_client:
+        loss_client.wait_until_ready(20)
+
+
+def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None:
+    loss_client = connect(serve().address)
+    loss_client.close()
+    for make in (loss_client.empty, loss_client.device_empty):
+        with pytest.raises(client.InvalidRequestError, match="client must be open"):
+            make(3)
+
+
+@pytest.mark.parametrize("wrong", [None, 1.5, "é", [1], 10**400, object()])
+def test_wrong_options_are_refused_by_name(connect: Any, wrong: Any) -> None:
+    loss_client = connect("localhost:1")
+    for name in ("return_state", "progress"):
+        if name == "return_state" or not isinstance(wrong, int):
+            with pytest.raises(client.InvalidRequestError, match=f"{name} must be True"):
+                loss_client.evaluation(v1.Accuracy(), **{name: wrong})
+    if wrong is not None:
+        with pytest.raises(client.InvalidRequestError, match="channel must be a channel of gRPC"):
+            connect("localhost:1", channel=wrong)
+    if not isinstance(wrong, str | list):
+        with pytest.raises(client.InvalidRequestError, match="states must be a list of bytes"):
+            loss_client.evaluate(v1.Accuracy(), states=wrong, **INPUTS)
+
+
+def test_nothing_takes_no_shared_memory(serve: Any, connect: Any, tmp_path: Path) -> None:
+    server = serve(**SharingServer(tmp_path).handlers())
+    with connect(server.address) as loss_client:
+        assert loss_client.empty(0).shape == loss_client.empty((0,), "u1").shape == (0,)
+        assert server.calls("AttachSegment") == 0
+        loss_client.empty(1 << 20)
+        assert server.calls("AttachSegment") == 1

@@ -175,3 +175,21 @@ def test_both_clients_lint_where_they_are_called(serve: Any, connect: Any) -> No
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             client.compute(v1.CrossEntropy(), **given)
+
+
+SHAPES = [(), (0,), (1,), (4,), (0, 3), (4, 0), (4, 3), (4, 1), (2, 3, 4)]
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_no_shape_is_too_strange_to_look_at(name: str) -> None:
+    """The server says what is wrong with a shape, and not an index that is out of range."""
+    loss = getattr(v1, type(getattr(v1.LossSpec(), name)).__name__)()
+    for shape in SHAPES:
+        for other in SHAPES:
+            inputs: dict[str, Any] = {
+                "predictions": np.full(shape, 0.5),
+                "targets": np.zeros(other, int),
+            }
+            for extra in (None, np.ones(other, bool), True):
+                weights = None if extra is None else np.ones(np.shape(extra))
+                linted(loss, mask=extra, weights=weights, **inputs)

@@ -173,3 +173,50 @@ def test_nobody_is_asked_once_a_client_is_closed(servers: tuple[Server, Server])
     seen = told.times
     time.sleep(0.3)
     assert told.times == seen
+
+
+class Opening:
+    """Opens channels, unless their files are missing; counts how often it was asked to."""
+
+    def __init__(self, gate: Any) -> None:
+        self._gate = gate
+        self.is_missing = False
+        self.times = 0
+
+    def __call__(self, target: str) -> Any:
+        self.times += 1
+        if self.is_missing:
+            raise InvalidRequestError("tls must be in a file that can be read, got none")
+        return self._gate.insecure_channel(target)
+
+
+def test_a_target_is_followed_once_it_can_be_opened(servers: tuple[Server, Server]) -> None:
+    """Files of TLS are missing for a moment when they change."""
+    one, two = servers
+    told, opening = Told(one.target), Opening(grpc)
+    followed = moving.channel(grpc, told, opening)
+    with contextlib.closing(followed), LossClient(channel=followed) as client:
+        assert client.server_info().version == "one"
+        opening.is_missing, told.target = True, two.target
+        until(lambda: opening.times >= 3)  # so it looks again
+        assert client.server_info().version == "one"
+        opening.is_missing = False
+        until(lambda: client.server_info().version == "two")
+
+
+def test_asyncio_follows_once_it_can_be_opened(servers: tuple[Server, Server]) -> None:
+    one, two = servers
+
+    async def follow() -> None:
+        told, opening = Told(one.target), Opening(grpc.aio)
+        followed = moving.channel(grpc.aio, told, opening)
+        async with AsyncLossClient(channel=followed) as client:
+            opening.is_missing, told.target = True, two.target
+            await asyncio.to_thread(until, lambda: opening.times >= 3)
+            assert (await client.server_info()).version == "one"
+            opening.is_missing = False
+            await asyncio.to_thread(told.is_asked_twice)
+            assert (await client.server_info()).version == "two"
+        await followed.close()
+
+    asyncio.run(follow())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,37 @@ def test_a_server_that_was_about_to_start_is_shared_with_soon(
             return
         time.sleep(0.01)
     pytest.fail("the client rests as after a fault")
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+def test_memory_is_set_up_within_the_time_of_the_call(server: SharingServer, answers: int) -> None:
+    """A server that answers so many questions and no more holds no call up, nor the next one."""
+    asked: list[float] = []
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        asked.append(timeout)
+        if len(asked) <= answers:
+            return server.ask(method, request, timeout)
+        time.sleep(timeout)
+        raise DeadlineExceededError("late")
+
+    sharing = Sharing(ask)
+    with ThreadPoolExecutor(2) as threads:
+        began = time.monotonic()
+        leases = [sharing.lease(began + 0.5) for _ in range(2)]
+        for each in [threads.submit(filled, lease) for lease in leases]:
+            assert not each.result().HasField("reply")
+        took = time.monotonic() - began
+    assert took < 1.9
+    assert max(asked, default=0.0) <= 0.5
+    assert not any(lease.in_use for lease in leases)
+
+
+def test_a_call_without_time_asks_for_nothing(server: SharingServer, sharing: Sharing) -> None:
+    lease = sharing.lease(time.monotonic())
+    filled(lease)
+    assert not lease.in_use
+    assert not server.questions
 
 
 def test_a_call_that_has_ended_takes_no_more_memory(

@@ -32,6 +32,10 @@ class Process:
         """The lines that it logged, once it has ended."""
         return self._log.lines()
 
+    def has_logged(self, text: str) -> bool:
+        """Whether a line has a text by now."""
+        return self._log.has(text)
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits for the exit status."""
         self.process.send_signal(number)
@@ -49,6 +53,10 @@ class Log:
     def end(self) -> None:
         """Waits for the last line, but not for those of a process that lives on."""
         self._reader.join(5)
+
+    def has(self, text: str) -> bool:
+        """Whether a line that has come has a text."""
+        return any(text in line for line in [*self._lines])
 
     def lines(self) -> list[str]:
         """All lines, when there will be no more."""

@@ -33,10 +33,10 @@ def unary(address: str) -> Iterator[Callable[..., Any]]:
 class Held:
     """A call that has come in, and whose message is still to be sent."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self._messages: queue.Queue[bytes | None] = queue.Queue()
         method: Any = channel.stream_unary(METHOD)
-        self.future = method.future(iter(self._messages.get, None), timeout=60)
+        self.future = method.future(iter(self._messages.get, None), 60, metadata)
 
     def send(self, message: bytes) -> None:
         """Sends the message and ends the request."""

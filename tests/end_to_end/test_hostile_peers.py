@@ -1,16 +1,18 @@
 """One peer that means ill beside ten that do not: these see no error within their deadlines."""
 
+import contextlib
 import socket
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lossd import tensors, v1
 from lossd.client import LossClient
-from tests.end_to_end.conftest import metric, serve
+from tests.end_to_end.conftest import metric, page, serve
 from tests.end_to_end.frames import Peer
 from tests.end_to_end.hostile import (
     ATTACKS,
@@ -89,3 +91,30 @@ def test_answers_that_nobody_reads_count() -> None:
         while not metric(process, "lossd_rejected_total", reason="TOO_MANY_BYTES"):
             time.sleep(0.05)
         assert metric(process, "lossd_inflight_bytes") >= 8 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is shared there only")
+@pytest.mark.parametrize("settings", [(), ("--max-connections", "1000")], ids=["bounded", "not"])
+def test_connections_that_take_all_files_end_no_thread(
+    settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    few = ("sh", "-c", 'ulimit -n 220; exec "$@"', "sh")
+    with (
+        serve("--backend", "numpy", "--shm-dir", str(tmp_path), *settings, inside=few) as process,
+        LossClient(process.address) as honest,
+        contextlib.ExitStack() as silent,
+    ):
+        honest.server_info()
+        host, _, port = process.address.rpartition(":")
+        for _ in range(300):
+            silent.enter_context(socket.create_connection((host, int(port))))
+        if settings:
+            while not process.has_logged("will try again"):
+                assert process.process.poll() is None
+                time.sleep(0.05)
+            silent.close()  # nobody else can be let in
+        assert page(process, "/healthz")[0] == 200
+        honest.server_info()
+        silent.close()
+        assert process.end() == 0
+        assert process.has_logged("will try again") == bool(settings)

@@ -1,5 +1,6 @@
 """Batches in chunks: the same answers as in one message, and broken streams told and survived."""
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -360,3 +361,22 @@ def test_a_caller_that_goes_leaves_nothing_behind() -> None:
         wait_for(process, "lossd_inflight_bytes", 0)
         (reply,) = answers(method(iter(messages_of(call_of())), timeout=30))
         assert reply.loss == 4
+
+
+def test_a_stream_that_rests_between_two_batches_holds_up_no_end() -> None:
+    whole = v1.ComputeLossRequest.FromString(call_of().serialise())
+    batch = v1.StreamLossRequest(call=whole).SerializeToString()
+    said: queue.Queue[bytes | None] = queue.Queue()
+    with (
+        serve("--backend", "numpy", "--drain-seconds", "60") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        method: Any = channel.stream_stream("/lossd.v1.LossService/StreamLoss")
+        replies = method(iter(said.get, None), timeout=60)
+        said.put(batch)
+        next(replies)
+        assert process.end() == 0  # within 20 s
+        with pytest.raises(grpc.RpcError) as caught:
+            next(replies)
+        said.put(None)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

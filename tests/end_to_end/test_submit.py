@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from lossd import v1
 from lossd.client import (
     AsyncLossClient,
+    BatchWarning,
     CancelledError,
     DeadlineExceededError,
     InvalidRequestError,
@@ -218,3 +220,20 @@ def test_a_group_of_tasks_cancels_the_others_when_one_fails(server: Process) -> 
 
     asyncio.run(main())
     until(lambda: in_flight(server) == 0)
+
+
+def test_a_warning_names_the_line_that_called(client: LossClient, server: Process) -> None:
+    """Also where a thread prepares the batch, so that filters by module find it."""
+    logits, labels = np.zeros((32, 32, 32), np.float32), np.zeros((32, 32), int)
+
+    async def compute() -> None:
+        async with AsyncLossClient(server.address) as asynchronous:
+            await asynchronous.compute(CrossEntropy(), logits, labels)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client.compute(CrossEntropy(), logits, labels)
+        client.submit(CrossEntropy(), logits, labels).result(20)
+        asyncio.run(compute())
+    assert [record.category for record in caught] == [BatchWarning] * 3
+    assert {record.filename for record in caught} == {__file__}

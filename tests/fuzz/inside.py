@@ -133,7 +133,7 @@ def inside() -> Iterator[Inside]:
             refusing_threads=threads,
             device_lost=lambda: None,
             let_in=lambda *_: HERE,
-            turned_away=lambda _: False,
+            turned_away=lambda *_: False,
             dropped=lambda _: None,
             trace=None,
         )

@@ -3,7 +3,7 @@
 import enum
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
 from lossd.losses import LOSSES, Choices, Differentiable, Input, Interval, Loss, Output, Parameter
-from lossd.schema import INTEGERS, REQUIRED
+from lossd.schema import INTEGERS, REQUIRED, ParameterError
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 from tests.sampling import required
@@ -234,3 +234,14 @@ def test_the_contract_names_no_loss() -> None:
     for path in Path(__file__).parent.glob("*.py"):
         words = set(re.findall(r"\w+", path.read_text()))
         assert not words & set(LOSSES), path
+
+
+@pytest.mark.parametrize("place", [0, 500, 999])
+@pytest.mark.parametrize("wrong", [-1.0, math.inf, -math.inf, math.nan])
+def test_the_wrong_number_of_many_is_named(place: int, wrong: float) -> None:
+    parameter = Parameter("weights", Sequence[float], (), Interval(0, math.inf, high_open=True))
+    right = [0.0, 1.0, 2.5, 1e300] * 250
+    assert parameter.checked(right) == tuple(right)
+    assert parameter.checked([]) == ()
+    with pytest.raises(ParameterError, match=rf"^weights\[{place}\] must be in \[0, inf\), got"):
+        parameter.checked([*right[:place], wrong, *right[place + 1 :]])

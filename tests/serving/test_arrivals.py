@@ -7,7 +7,7 @@ import pytest
 
 from lossd.serving.rpc import arrivals
 from lossd.serving.rpc.arrivals import Arrivals
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
 
 LIMIT = 1000
 
@@ -16,16 +16,20 @@ class Waiting:
     """Calls that wait for a message, by name, and which of them were ended."""
 
     def __init__(self) -> None:
-        self.first = Watchdog(lambda: 3600, every=3600)
-        self.later = Watchdog(lambda: 3600, every=3600)
+        self.watchdogs = Watchdogs.ending_after(call=36000, first_message=36000, idle=36000)
+        self.first, self.chunk, self.idle = (
+            self.watchdogs.first_message, self.watchdogs.chunk, self.watchdogs.idle,
+        )  # fmt: skip
+        self.brief = Watchdog(lambda: 3600, every=3600)
         self.ended: list[str] = []
 
-    def wait(self, *names: str, later: bool = False) -> None:
+    def wait(self, *names: str, by: Watchdog | None = None) -> None:
         for name in names:
-            (self.later if later else self.first).watch(lambda name=name: self.ended.append(name))  # type: ignore[misc]
+            watchdog = self.first if by is None else by
+            watchdog.watch(lambda name=name: self.ended.append(name))  # type: ignore[misc]
 
     def arrivals(self, beyond: Callable[[], int]) -> Arrivals:
-        made = Arrivals(beyond, lambda: LIMIT, first=self.first, later=self.later, every=3600)
+        made = Arrivals(beyond, lambda: LIMIT, self.watchdogs, self.brief, every=3600)
         made.close()
         return made
 
@@ -72,7 +76,7 @@ def test_one_message_is_taken_however_large_it_is(waiting: Waiting) -> None:
 
 def test_who_is_late_goes_before_the_others(waiting: Waiting, now: Callable[[float], None]) -> None:
     waiting.wait("stalled")
-    now(arrivals._FIRST_SECONDS)
+    now(arrivals._LARGE_SECONDS)
     waiting.wait("a", "b", "c")
     waiting.arrivals(lambda: LIMIT + 1).look()
     assert waiting.ended == ["stalled", "c", "b"]
@@ -80,13 +84,43 @@ def test_who_is_late_goes_before_the_others(waiting: Waiting, now: Callable[[flo
 
 def test_even_the_only_one_if_it_is_late(waiting: Waiting, now: Any) -> None:
     waiting.wait("stalled")
-    now(arrivals._FIRST_SECONDS)
+    now(arrivals._LARGE_SECONDS)
     assert waiting.arrivals(lambda: LIMIT + 1).look() == 1
 
 
 def test_a_stream_that_goes_on_is_left_alone(waiting: Waiting, now: Any) -> None:
-    waiting.wait("stalled", later=True)
-    now(arrivals._LATER_SECONDS)
-    waiting.wait("goes on", later=True)
+    waiting.wait("stalled", by=waiting.chunk)
+    now(arrivals._CHUNK_SECONDS)
+    waiting.wait("goes on", by=waiting.chunk)
     waiting.arrivals(lambda: 100 * LIMIT).look()
     assert waiting.ended == ["stalled"]
+
+
+def test_a_stream_between_two_batches_may_rest_as_long_as_a_large_message_takes(
+    waiting: Waiting, now: Any
+) -> None:
+    waiting.wait("rests", by=waiting.idle)
+    now(arrivals._LARGE_SECONDS - 0.1)
+    assert waiting.arrivals(lambda: 100 * LIMIT).look() == 0
+    now(arrivals._LARGE_SECONDS)
+    assert waiting.arrivals(lambda: 100 * LIMIT).look() == 1
+
+
+def test_health_checks_that_are_large_are_ended_and_for_them_nobody_else(
+    waiting: Waiting, now: Any
+) -> None:
+    waiting.wait("stalled")
+    now(arrivals._LARGE_SECONDS)
+    waiting.wait("large", "large", by=waiting.brief)
+    now(arrivals._LARGE_SECONDS + arrivals._BRIEF_SECONDS)
+    waiting.wait("small", by=waiting.brief)
+    looking = waiting.arrivals(lambda: 100 * LIMIT)
+    assert looking.look() == 2
+    assert looking.look() == 0
+    assert waiting.ended == ["large", "large"]
+    now(arrivals._LARGE_SECONDS + arrivals._BRIEF_SECONDS + arrivals._REST_SECONDS)
+    looking.look()
+    assert waiting.ended == ["large", "large", "small"]
+    now(arrivals._LARGE_SECONDS + 3 * arrivals._REST_SECONDS)
+    looking.look()
+    assert waiting.ended[-1] == "stalled"

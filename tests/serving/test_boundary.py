@@ -24,7 +24,8 @@ from lossd.serving.call import Call, Received
 from lossd.serving.caller import HERE
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
-from lossd.serving.rpc.handlers import ConversationHandler, Handler
+from lossd.serving.rpc.giving_way import TurnedAway
+from lossd.serving.rpc.handlers import BeginTrace, ConversationHandler, Handler
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.telemetry import Telemetry
@@ -133,8 +134,9 @@ def served(
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
     dropped: Callable[[str], object] = lambda _: None,
-    turned_away: Callable[[str], bool] = lambda _: False,
+    turned_away: TurnedAway = lambda *_: False,
     conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
+    trace: BeginTrace | None = None,
 ) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
@@ -152,7 +154,7 @@ def served(
             let_in=lambda *_: HERE,
             turned_away=turned_away,
             dropped=dropped,
-            trace=None,
+            trace=trace,
         )
     return Service(boundary, admission, registry)
 
@@ -201,6 +203,28 @@ def test_details_name_the_reason_the_field_and_the_numbers() -> None:
     }
     assert request.field_violations[0].field == "inputs.targets"
     assert service.count("lossd_rejected_total", reason="INVALID_TENSOR") == 1
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\U0001f600"])
+def test_a_message_fits_into_what_a_client_takes_of_headers(letter: str) -> None:
+    """The message goes in three places: one is escaped, two are encoded in base 64."""
+    error = errors.InvalidTensor(letter * 20_000, field="inputs")
+    _, context = served(failing(error)).call(b"")
+    status: Any = context.status
+    sizes: list[float] = [len(status.details.encode()) * (1 if letter == "x" else 3)]
+    sizes += [len(value) * 4 / 3 for _, value in status.trailing_metadata]
+    assert sum(sizes) < 8000
+    assert told(context).message == status.details
+
+
+def test_no_call_fails_for_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+    def begin(*_: object) -> None:
+        raise ValueError("a sampler")
+
+    service = served(lambda received, _: received.take(), trace=begin)
+    assert service.call(b"ab")[0] == b"ab"
+    assert service.admission.calls == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_an_internal_error_is_logged_once_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -272,7 +296,7 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
 def test_a_call_for_which_another_gives_way_is_served() -> None:
     held: list[AdmissionTicket] = []
 
-    def give_way(_: str) -> bool:
+    def give_way(_method: str, _context: Any) -> bool:
         held[0].finish()
         held[0].leave()
         return True
@@ -286,7 +310,7 @@ def test_a_call_for_which_another_gives_way_is_served() -> None:
 
 
 def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> None:
-    service = served(lambda *_: b"", calls=1, turned_away=lambda _: True)
+    service = served(lambda *_: b"", calls=1, turned_away=lambda *_: True)
     service.admission.enter()
     _, context = service.call(b"hello")
 
@@ -296,8 +320,8 @@ def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> N
 def test_nobody_gives_way_to_a_caller_that_has_left() -> None:
     asked: list[str] = []
 
-    def turned_away(peer: str) -> bool:
-        asked.append(peer)
+    def turned_away(method: str, _context: Any) -> bool:
+        asked.append(method)
         return True
 
     service = served(lambda *_: b"", calls=1, turned_away=turned_away)

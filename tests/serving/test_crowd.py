@@ -1,7 +1,9 @@
 """A connection that says nothing leaves places for others."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -152,3 +154,18 @@ def test_only_connections_that_call_are_remembered(room: Room) -> None:
     assert [slot.peer for slot in room.crowd._taken] == ["first"]
     end(kept)
     assert not room.crowd._taken
+
+
+def test_nobody_waits_for_a_lock_while_calls_are_asked_whose_they_are() -> None:
+    """To say it, gRPC lets go of the interpreter; its own thread releases calls meanwhile."""
+    watchdog = Watchdog(lambda: 3600, every=3600)
+    ended, releases = list[str](), list[Callable[[], None]]()
+
+    def owner() -> str:
+        with ThreadPoolExecutor(1) as grpcs:
+            grpcs.submit(releases[1]).result(timeout=20)
+        return "late"
+
+    releases += [watchdog.watch(partial(ended.append, name), owner) for name in "abc"]
+    assert watchdog.end_newest(2, "late") == 2
+    assert ended == ["c", "a"]  # b was released meanwhile

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from lossd.engine import ExampleStatuses, Result
 from lossd.serving.call import Call
 from lossd.serving.config import Config, ConfigError, job_names
+from lossd.serving.loss_service import curves
 from lossd.serving.loss_service.curves import Curves, norm
 from lossd.serving.telemetry import Telemetry
 
@@ -157,3 +158,21 @@ def test_names_of_jobs_break_their_rule(text: str) -> None:
 def test_names_of_jobs_are_a_list() -> None:
     assert job_names("") == job_names("  ") == frozenset()
     assert job_names("a, b-1,c.d_E") == {"a", "b-1", "c.d_E"}
+
+
+def test_a_norm_that_fails_fails_no_call_and_is_drawn_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawn, faults = Drawn(), [MemoryError()]
+
+    def failing(*_: Any) -> float:
+        if faults:
+            raise faults.pop()
+        return 2.0
+
+    monkeypatch.setattr(curves, "norm", failing)
+    drawn.draw(result(gradients={"predictions": np.ones(3)}))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    drawn.seconds += 10
+    drawn.draw(result(gradients={"predictions": np.ones(3)}))
+    assert drawn.value("lossd_gradient_norm") == 2.0

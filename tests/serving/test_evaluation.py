@@ -6,6 +6,7 @@ import pytest
 from lossd import tensors, v1
 from lossd.errors import TooLarge
 from lossd.serving.call import Call
+from lossd.serving.evaluation_service import codec
 from lossd.serving.evaluation_service.servicer import RunningEvaluation
 from lossd.serving.rpc.admission import ComputeSlots
 from lossd.serving.wire.reader import Limits
@@ -43,3 +44,13 @@ def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
     evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=2000)
     with pytest.raises(TooLarge, match="must keep at most 2000 bytes, got 9000"):
         evaluation.add(request, Call(Waiting(), "id"))
+
+
+def test_sizes_below_zero_take_nothing_from_what_counts() -> None:
+    batch = v1.EvaluationBatch()
+    batch.sequences.add(name="hypotheses", texts=["a"] * 1000)
+    counted = codec.sequence_bytes(batch)
+    assert counted >= 1000
+    for sizes in (batch.sequences[0].lengths, batch.sequences[0].counts):
+        sizes.shape.append(-1 << 62)
+    assert codec.sequence_bytes(batch) == counted

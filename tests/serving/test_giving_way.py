@@ -1,4 +1,4 @@
-"""Others give way to few late calls at a time, and only where one can be served."""
+"""Others give way to late calls where one can be served, and threads are left to refuse more."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from lossd.serving.rpc.admission import Admission
-from lossd.serving.rpc.giving_way import REFUSING_THREADS, GivingWay
+from lossd.serving.rpc.giving_way import GivingWay, refusing_threads
+
+METHOD = "/lossd.v1.LossService/ComputeLoss"
 
 
 class Caller:
@@ -18,9 +20,6 @@ class Caller:
     def is_active(self) -> bool:
         return self._is_active
 
-    def peer(self) -> str:
-        return "ipv4:127.0.0.1:1"
-
 
 class Others:
     """Calls that give way, and what they were asked."""
@@ -29,29 +28,34 @@ class Others:
         self.asked: list[str] = []
         self._give_way = give_way
 
-    def turned_away(self, peer: str) -> bool:
-        self.asked.append(peer)
+    def turned_away(self, method: str, _context: Any) -> bool:
+        self.asked.append(method)
         return self._give_way
 
 
-def test_of_the_threads_that_refuse_some_never_serve() -> None:
-    others, admission, caller = Others(), Admission(calls=100, request_bytes=1), Caller()
+def test_every_slot_may_be_of_a_late_call_and_some_threads_never_serve() -> None:
+    others, admission, caller = Others(), Admission(calls=10, request_bytes=1), Caller()
     late: Any = GivingWay(admission, others.turned_away)
     with ExitStack() as served:
-        tickets = [served.enter_context(late.entered(caller)) for _ in range(REFUSING_THREADS)]
-        at_once = len(others.asked)
-        assert sum(ticket is not None for ticket in tickets) == at_once
-        assert 0 < at_once < REFUSING_THREADS
-    with late.entered(caller) as ticket:
+        tickets = [
+            served.enter_context(late.entered(METHOD, caller))
+            for _ in range(refusing_threads(admission.max_calls))
+        ]
+        assert sum(ticket is not None for ticket in tickets) == admission.max_calls
+        assert others.asked == [METHOD] * admission.max_calls
+        assert len(tickets) > admission.max_calls
+        for ticket in filter(None, tickets):
+            ticket.leave()
+            ticket.finish()
+    with late.entered(METHOD, caller) as ticket:
         assert ticket is not None
-    assert len(others.asked) == at_once + 1
 
 
 @pytest.mark.parametrize("is_active", [True, False])
 def test_nobody_is_let_in_where_no_other_gives_way(*, is_active: bool) -> None:
     others, admission = Others(give_way=False), Admission(calls=1, request_bytes=1)
     late: Any = GivingWay(admission, others.turned_away)
-    with late.entered(Caller(is_active=is_active)) as ticket:
+    with late.entered(METHOD, Caller(is_active=is_active)) as ticket:
         assert ticket is None
     assert len(others.asked) == is_active
     assert admission.calls == 0

@@ -1,5 +1,6 @@
 """The states of a server, and who is told of them."""
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -120,7 +121,7 @@ def watch(prompt: Prompt, watching: Watching) -> Task:
     """Has a thread serve the watcher, as gRPC does."""
     method: Any = prompt.methods["/grpc.health.v1.Health/Watch"]
     behaviour = method.stream_stream
-    requests = iter([Request(service="")])
+    requests = iter([Request(service="").SerializeToString()])
     threads: Threads = behaviour.experimental_thread_pool
     return threads.submit(behaviour, requests, watching, watching.send)
 
@@ -205,3 +206,18 @@ def test_callers_without_a_word_keep_nobody_from_an_answer(channel: grpc.Channel
     for call in silent:
         call.cancel()
     words.set()
+
+
+@pytest.mark.parametrize("name", ["Check", "Watch"])
+@pytest.mark.parametrize(
+    "said", [b"\xff", b"\x0a\x00" * (1 << 16)], ids=["no message", "a large one"]
+)
+def test_what_is_no_small_message_is_refused_without_a_word_in_the_log(
+    said: bytes, name: str, channel: grpc.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    method: Any = channel.stream_stream(f"/grpc.health.v1.Health/{name}")
+    with pytest.raises(grpc.RpcError) as caught:
+        next(method(iter([said]), timeout=20))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert re.match(r"request must .*, got \d+", caught.value.details() or "")
+    assert not caplog.records

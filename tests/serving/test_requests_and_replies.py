@@ -1,5 +1,9 @@
 """Whatever the bytes, they become a job or an error that the caller understands."""
 
+import math
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -167,6 +171,60 @@ def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObje
     refusal = refused(damaged)
 
     assert refusal is None or " must " in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        ("cross_entropy", "class_weights"),
+        ("cross_entropy", "class_priors"),
+        ("softmax_focal", "class_weights"),
+        ("binary_cross_entropy", "positive_weights"),
+        ("perceptual", "layer_weights"),
+        ("perceptual", "value_range"),
+        ("feature_matching", "layer_weights"),
+    ],
+)
+def test_numbers_are_counted_before_each_is_looked_at(loss: str, name: str) -> None:
+    """They are out of bounds, too."""
+    spec = v1.LossSpec()
+    getattr(getattr(spec, loss), name).extend([-math.inf] * (1 << 13))
+    summed = v1.LossSpec()
+    summed.weighted_sum.terms.add(loss=spec)
+    for each in (spec, summed):
+        made = request(loss=each)
+        with pytest.raises(
+            InvalidParameter, match=rf"^{name} must have at most 3 numbers"
+        ) as error:
+            loss_requests.read_request(made, LIMITS)
+        assert error.value.field == f"loss.{loss}.{name}"
+
+
+@pytest.mark.parametrize("wire", ["packed", "one by one"])
+def test_numbers_of_a_list_count_as_pythons_own(wire: str) -> None:
+    count = 1 << 16
+    weights = np.ones(count)
+    number = v1.CrossEntropy.DESCRIPTOR.fields_by_name["class_weights"].number
+    packed = v1.CrossEntropy(class_weights=weights).SerializeToString()
+    single = b"".join(bytes([number << 3 | 1]) + one.tobytes() for one in weights)
+    body = packed if wire == "packed" else single
+    encoded = _nested(v1.ComputeLossRequest, "loss", _nested(v1.LossSpec, "cross_entropy", body))
+    held: list[int] = []
+    parsed = parse_framed(v1.ComputeLossRequest, encoded, held.append).message
+    assert len(parsed.loss.cross_entropy.class_weights) == count
+    assert len(encoded) + sum(held) >= count * (8 + sys.getsizeof(1.0) + 8)
+
+
+def _nested(kind: Any, name: str, body: bytes) -> bytes:
+    """The bytes of a message that has nothing but another one, as encoded."""
+    empty = kind()
+    getattr(empty, name).SetInParent()
+    return bytes(empty.SerializeToString()[:-1]) + _varint(len(body)) + body
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
 
 
 def refused(encoded: bytes) -> ServiceError | None:

@@ -53,6 +53,22 @@ class Watched:
         self.resets.look()
 
 
+def test_who_cannot_be_told_to_wait_now_is_told_later() -> None:
+    answers, asked = [False, False, True], list[Sequence[Address]]()
+
+    def let_wait(addresses: Sequence[Address]) -> bool:
+        asked.append(addresses)
+        return answers[len(asked) - 1]
+
+    watched = Watched()
+    watched.resets.start(let_wait)
+    watched.resets.close()
+    watched.drop("ipv4:192.0.2.1:5", 2 * LIMIT + 1)
+    for _ in range(3):
+        watched.resets.look()
+    assert asked == [(HERE,)] * 3
+
+
 def test_a_connection_is_ended_that_drops_more_than_it_may() -> None:
     watched = Watched()
     watched.drop("ipv4:192.0.2.1:5", LIMIT)

@@ -1,6 +1,8 @@
-"""Answers on a stream count until they have been read."""
+"""Answers on a stream count until they have been read, and each batch by itself."""
 
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ from lossd import v1
 from lossd.backends.choose import Chosen, cpu_backend
 from lossd.client.requests import build_request
 from lossd.engine import Engine
+from lossd.errors import InvalidRequest
 from lossd.losses import LOSSES
 from lossd.serving.call import Call
 from lossd.serving.config import Config
-from lossd.serving.loss_service.servicer import LossServicer
+from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
@@ -21,6 +24,14 @@ from tests.drawn_networks import NETWORKS
 from tests.serving.test_planned import Streaming
 
 CLASSES = 2048
+STREAM = "/lossd.v1.LossService/StreamLoss"
+
+
+@contextmanager
+def serving(telemetry: Telemetry) -> Iterator[LossServicer]:
+    with closing(Engine(cpu_backend(1), NETWORKS)) as engine:
+        checked = CheckedDevice(Chosen(engine.backend, "asked for"), engine, {})
+        yield LossServicer(Config(), checked, ComputeSlots(1), telemetry)
 
 
 @pytest.mark.parametrize("rows", [2, 8])
@@ -32,11 +43,7 @@ def test_metrics_beside_a_loss_count_with_its_answer(rows: int) -> None:
     first = v1.StreamLossRequest(call=v1.ComputeLossRequest.FromString(made.serialise()))
     admission = Admission(calls=1, request_bytes=1 << 30)
     ticket = admission.enter()
-    with closing(Engine(cpu_backend(1), NETWORKS)) as engine:
-        servicer = LossServicer(
-            Config(), CheckedDevice(Chosen(engine.backend, "asked for"), engine, {}),
-            ComputeSlots(1), Telemetry(CollectorRegistry(), losses=LOSSES),
-        )  # fmt: skip
+    with serving(Telemetry(CollectorRegistry(), losses=LOSSES)) as servicer:
         call = Call(Streaming(), "id", ticket.hold, ticket.collecting)
         answers = servicer.stream_loss(iter([first.SerializeToString()]), call, ticket)
         size = len(next(answers))
@@ -44,3 +51,40 @@ def test_metrics_beside_a_loss_count_with_its_answer(rows: int) -> None:
         size += sum(map(len, answers))
     assert size >= CLASSES**2 * 8
     assert counted >= 0.99 * size
+
+
+@pytest.mark.parametrize("normalizer", [1.0, -1.0], ids=["to its end", "to a mistake"])
+def test_the_time_between_two_batches_counts_for_neither(
+    normalizer: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, registry = [0.0], CollectorRegistry()
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    batch = {"predictions": np.zeros(2, "f4"), "targets": np.zeros(2, "f4")}
+    telemetry = Telemetry(registry, losses=LOSSES)
+    ticket = Admission(calls=1, request_bytes=1 << 30).enter()
+    call = Call(Streaming(), "id", ticket.hold, ticket.collecting)
+
+    def messages() -> Iterator[bytes]:
+        """Each comes after a while, as the boundary has it."""
+        for wanted in (1.0, normalizer):
+            now[0] += 1000
+            call.spent("receive", 1000)
+            made = build_request(v1.Huber(), batch, normalizer=wanted)
+            part = v1.ComputeLossRequest.FromString(made.serialise())
+            yield v1.StreamLossRequest(call=part).SerializeToString()
+        now[0] += 1000
+        call.spent("receive", 1000)
+
+    telemetry.expect((), conversations=[STREAM])
+    with serving(telemetry) as servicer, suppress(InvalidRequest):
+        for _ in servicer.stream_loss(messages(), call, ticket):
+            now[0] += 0.25
+    telemetry.ended(STREAM, call, "OK", now[0])
+
+    def total(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"{name}_sum", labels) or 0.0
+
+    assert 0 < total("lossd_request_duration_seconds", loss="huber") <= 1
+    assert total("lossd_phase_duration_seconds", phase="receive") == 0
+    method = {"grpc_type": "bidi_stream", "grpc_service": SERVICE, "grpc_method": "StreamLoss"}
+    assert total("grpc_server_handling_seconds", **method) >= 2000

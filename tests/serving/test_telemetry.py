@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from lossd.serving import families
+from lossd.serving import families, telemetry
 from lossd.serving.families import FAMILIES, Family
 from lossd.serving.tallies import Spread
 from lossd.serving.telemetry import Telemetry
@@ -150,3 +151,31 @@ def test_what_is_noted_is_counted_at_the_next_scrape_or_with_many_others() -> No
     assert len(served._notes) < 5000
     assert registry.get_sample_value("lossd_rejected_total", rejected) == 5003
     assert not served._notes
+
+
+def test_who_counts_a_call_waits_for_no_scrape() -> None:
+    served = Telemetry(CollectorRegistry(), losses=["huber"])
+    served.expect(["/a.B/C"])
+
+    def count() -> None:
+        for _ in range(5000):
+            served.started("/a.B/C")
+
+    with served._lock, ThreadPoolExecutor(1) as other:
+        other.submit(count).result(timeout=20)
+    assert re.search(r"^grpc_server_started_total.* 5000\.0$", scrape(served), re.MULTILINE)
+
+
+def test_a_scrape_holds_up_no_call_while_it_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    served, is_free = Telemetry(CollectorRegistry(), losses=["huber"]), list[bool]()
+    served.expect(["/a.B/C"])
+    bucket = telemetry._bucket
+
+    def watched(found: Any) -> Any:
+        is_free.append(not served._lock.locked())
+        return bucket(found)
+
+    monkeypatch.setattr(telemetry, "_bucket", watched)
+    scrape(served)
+    assert is_free
+    assert all(is_free)

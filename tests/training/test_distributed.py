@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lossd.v1 import CrossEntropy
+from lossd.client import LossdError, weighted_sum
+from lossd.v1 import CrossEntropy, SoftF1
 
 torch = pytest.importorskip("torch")
 from torch import distributed, nn  # noqa: E402
@@ -96,6 +97,147 @@ def test_uneven_batches_of_four_workers_are_one_batch(
         torch.testing.assert_close(
             torch.from_numpy(parameter), right, rtol=tolerance, atol=tolerance
         )
+
+
+# ------------------------------------------------------------ two workers, batches of all kinds
+
+PARTS = (2, 5)  # examples of each of two workers
+LOGITS = torch.randn(sum(PARTS), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+LABELS = torch.tensor([0, 0, 1, 2, 0, 2, 1])
+WEIGHTS = torch.tensor([1.0, 2, 5], dtype=torch.float64)
+TWO_DIVISORS = weighted_sum((1, CrossEntropy(class_weights=[1, 2, 5])), (0.5, CrossEntropy()))
+IGNORING = weighted_sum((1, CrossEntropy(ignore_index=0)), (1, CrossEntropy(ignore_index=1)))
+NOTHING = torch.zeros(sum(PARTS), dtype=torch.bool)
+
+
+def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
+    def remote(loss: Any, **options: Any) -> RemoteLoss:
+        return RemoteLoss(loss, address, process_group=True, **options)
+
+    plain = CrossEntropy()
+    likes: dict[str, tuple[RemoteLoss, dict[str, Any]]] = {
+        f"divergence {reduction}": (
+            RemoteLoss.like(nn.KLDivLoss(reduction=reduction), address, process_group=True),
+            {},
+        )
+        for reduction in ("mean", "batchmean")
+    }
+    return likes | {
+        "two divisors": (remote(TWO_DIVISORS), {}),
+        "terms that ignore": (remote(IGNORING, reduction="batch_mean"), {}),
+        "a normalizer of the call": (remote(plain), {"normalizer": 100.0}),
+        "a normalizer of the module": (remote(plain, normalizer=100.0), {}),
+        "a worker with nothing": (
+            remote(plain, empty="error"), {"mask": torch.arange(sum(PARTS)) >= PARTS[0]},
+        ),
+        "half precision": (remote(plain, gradient_scale=65536.0), {}),
+        "workers with nothing": (remote(plain, empty="nan"), {"mask": NOTHING}),
+        "an error": (remote(plain, empty="error"), {"mask": NOTHING}),
+        "a wrong label": (remote(plain), {}),
+        "a whole set": (remote(SoftF1()), {}),
+    }  # fmt: skip
+
+
+def inputs_of(name: str, own: slice) -> tuple[Any, Any]:
+    logits, labels = LOGITS[own].clone(), LABELS[own]
+    if name == "half precision":
+        logits = logits.half()
+    if name.startswith("divergence"):
+        return logits.log_softmax(-1).requires_grad_(), LOGITS[own].flip(1).softmax(-1)
+    if name == "a whole set":
+        labels = nn.functional.one_hot(labels, 3)
+    if name == "a wrong label" and own.start == 0:
+        labels = labels + 3
+    return logits.requires_grad_(), labels
+
+
+def answer(criterion: RemoteLoss, name: str, own: slice, options: dict[str, Any]) -> Any:
+    """The value and the gradient of a share of the batch, or the words of a refusal."""
+    predictions, targets = inputs_of(name, own)
+    shares = {k: v[own] if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+    try:
+        value = criterion(predictions, targets, **shares)
+    except LossdError as error:
+        return str(error)
+    (value * 65536.0 if name == "half precision" else value).backward()
+    assert predictions.grad is not None
+    return float(value.detach()), predictions.grad.double().numpy()
+
+
+def answer_all(rank: int, address: str, rendezvous: str, found: Any) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=len(PARTS)
+    )
+    own = slice(sum(PARTS[:rank]), sum(PARTS[: rank + 1]))
+    answers = {
+        name: answer(criterion, name, own, options)
+        for name, (criterion, options) in cases(address).items()
+    }
+    found.put((rank, answers))
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def expected(name: str) -> Any:
+    """The value and the gradient that PyTorch has for the whole batch in one process."""
+    cross_entropy = nn.functional.cross_entropy
+    leaf, targets = inputs_of(name.replace("half precision", ""), slice(0, sum(PARTS)))
+    if name.startswith("divergence"):
+        # PyTorch warns of its "mean", which divides by the number of all elements.
+        total = nn.functional.kl_div(leaf, targets, reduction="sum")
+        value = total / (leaf.numel() if name == "divergence mean" else len(leaf))
+    elif name == "two divisors":
+        weighted = cross_entropy(leaf, targets, weight=WEIGHTS)
+        value = weighted + 0.5 * cross_entropy(leaf, targets)
+    elif name == "terms that ignore":
+        value = cross_entropy(leaf, targets, ignore_index=0)
+        value = value + cross_entropy(leaf, targets, ignore_index=1)
+    elif name == "a worker with nothing":
+        value = cross_entropy(leaf[PARTS[0] :], targets[PARTS[0] :])
+    elif name.startswith("a normalizer"):
+        value = cross_entropy(leaf, targets, reduction="sum") / 100
+    else:
+        value = cross_entropy(leaf, targets)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return float(value.detach()), gradient * (65536.0 if name == "half precision" else 1)
+
+
+def test_two_workers_have_the_mean_of_one_or_are_refused_alike(
+    address: str, tmp_path: Path
+) -> None:
+    context: Any = multiprocessing.get_context("spawn")
+    found = context.Queue()
+    workers = [
+        context.Process(target=answer_all, args=(rank, address, str(tmp_path / "meeting"), found))
+        for rank in range(len(PARTS))
+    ]
+    for worker in workers:
+        worker.start()
+    answers = dict(found.get(timeout=120) for _ in workers)
+    for worker in workers:
+        worker.join(60)
+    both = {name: [answers[rank][name] for rank in range(len(PARTS))] for name in answers[0]}
+
+    assert [str(one) for one in both.pop("an error")] == [
+        "examples must be kept and have weight, got none"
+    ] * len(PARTS)
+    first, second = both.pop("a wrong label")
+    assert "targets" in first
+    assert "workers must all compute their batches, got 1 that could not" in second
+    for one in both.pop("a whole set"):
+        assert "process_group must go with losses that are means over examples" in one
+    for value, gradient in both.pop("workers with nothing"):
+        assert value != value  # noqa: PLR0124 - NaN
+        assert not gradient.any()
+    for name, shares in both.items():
+        assert not any(isinstance(one, str) for one in shares), (name, shares)
+        value, gradient = expected(name)
+        tolerance = 1e-3 if name == "half precision" else 1e-10
+        mean = sum(one for one, _ in shares) / len(shares)
+        assert mean == pytest.approx(value, rel=tolerance), name
+        averaged = torch.cat([torch.from_numpy(each) for _, each in shares]) / len(shares)
+        torch.testing.assert_close(averaged, gradient, rtol=tolerance, atol=tolerance, msg=name)
 
 
 def test_accumulated_micro_batches_are_one_batch(address: str) -> None:

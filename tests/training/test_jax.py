@@ -191,3 +191,17 @@ def test_names_and_lints_reach_the_server(address: str) -> None:
     assert_close(found, cross_entropy(probabilities, labels(4, 16)))
     with pytest.raises(InvalidRequestError, match="did you mean cross_entropy"):
         remote_loss("crossentropy", address)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_weights_must_not_be_differentiated(address: str, reduction: Any) -> None:
+    logits, targets = draw(8, 5), labels(5, 8)
+    loss_fn = remote_loss(CrossEntropy(), address, reduction=reduction)
+
+    def weighed(given: Any, stop: Any) -> Any:
+        return loss_fn(given, targets, weights=stop(given[:, 0] ** 2), mask=given[:, 1] > -9).sum()
+
+    with pytest.raises(InvalidRequestError, match="weights must not be differentiated"):
+        jax.grad(lambda x: weighed(x, lambda weights: weights))(logits)
+    gradient = jax.jit(jax.grad(lambda x: weighed(x, jax.lax.stop_gradient)))(logits)
+    assert np.isfinite(gradient).all()

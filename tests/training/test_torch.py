@@ -1,6 +1,7 @@
 """``RemoteLoss`` takes the place of PyTorch's own losses in training code."""
 
 import copy
+import inspect
 import io
 import multiprocessing
 import pickle
@@ -17,6 +18,7 @@ from lossd.v1 import (
     CrossEntropy,
     FeatureMatching,
     InfoNce,
+    LossSpec,
 )
 
 torch = pytest.importorskip("torch")
@@ -393,3 +395,106 @@ def test_names_and_lints_reach_the_server(address: str) -> None:
     assert str(criterion) == "RemoteLoss(CrossEntropy(), reduction='mean')"
     with pytest.raises(InvalidRequestError, match="did you mean cross_entropy"):
         RemoteLoss("crossentropy")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- what would be wrong in silence
+
+
+@pytest.mark.parametrize("changed", ["targets", "predictions", "weights", "array", "temperature"])
+def test_what_a_vector_was_computed_from_must_not_change(address: str, changed: str) -> None:
+    logits, targets, weights = draw(6, 4), labels(4, 6), torch.ones(6, dtype=torch.float64)
+    tensor: Any
+    if changed == "temperature":
+        learned = RemoteLoss(
+            InfoNce(temperature=0.5), address, reduction="none", learnable=["temperature"]
+        )
+        value, tensor = learned(logits, logits.flip(1)), learned.temperature
+    elif changed == "array":  # which PyTorch does not watch: it is copied
+        leaf, array = logits.requires_grad_(), targets.numpy().copy()
+        value = RemoteLoss(CrossEntropy(), address, reduction="none")(leaf, array)
+        array[:] = 0
+        value.sum().backward()
+        (right,) = torch.autograd.grad(
+            nn.functional.cross_entropy(leaf, targets, reduction="sum"), leaf
+        )
+        torch.testing.assert_close(leaf.grad, right)
+        return
+    else:
+        leaf = logits.requires_grad_()
+        value = RemoteLoss(CrossEntropy(), address, reduction="none")(
+            leaf, targets, weights=weights
+        )
+        tensor = {"targets": targets, "predictions": leaf, "weights": weights}[changed]
+    with torch.no_grad():
+        tensor.mul_(2) if tensor.is_floating_point() else tensor.fill_(1)
+
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.sum().backward()
+
+
+@pytest.mark.parametrize("name", ["weights", "cotangent", "normalizer"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_what_has_no_gradient_must_not_be_differentiated(
+    address: str, name: str, reduction: Any
+) -> None:
+    criterion = RemoteLoss(CrossEntropy(), address, reduction=reduction)
+    size = () if name == "normalizer" else (6,)
+    given: Any = {name: torch.ones(size, requires_grad=True)}
+
+    with pytest.raises(InvalidRequestError, match=f"{name} must not be differentiated"):
+        criterion(draw(6, 4), labels(4, 6), **given)
+    if name != "normalizer":
+        given = {name: given[name].detach()}
+        criterion(draw(6, 4), labels(4, 6), **given)
+
+
+def test_an_ignored_example_adds_nothing_to_a_vector(address: str) -> None:
+    weights = torch.tensor([1.0, float("nan"), 2.0])
+    mask = torch.tensor([True, False, True])
+    criterion = RemoteLoss("squared_error", address, reduction="none")
+
+    value = criterion(torch.ones(3, 1), torch.zeros(3, 1), weights=weights, mask=mask)
+
+    assert value.tolist() == [1, 0, 2]
+
+
+def test_a_scale_does_not_overflow_a_cotangent_in_half_precision(address: str) -> None:
+    leaf = draw(6, 4, dtype=torch.float32).requires_grad_()
+    criterion = RemoteLoss(CrossEntropy(), address, gradient_scale=65536.0)
+
+    criterion(leaf, labels(4, 6), cotangent=torch.ones(6, dtype=torch.float16)).backward()
+
+    (right,) = torch.autograd.grad(nn.functional.cross_entropy(leaf, labels(4, 6)), leaf)
+    torch.testing.assert_close(leaf.grad, right)
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_inputs_may_have_the_names_of_pytorch_or_of_lossd(address: str, name: str) -> None:
+    make, inputs, _ = COUNTERPARTS[name]
+    module = make(reduction="sum")
+    criterion = RemoteLoss.like(module, address)
+    expected = criterion(*inputs)
+    theirs = list(inspect.signature(module.forward).parameters)
+    ours = criterion.client.input_names(criterion.loss)
+
+    for names in (theirs, ours):
+        assert criterion(**dict(zip(names, inputs, strict=False))) == expected
+        rest = dict(list(zip(names, inputs, strict=False))[1:])
+        assert criterion(inputs[0], **rest) == expected
+    with pytest.raises(InvalidRequestError, match="inputs must be"):
+        criterion(inputs[0])
+    with pytest.raises(InvalidRequestError, match="inputs must each be given once"):
+        criterion(*inputs, **{theirs[0]: inputs[0]})
+    with pytest.raises(InvalidRequestError, match="inputs must each be one of"):
+        criterion(*inputs, nothing=inputs[0])
+
+
+def test_a_spec_is_the_loss_that_it_holds(address: str) -> None:
+    spec = LossSpec(info_nce=InfoNce(temperature=0.5))
+    criterion = RemoteLoss(spec, address, learnable=["temperature"])
+
+    value = criterion(draw(8, 3), draw(8, 3, seed=1))
+
+    assert value == RemoteLoss(InfoNce(temperature=0.5), address)(draw(8, 3), draw(8, 3, seed=1))
+    with pytest.raises(InvalidRequestError, match="got an empty LossSpec"):
+        RemoteLoss(LossSpec())

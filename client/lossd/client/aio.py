@@ -335,6 +335,8 @@ class AsyncLossClient:
 
         Raises:
             DeadlineExceededError: if no server is ready in time.
+            UnavailableError: if a function that is to tell the target fails until then.
+            CancelledError: if the client is closed meanwhile.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
         await self._connection().wait(seconds)

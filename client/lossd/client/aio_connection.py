@@ -91,17 +91,25 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, is used in another event loop, or
                 this is a fork of a process with a server in it, or with an open evaluation.
         """
+        self._bind()
+        if self._channel is None:
+            if parted := turns().parted:
+                raise forked_error(parted)
+            self._channel = self._security.opened(grpc.aio, self._target)
+        return self._channel
+
+    def _bind(self) -> None:
+        """Belongs to the event loop that runs from now on, which threads ask through.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
         if self._closed.is_set():
             raise closed_error()
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
             raise InvalidRequestError("client must stay in one event loop, got a second one")
         self._loop = loop
-        if self._channel is None:
-            if parted := turns().parted:
-                raise forked_error(parted)
-            self._channel = self._security.opened(grpc.aio, self._target)
-        return self._channel
 
     async def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
@@ -119,7 +127,7 @@ class AsyncConnection:
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        self.channel()  # binds the loop that the thread will ask through
+        self._bind()
         return await asyncio.to_thread(work)
 
     async def wait(self, seconds: float) -> None:
@@ -127,12 +135,25 @@ class AsyncConnection:
 
         Raises:
             DeadlineExceededError: if none is in time.
+            UnavailableError: if the target is not found in time.
+            CancelledError: if the connection is closed meanwhile.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                await self.channel().channel_ready()
-        except TimeoutError as error:
-            raise not_ready_error(seconds) from error
+
+        async def attempt(left: float) -> None:
+            channel = self.channel()
+            try:
+                async with asyncio.timeout(left):
+                    await channel.channel_ready()
+            except TimeoutError as error:
+                raise not_ready_error(seconds) from error
+            except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
+                raise given_up_error() from error
+            except asyncio.CancelledError as error:
+                if _is_cancelled(asyncio.current_task()):
+                    raise
+                raise given_up_error() from error
+
+        await self._retrier.call(attempt, seconds, name="wait_until_ready")
 
     async def call(
         self,

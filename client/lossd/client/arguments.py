@@ -86,7 +86,7 @@ def spec_of(loss: object) -> v1.LossSpec:
     Raises:
         InvalidRequestError: if it is no message that a spec can hold, and no name of one.
     """
-    loss = message_of(loss)
+    loss = loss_named(loss) if isinstance(loss, str) else loss
     found = wrapped(v1.LossSpec, loss)
     if found is not None:
         return found
@@ -99,11 +99,13 @@ def spec_of(loss: object) -> v1.LossSpec:
 
 
 def message_of(loss: Any) -> Any:
-    """Returns a loss as a message: the one of a name, or what is given.
+    """Returns a loss as a message: the one of a name or in a spec, or what is given.
 
     Raises:
-        InvalidRequestError: if there is no loss of that name.
+        InvalidRequestError: if there is no loss of that name, or the spec is empty.
     """
+    if isinstance(loss, v1.LossSpec):
+        return getattr(loss, loss_name(loss))
     return loss_named(loss) if isinstance(loss, str) else loss
 
 
@@ -385,6 +387,11 @@ def checked_request_id(request_id: object) -> str:
     raise _invalid(
         "request_id", f"request_id must be 1 to 128 visible ASCII characters, got {request_id!r}"
     )
+
+
+def undifferentiated(name: str, remedy: str) -> InvalidRequestError:
+    """Returns the refusal of an argument whose gradient is wanted, which the server has not."""
+    return _invalid(name, f"{name} must not be differentiated, got one that is: use {remedy}")
 
 
 def _invalid(name: str, message: str) -> InvalidRequestError:

@@ -34,9 +34,9 @@ def objective(
         model = xgboost.XGBRegressor(objective=objective(PoissonNll(), "localhost:50051"))
         model = lightgbm.LGBMClassifier(objective=objective(BinaryCrossEntropy()))
 
-    The objective takes targets, raw scores and, if they are given, weights, as estimators with the
-    interface of scikit-learn call it.  It returns, for each example, the derivative of its loss
-    with respect to its score, and the curvature
+    The objective takes targets, raw scores and, if they are given, ``sample_weight``, as estimators
+    with the interface of scikit-learn call it: XGBoost by that name.  It returns, for each example,
+    the derivative of its loss with respect to its score, and the curvature
 
         h(s) = (g(s + d) - g(s - d)) / 2d,    d = 2 ** -17 * max(1, |s|),
 
@@ -59,7 +59,7 @@ def objective(
     remote = client_of(client, timeout)
 
     def derivatives(
-        targets: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike | None = None
+        targets: npt.ArrayLike, scores: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
         at = np.asarray(scores, np.float64)
         if at.ndim != 1:
@@ -68,12 +68,12 @@ def objective(
             )
         step = _STEP * np.maximum(1.0, np.abs(at))
         above, below = at + step, at - step
-        given = None if weights is None else np.tile(np.asarray(weights, np.float64), 3)
+        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         result = remote.compute(
             loss,
             np.concatenate([at, above, below]),
             np.tile(np.asarray(targets), 3),
-            weights=given,
+            weights=None if weights is None else np.tile(weights, 3),
             reduction="sum",
             timeout=timeout,
         )

@@ -6,13 +6,18 @@ It may import NumPy, the contract, the arguments and the arrays.
 import inspect
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lossd import v1
 from lossd.client import arguments
 from lossd.client.arrays import Array
+
+Result = TypeVar("Result")
 
 # How much sums of 16-bit probabilities may differ from 1.
 _TOLERANCE = 1e-2
@@ -139,16 +144,56 @@ def _has_padded_frames(predictions: Array | None) -> bool:
 
 
 def warn(message: str) -> None:
-    """Warns where the code outside of this package called it."""
-    warnings.warn(message, BatchWarning, stacklevel=_distance_of_caller())
+    """Warns where the code outside of this package called it, be it in another thread."""
+    caller = _blamed.get() or _caller()
+    if caller is None:
+        warnings.warn(message, BatchWarning, stacklevel=2)
+        return
+    warnings.warn_explicit(
+        message,
+        BatchWarning,
+        filename=caller.file,
+        lineno=caller.line,
+        module=caller.names.get("__name__", "<unknown>"),
+        registry=caller.names.setdefault("__warningregistry__", {}),
+    )
 
 
-def _distance_of_caller() -> int:
-    """Returns how many stack frames away the first one outside this package is.
+def blaming_caller(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns a function that does some work, in a thread, and warns where its maker was called."""
+    caller = _caller()
+
+    def done() -> Result:
+        token = _blamed.set(caller)
+        try:
+            return work()
+        finally:
+            _blamed.reset(token)
+
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """A line of code, with the names of its module."""
+
+    file: str
+    line: int
+    names: dict[str, Any]
+
+
+# Whose batch it is that a thread works on; None for that of who called it.
+_blamed: ContextVar[_Caller | None] = ContextVar("_blamed", default=None)
+
+
+def _caller() -> _Caller | None:
+    """Returns the nearest line outside this package.
 
     PyTorch's modules stand between a ``RemoteLoss`` and whoever calls it.
     """
-    frame, distance = inspect.currentframe(), 0
+    frame = inspect.currentframe()
     while frame is not None and _PASSED.match(frame.f_globals.get("__name__", "")):
-        frame, distance = frame.f_back, distance + 1
-    return distance
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return _Caller(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)

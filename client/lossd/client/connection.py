@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -73,6 +74,7 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
+        self._waited_for: set[Any] = set()  # gRPC's futures of being ready
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
         self.background = Background()
@@ -101,28 +103,56 @@ class Connection:
 
     def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
+        if sys.is_finalizing():  # threads were ended, perhaps with a lock; the system closes it
+            return
         self.background.close()
         self.sharing.close()
         self._memory.close()
         with self._lock:
             self._closed.set()
             self._unary.clear()
+            while self._waited_for:
+                self._waited_for.pop().cancel()
             if self._owned and self._channel is not None:
                 self._channel.close()
+
+    def check_open(self) -> None:
+        """Checks that the connection was not closed.
+
+        Raises:
+            InvalidRequestError: if it was.
+        """
+        if self._closed.is_set():
+            raise closed_error()
 
     def wait(self, seconds: float) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
 
         Raises:
             DeadlineExceededError: if none is in time.
+            UnavailableError: if the target is not found in time.
+            CancelledError: if the connection is closed meanwhile.
         """
-        ready = grpc.channel_ready_future(self.channel())
-        try:
-            ready.result(seconds)
-        except grpc.FutureTimeoutError as error:
-            raise not_ready_error(seconds) from error
-        finally:
-            ready.cancel()  # otherwise it would watch the channel forever
+
+        def attempt(left: float) -> None:
+            ready = grpc.channel_ready_future(self.channel())
+            try:
+                with self._lock:
+                    if self._closed.is_set():
+                        raise given_up_error()
+                    self._waited_for.add(ready)
+                ready.result(left)
+            except grpc.FutureTimeoutError as error:
+                raise not_ready_error(seconds) from error
+            except grpc.FutureCancelledError as error:
+                raise given_up_error() from error
+            finally:
+                with self._lock:
+                    self._waited_for.discard(ready)
+                    if not ready.done():  # gRPC fails to cancel one twice
+                        ready.cancel()  # otherwise it would watch the channel forever
+
+        self._retrier.call(attempt, seconds, name="wait_until_ready")
 
     def call(
         self,

@@ -6,14 +6,14 @@ client.
 
 import asyncio
 import functools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from lossd.client import chunked
+from lossd.client import cautions, chunked
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import COMPUTE_LOSS, ClientCall
 from lossd.client.connection import Connection
-from lossd.client.errors import LossdError
+from lossd.client.errors import DeadlineExceededError, LossdError
 from lossd.client.headers import Encoded
 from lossd.client.layouts import Replies
 from lossd.client.requests import Request
@@ -28,7 +28,7 @@ def computed(connection: Connection, build: Build, call: ClientCall) -> LossResu
     Raises:
         LossdError: as ``LossClient.compute``.
     """
-    with connection.sharing.lease() as lease:
+    with connection.sharing.lease(call.deadline) as lease:
         request = lease.request(build)
         if not lease.in_use:
             return _sent(connection, request, call)
@@ -85,8 +85,9 @@ async def computed_soon(
     """
     if not connection.sharing.is_worthwhile(inputs):
         return await _sent_soon(connection, build(), call)
-    with connection.sharing.lease() as lease:
-        request = await connection.in_thread(functools.partial(lease.request, build))
+    with connection.sharing.lease(call.deadline) as lease:
+        prepare = cautions.blaming_caller(functools.partial(lease.request, build))
+        request = await _in_time(call, connection.in_thread(prepare))
         if not lease.in_use:
             return await _sent_soon(connection, request, call)
         try:
@@ -95,8 +96,28 @@ async def computed_soon(
         except LossdError as error:
             if not await asyncio.to_thread(lease.is_lost, error):
                 raise
-    again = functools.partial(build, bring=connection.sharing.device.on_host)
-    return await _sent_soon(connection, await asyncio.to_thread(again), call)
+    again = cautions.blaming_caller(
+        functools.partial(build, bring=connection.sharing.device.on_host)
+    )
+    request = await _in_time(call, asyncio.to_thread(again))
+    return await _sent_soon(connection, request, call)
+
+
+async def _in_time(call: ClientCall, prepared: Awaitable[Request]) -> Request:
+    """Returns the request of a call, made in a thread; all threads may be taken for long.
+
+    Raises:
+        DeadlineExceededError: if it takes longer than the call may.
+    """
+    try:
+        async with asyncio.timeout(call.left()) as limit:
+            return await prepared
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise DeadlineExceededError(
+            "batch must be prepared within the call's timeout, got one that was not"
+        ) from error
 
 
 async def _sent_soon(

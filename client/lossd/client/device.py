@@ -27,6 +27,7 @@ from lossd.client.device_arrays import OnDevice, fetched
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
 from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.segments import Segment
+from lossd.client.waiting import NEVER, held, seconds
 
 Ask = Callable[[Method[Any], Message, float], Any]
 
@@ -41,10 +42,10 @@ class DeviceSharing:
     """The device memory that one process shares with its server; may be used from many threads.
 
     ``ask`` calls a method once, with a message and a timeout; ``attach`` returns a segment of
-    shared memory that the server has attached, None where there is none.
+    shared memory that the server has attached until a time on the clock, None where there is none.
     """
 
-    def __init__(self, ask: Ask, attach: Callable[[], Segment | None]) -> None:
+    def __init__(self, ask: Ask, attach: Callable[[float], Segment | None]) -> None:
         self._ask = ask
         self._attach = attach
         self._cupy: Any = None
@@ -63,14 +64,18 @@ class DeviceSharing:
         block = self.block(max(size, 1), device)
         return None if block is None else block.array(self._cupy, shape, dtype)
 
-    def block(self, size: int, device: int | None = None) -> DeviceBlock | None:
-        """Returns a block on a device, or on the current one; None where there is none."""
-        with self._lock:
+    def block(
+        self, size: int, device: int | None = None, until: float = NEVER
+    ) -> DeviceBlock | None:
+        """Returns a block on a device, or on the current one; None where there is none in time."""
+        with held(self._lock, until) as is_held:
+            if not is_held:
+                return None
             try:
                 block = self._block_of_segments(size, device) if self._segments else None
                 if block is not None or time.monotonic() < self._rests_until:
                     return block
-                return self._block_of_new_segment(size, device)
+                return self._block_of_new_segment(size, device, until)
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
             except (LossdError, OSError):  # no server, no room
@@ -108,9 +113,11 @@ class DeviceSharing:
                 self._segments.remove(segment)
                 self._retired.append(segment)
 
-    def reset(self) -> None:
+    def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed."""
-        with self._lock:
+        with held(self._lock, until) as is_held:
+            if not is_held:
+                return
             self._rests_until = time.monotonic() + REST_SECONDS
             self._lost = [s for s in self._lost if not s.is_free()]
             self._lost += self._segments + self._retired
@@ -131,21 +138,24 @@ class DeviceSharing:
         taken = (segment.take(size) for segment in self._segments if segment.device == where)
         return next((block for block in taken if block is not None), None)
 
-    def _block_of_new_segment(self, size: int, device: int | None) -> DeviceBlock | None:
-        if not self._uuids and not self._is_offered():
+    def _block_of_new_segment(
+        self, size: int, device: int | None, until: float
+    ) -> DeviceBlock | None:
+        if not self._uuids and not self._is_offered(until):
             self._rests_until = math.inf
             return None
         where = self._cupy.cuda.Device().id if device is None else device
         if where not in self._uuids:
             return None
-        self._release_unused()
-        segment = self._opened(size, where)
+        self._release_unused(until)
+        segment = self._opened(size, where, until)
         self._segments.append(segment)
         return segment.take(size)
 
-    def _is_offered(self) -> bool:
+    def _is_offered(self, until: float) -> bool:
         """Looks whether the server and this process have a device in common."""
-        info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), ASK_SECONDS)
+        patience = seconds(ASK_SECONDS, until)
+        info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), patience)
         if not info.HasField("device_memory"):
             return False
         cupy = self._cupy = importlib.import_module("cupy")
@@ -157,47 +167,50 @@ class DeviceSharing:
                 self._uuids[device] = uuid
         return bool(self._uuids)
 
-    def _opened(self, size: int, device: int) -> OpenedSegment:
-        lease = self._lease = self._lease or self._attach()
+    def _opened(self, size: int, device: int, until: float) -> OpenedSegment:
+        lease = self._lease = self._lease or self._attach(until)
         if lease is None:
             raise OSError("a lease takes shared memory")
         asked = v1.AllocateDeviceRequest(
             size=max(size, _GRANULE), device_uuid=self._uuids[device], lease=lease.token
         )
         try:
-            found = self._ask(ALLOCATE_DEVICE, asked, ASK_SECONDS)
+            found = self._ask(ALLOCATE_DEVICE, asked, seconds(ASK_SECONDS, until))
         except PermissionDeniedError:
             raise
         except LossdError:  # there may be room for what is needed, and no more
             asked.size = size
-            found = self._ask(ALLOCATE_DEVICE, asked, ASK_SECONDS)
+            found = self._ask(ALLOCATE_DEVICE, asked, seconds(ASK_SECONDS, until))
         try:
             return OpenedSegment(self._cupy, device, found, lease)
         except Exception:
-            self._release(found.segment)
+            self._release(found.segment, until)
             raise
 
-    def _release_unused(self) -> None:
+    def _release_unused(self, until: float = NEVER) -> None:
         for kept in (self._segments, self._retired):
             unused = [segment for segment in kept if segment.is_free()]
             kept[:] = [segment for segment in kept if segment not in unused]
             tokens = [segment.token for segment in unused]
             unused.clear()  # closed here before they are freed there
             for token in tokens:
-                self._release(token)
+                self._release(token, until)
 
-    def _release(self, token: bytes) -> None:
+    def _release(self, token: bytes, until: float) -> None:
         with contextlib.suppress(LossdError):  # it is freed with its lease at the latest
-            self._ask(RELEASE_DEVICE, v1.ReleaseDeviceRequest(segment=token), 1.0)
+            request = v1.ReleaseDeviceRequest(segment=token)
+            self._ask(RELEASE_DEVICE, request, seconds(1.0, until))
 
     # -------------------------------------------------------------- what a call needs
 
-    def device_of_array(self, array: OnDevice) -> int | None:
+    def device_of_array(self, array: OnDevice, until: float = NEVER) -> int | None:
         """Returns the device that an array is on; None where nothing there can be shared."""
         segment = _found(array, self._segments)
         if segment is not None:
             return segment.device
-        if _found(array, self._lost) is not None or (self._cupy is None and not self._is_known()):
+        if _found(array, self._lost) is not None:
+            return None
+        if self._cupy is None and self.block(1, until=until) is None:
             return None
         runtime = self._cupy.cuda.runtime
         with contextlib.suppress(runtime.CUDARuntimeError):  # of a device that is not seen here
@@ -212,9 +225,11 @@ class DeviceSharing:
             return None
         return v1.DeviceMemory(segment=segment.token, offset=array.address - segment.address)
 
-    def copied(self, array: OnDevice, device: int) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
+    def copied(
+        self, array: OnDevice, device: int, until: float = NEVER
+    ) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
         """Returns where a copy of an array of a device lies, and its block; None without room."""
-        block = self.block(array.nbytes, device)
+        block = self.block(array.nbytes, device, until)
         if block is None:
             return None
         address = block.segment.address + block.start
@@ -223,9 +238,6 @@ class DeviceSharing:
                 address, array.address, array.nbytes, _ON_DEVICE, array.stream
             )
         return v1.DeviceMemory(segment=block.segment.token, offset=block.start), block
-
-    def _is_known(self) -> bool:
-        return self.block(1) is not None
 
     def _over(self, array: OnDevice, device: int) -> Any:
         cupy = self._cupy

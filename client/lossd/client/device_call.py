@@ -11,10 +11,11 @@ from lossd.client.reply_room import aligned, tensor_bytes
 
 
 class DeviceCall:
-    """The device memory of one call, until ``end``."""
+    """The device memory of one call, until ``end``; some is set up until a time on the clock."""
 
-    def __init__(self, sharing: DeviceSharing) -> None:
+    def __init__(self, sharing: DeviceSharing, until: float) -> None:
         self._sharing = sharing
+        self._until = until
         self._blocks: list[DeviceBlock] = []
         self._device: int | None = None  # of all arrays of the call
         self._streams: dict[int, None] = {}
@@ -26,12 +27,12 @@ class DeviceCall:
 
         One that lies elsewhere on the device is copied there.  A call takes those of one device.
         """
-        device = self._sharing.device_of_array(array)
+        device = self._sharing.device_of_array(array, self._until)
         if device is None or self._device not in {None, device}:
             return None
         place = self._sharing.place(array)
         if place is None:
-            copied = self._sharing.copied(array, device)
+            copied = self._sharing.copied(array, device, self._until)
             if copied is None:
                 return None
             place, block = copied
@@ -52,7 +53,7 @@ class DeviceCall:
             if named.name in gradients and tensor.WhichOneof("source") == "device_memory"
         ]
         size = sum(aligned(tensor_bytes(tensor), ALIGNMENT) for tensor in wanted)
-        reply = self._reply = self._sharing.block(size, device) if size else None
+        reply = self._reply = self._sharing.block(size, device, self._until) if size else None
         if reply is not None:
             request.device.reply.segment = reply.segment.token
             request.device.reply.offset = reply.start

@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import queue
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -19,6 +20,7 @@ from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
+from lossd.client.fork_handlers import parting
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
 from lossd.client.tracing import Metadata
@@ -133,7 +135,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         self._parts = queue.Queue(_AHEAD)
         with self._call, contextlib.ExitStack() as opened:
             traced = self._traced(opened)
-            opened.enter_context(turns().parting("an open evaluation"))
+            opened.enter_context(parting("an open evaluation"))
             with turns():
                 self._stream = self._connection.follow(
                     EVALUATE_STREAM, self._sent(), self._call, traced
@@ -148,6 +150,8 @@ class Evaluation(_Evaluation[Connection, Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if sys.is_finalizing():  # threads were ended, perhaps with a lock; the server notices
+            return
         self._opened.__exit__(kind, error, traceback)
 
     def _cancel(self) -> None:

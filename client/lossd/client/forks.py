@@ -16,6 +16,7 @@ import ctypes
 import functools
 import mmap
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -135,8 +136,9 @@ class Turns:
         try:
             yield
         finally:
-            with self._lock:
-                self._open.remove(what)
+            if not sys.is_finalizing():  # the lock may be that of a thread which was ended
+                with self._lock:
+                    self._open.remove(what)
 
     def _begin(self) -> None:
         """Begins with no calls, as a child has none of its parent's."""

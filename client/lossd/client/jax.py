@@ -112,6 +112,9 @@ def _differentiable(problem: Problem) -> Callable[..., Any]:
         return _outside(problem, inputs, extras, ())[0]
 
     def forward(inputs: Any, extras: Any) -> Any:
+        for name, given in extras.items():
+            if _is_perturbed(given):
+                raise arguments.undifferentiated(name, "jax.lax.stop_gradient")
         wanted = tuple(name for name, given in inputs.items() if _is_perturbed(given))
         inputs, extras = _primals(inputs), _primals(extras)
         if is_vector:  # its gradients need the upstream ones

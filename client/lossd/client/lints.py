@@ -184,7 +184,7 @@ def _rows(array: Array, axis: int, mask: Array | None = None) -> Rows:
     some = array if whole else _head(array)
     moved = np.moveaxis(some, axis, -1)
     rows = moved.reshape(-1, moved.shape[-1]).astype(np.float64)
-    if mask is not None:
+    if mask is not None and mask.ndim:
         kept = mask if whole else mask[: len(some)]
         if kept.shape == moved.shape[:-1]:
             rows = rows[kept.ravel().astype(bool)]

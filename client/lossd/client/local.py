@@ -1,16 +1,18 @@
 """A server in this process, for tests and notebooks: the same code answers as anywhere else."""
 
+import atexit
 import contextlib
 import importlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from lossd.client.errors import InvalidRequestError
-from lossd.client.forks import turns
+from lossd.client.fork_handlers import parting
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
@@ -52,7 +54,7 @@ def local_server(**settings: Any) -> Iterator[str]:
         InvalidRequestError: as ``local``.
     """
     app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
-    with _folder() as folder, turns().parting("a server in it"):
+    with _folder() as folder, parting("a server in it"):
         given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
         unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
         if unknown:
@@ -61,20 +63,30 @@ def local_server(**settings: Any) -> Iterator[str]:
         try:
             yield server.address
         finally:
-            if os.getpid() == owner:
+            # To stop takes a thread, and none begins once the interpreter ends, which ends all.
+            if os.getpid() == owner and not sys.is_finalizing():
                 server.stop()
                 server.close()
 
 
 @contextlib.contextmanager
 def _folder() -> Iterator[str]:
-    """Yields a folder that only this user can enter; a fork that ends leaves it to its parent."""
+    """Yields a folder that only this user can enter; a fork that ends leaves it to its parent.
+
+    It goes with the process at the latest, also where the context is never left.
+    """
     folder, owner = tempfile.mkdtemp(prefix="lossd-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
     try:
         yield folder
     finally:
-        if os.getpid() == owner:
-            shutil.rmtree(folder, ignore_errors=True)
+        atexit.unregister(remove)
+        remove()
 
 
 def _module(name: str) -> ModuleType:

@@ -42,6 +42,8 @@ OTHERS = frozenset({
     "lovasz_softmax", "triplet", "tversky",
 })  # fmt: skip
 INDEPENDENT = ELEMENTS | ROWS | OTHERS
+# Losses that multiply each example by a factor of their own before they average.
+SCALED = frozenset({"ctc"})
 # The inputs that tell how many examples there are, where it is not the first.
 _TELLING = ("predictions", "log_probabilities", "queries", "chosen_log_probabilities", "fake")
 
@@ -125,7 +127,7 @@ class Problem:
                 f"not the shape {list(expected)}, got none",
                 field="reduction",
             )
-        return np.multiply(result.per_example, extras.get("weights", 1))
+        return weighed(result.per_example, extras.get("weights", 1))
 
     def _side_by_side(self, inputs: Inputs, extras: Inputs, wanted: tuple[str, ...]) -> Found:
         """Returns what a call for each batch gives, some at a time."""
@@ -148,6 +150,8 @@ class Problem:
         given = {name: merged[name] for name in inputs}
         count = len(next(iter(inputs.values())))
         shape = examples_of(self.loss, given)
+        if any(merged[name].shape != shape for name in extras):  # which the server refuses
+            return None
         divisor = _Divisor(self, given, {name: merged[name] for name in extras}, count, shape)
         if not divisor.is_known:
             return None
@@ -209,20 +213,23 @@ class _Divisor:
             is_index = targets is not None and targets.shape == shape
             self._kept = self._kept & (targets != loss.ignore_index) if is_index else self._kept
         self._weights = np.where(self._kept, extras.get("weights", 1.0), 0.0).astype(np.float64)
-        double = any(array.dtype == np.float64 for array in inputs.values())
-        self._dtype = np.dtype(np.float64 if double else np.float32)
 
     @property
     def is_known(self) -> bool:
         """Whether it can be told before the server has seen the batches."""
         loss: Any = self._problem.loss
+        if self._problem.reduction == "mean" and _name(loss) in SCALED:
+            return False
         if (
             self._is_mean
             and "class_weights" in loss.DESCRIPTOR.fields_by_name
             and loss.class_weights
         ):
             return False
-        return self._problem.empty == "zero" or bool(self._each.all())
+        if self._problem.empty == "zero":
+            return True
+        has_examples = self._by_batch(self._kept).any(axis=1)
+        return bool((has_examples & (self._each != 0)).all())
 
     @property
     def _is_mean(self) -> bool:
@@ -247,7 +254,7 @@ class _Divisor:
         cotangent = np.broadcast_to(factors[:, None], shape).reshape(self._shape)
         if "cotangent" in self._extras:
             cotangent = cotangent * self._extras["cotangent"]
-        return {**self._extras, "cotangent": cotangent.astype(self._dtype)}
+        return {**self._extras, "cotangent": cotangent.astype(np.float64)}
 
     def is_confirmed(self, result: LossResult[Any]) -> bool:
         """Returns whether the server divided by the same, as far as it tells."""
@@ -255,8 +262,8 @@ class _Divisor:
             return False
         if result.nonfinite_count and self._problem.nonfinite != "propagate":
             return False
-        if self._problem.reduction == "batch_mean":
-            return result.example_count == np.count_nonzero(self._kept)
+        if result.example_count != np.count_nonzero(self._kept):  # the loss skipped some
+            return False
         return not self._is_mean or math.isclose(
             result.weight_sum, self._weights.sum(), rel_tol=1e-6
         )
@@ -276,6 +283,15 @@ class _Divisor:
 
     def _by_batch(self, array: Array) -> Array:
         return array.reshape(self._count, -1)
+
+
+def weighed(values: Any, weights: Any) -> Any:
+    """Returns the losses of examples times their weights.
+
+    The weight of an example that is ignored may be anything: 0 times NaN would be NaN.  The server
+    has 0 for the loss of such an example, and has checked the weights of all others.
+    """
+    return np.multiply(values, np.where(np.equal(values, 0), 0, weights))
 
 
 def _name(loss: Message) -> str:

@@ -69,7 +69,9 @@ def build_request(
     Raises:
         InvalidRequestError: for an argument that no server could take.
     """
-    request = v1.EvaluateRequest(metrics=metrics, states=_states(states), return_state=return_state)
+    request = v1.EvaluateRequest(
+        metrics=metrics, states=_states(states), return_state=_flag("return_state", return_state)
+    )
     extras = {"weights": weights, "mask": mask}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     arrays = {
@@ -86,6 +88,12 @@ def build_request(
         if inputs.get(name) is not None:
             _fill_sequences(request.batch.sequences.add(name=name), name, inputs[name])
     return request
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidRequestError(f"{name} must be True or False, got {value!r:.64}", field=name)
+    return bool(value)
 
 
 def _array(name: str, value: Any) -> Array:
@@ -105,9 +113,10 @@ def _holds_texts(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _states(states: Iterable[bytes]) -> list[bytes]:
-    if isinstance(states, bytes | str):
-        raise InvalidRequestError("states must be a list of bytes, got one", field="states")
+def _states(states: object) -> list[bytes]:
+    if isinstance(states, bytes | str) or not isinstance(states, Iterable):
+        got = "one" if isinstance(states, bytes | str) else type(states).__name__
+        raise InvalidRequestError(f"states must be a list of bytes, got {got}", field="states")
     found = list(states)
     for state in found:
         if not isinstance(state, bytes):

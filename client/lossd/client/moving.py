@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from lossd.client.errors import UnavailableError, closed_error
+from lossd.client.errors import UnavailableError, given_up_error
 from lossd.client.target import checked_target
 
 log = logging.getLogger("lossd.client")
@@ -58,13 +58,18 @@ class _Following:
     def _is_new(self, target: str | None) -> bool:
         return target is not None and target != self._current.target
 
-    def _move(self, target: str) -> None:
-        """Has calls from now on go to a target."""
-        opened = _Opened(target, self._open(target))
+    def _move(self, target: str) -> bool:
+        """Has calls from now on go to a target; returns False where it cannot be opened now."""
+        try:
+            opened = _Opened(target, self._open(target))
+        except Exception as error:  # noqa: BLE001 - files of TLS may be missing while they change
+            _stay(error)
+            return False
         with self._lock:
             self._left.append(self._current)
             self._current = opened
         log.info("target changed", extra={"target": target})
+        return True
 
     def _ended(self) -> list[Any]:
         """Returns the channels that were left and have no calls any more, for the last time."""
@@ -157,10 +162,10 @@ class Moving(_Following):
         target = _known(self._find)
         if target is not None and self._is_new(target) and not self._closed.is_set():
             before = self._current.channel
-            self._move(target)
-            for callback, connect in list(self._subscribed.items()):
-                before.unsubscribe(callback)
-                self._current.channel.subscribe(callback, connect)
+            if self._move(target):
+                for callback, connect in list(self._subscribed.items()):
+                    before.unsubscribe(callback)
+                    self._current.channel.subscribe(callback, connect)
         for each in self._ended():
             each.close()
 
@@ -207,8 +212,8 @@ class AsyncMoving(_Following):
     async def look(self) -> None:
         """Asks where to, goes there, and closes what nobody uses any more."""
         target = await asyncio.to_thread(_known, self._find)
-        if target is not None and self._is_new(target) and not self._is_closed:
-            self._move(target)
+        is_new = target is not None and self._is_new(target) and not self._is_closed
+        if target is not None and is_new and self._move(target):
             self._changed.set()
         for each in self._ended():
             await each.close()
@@ -227,7 +232,7 @@ class AsyncMoving(_Following):
             finally:
                 ready.cancel()
                 moved.cancel()
-        raise closed_error()
+        raise given_up_error()
 
     async def close(self) -> None:
         """Closes it; calls under way end as cancelled."""
@@ -259,5 +264,9 @@ def _known(find: Find) -> str | None:
     try:
         return checked_target(_found(find))
     except Exception as error:  # noqa: BLE001 - whatever it is, calls go on where they went
-        log.warning("target stays what it was", extra={"because": str(error)})
+        _stay(error)
         return None
+
+
+def _stay(error: Exception) -> None:
+    log.warning("target stays what it was", extra={"because": str(error)})

@@ -73,8 +73,14 @@ def bar_of(progress: bool | int) -> AbstractContextManager[Advance]:  # noqa: FB
     """Returns the bar of an evaluation: none for False; a number is how many batches will come.
 
     Raises:
-        InvalidRequestError: if ``rich`` is not installed.
+        InvalidRequestError: if ``rich`` is not installed, or it is neither.
     """
+    given: object = progress
+    if not isinstance(given, int) or given < 0:
+        raise InvalidRequestError(
+            f"progress must be True, False or a number of batches, got {progress!r:.64}",
+            field="progress",
+        )
     if progress is False:
         return nullcontext(lambda: None)
     _rich("rich.progress")  # before anything is sent

@@ -85,6 +85,8 @@ class Security:
         Raises:
             InvalidRequestError: if not.
         """
+        if channel is not None and not hasattr(channel, "unary_unary"):
+            raise _refusal("channel", "be a channel of gRPC", type(channel).__name__)
         if not isinstance(tls, bool | TLS | None):
             raise _refusal("tls", "be a TLS, True or False", type(tls).__name__)
         if tls and channel is not None:

@@ -37,6 +37,7 @@ from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableEr
 from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import Arena, Block, Segment
+from lossd.client.waiting import NEVER, held, seconds
 from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
 
@@ -92,14 +93,15 @@ class Sharing:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
 
-    def lease(self) -> "ClientLease":
-        """Returns the lease of one call."""
-        return ClientLease(self)
+    def lease(self, until: float = NEVER) -> "ClientLease":
+        """Returns the lease of one call, which sets up memory until a time on the clock."""
+        return ClientLease(self, until)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
         ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
-        block = None if ordinary.dtype.hasobject else self.block(ordinary.nbytes)
+        is_shareable = ordinary.nbytes > 0 and not ordinary.dtype.hasobject
+        block = self.block(ordinary.nbytes) if is_shareable else None
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 
     def device_empty(
@@ -110,9 +112,9 @@ class Sharing:
         found = self.device.empty(ordinary.shape, ordinary.dtype, device)
         return self.empty(shape, dtype) if found is None else found
 
-    def block(self, size: int) -> Block | None:
-        """Returns a block of shared memory; None where there is none."""
-        return self._arena.take(size) or self._block_of_new_segment(size)
+    def block(self, size: int, until: float = NEVER) -> Block | None:
+        """Returns a block of shared memory; None where there is none, or not in time."""
+        return self._arena.take(size) or self._block_of_new_segment(size, until)
 
     def locate(self, array: Array) -> tuple[Segment, int] | None:
         """Returns the segment that an array lies in, and its offset; None for ordinary memory."""
@@ -143,13 +145,17 @@ class Sharing:
         """
         self._arena.retire(segment)
 
-    def reset(self) -> None:
-        """Starts over, after a rest, since the server has changed."""
-        with self._lock:
-            self._directory = None
-            self._rests_until = time.monotonic() + REST_SECONDS
-            self._arena.remove_all()
-        self.device.reset()
+    def reset(self, until: float = NEVER) -> None:
+        """Starts over, after a rest, since the server has changed.
+
+        Where another call sets up memory for too long, the next one finds the change too.
+        """
+        with held(self._lock, until) as is_held:
+            if is_held:
+                self._directory = None
+                self._rests_until = time.monotonic() + REST_SECONDS
+                self._arena.remove_all()
+        self.device.reset(until)
 
     def close(self) -> None:
         """Detaches and closes everything."""
@@ -159,18 +165,20 @@ class Sharing:
         self._crew.close()
         self._let_go(self._arena.remove_all())
 
-    def _block_of_new_segment(self, size: int) -> Block | None:
-        with self._lock:
+    def _block_of_new_segment(self, size: int, until: float) -> Block | None:
+        with held(self._lock, until) as is_held:
+            if not is_held:
+                return None
             block = self._arena.take(size)  # another thread may have made room meanwhile
             if block is not None or time.monotonic() < self._rests_until:
                 return block
             try:
-                directory = self._directory or self._discovered()
+                directory = self._directory or self._discovered(until)
                 if directory is None:
                     return None
-                self._let_go(self._arena.remove_unused())
+                self._let_go(self._arena.remove_unused(), until)
                 segment = Segment(directory, size)
-                self._attach(segment)
+                self._attach(segment, until)
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
                 return None
@@ -183,23 +191,24 @@ class Sharing:
             self._arena.add(segment)
             return block
 
-    def _own_segment(self) -> Segment | None:
+    def _own_segment(self, until: float) -> Segment | None:
         """Returns a segment that nothing is put into; None where there is none."""
-        with self._lock:
-            directory = self._directory or self._discovered()
+        with held(self._lock, until) as is_held:
+            directory = (self._directory or self._discovered(until)) if is_held else None
             if directory is None:
                 return None
             segment = Segment(directory, 1)
-            self._attach(segment)
+            self._attach(segment, until)
             return segment
 
-    def _discovered(self) -> Path | None:
+    def _discovered(self, until: float) -> Path | None:
         """Returns the directory that both can reach; looks for it only once."""
-        info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), ASK_SECONDS)
+        patience = seconds(ASK_SECONDS, until)
+        info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), patience)
         if not info.HasField("shared_memory") or not _is_seen(info.shared_memory):
             self._rests_until = math.inf
             return None
-        listed = self._ask(LIST_LOSSES, v1.ListLossesRequest(), ASK_SECONDS)
+        listed = self._ask(LIST_LOSSES, v1.ListLossesRequest(), seconds(ASK_SECONDS, until))
         self._differentiable = {
             loss.name: {
                 given.name
@@ -211,17 +220,19 @@ class Sharing:
         self._directory = Path(info.shared_memory.directory)
         return self._directory
 
-    def _attach(self, segment: Segment) -> None:
+    def _attach(self, segment: Segment, until: float) -> None:
         try:
             request = v1.AttachSegmentRequest(name=segment.name, size=segment.size)
-            segment.token = self._ask(ATTACH_SEGMENT, request, ASK_SECONDS).segment
+            patience = seconds(ASK_SECONDS, until)
+            segment.token = self._ask(ATTACH_SEGMENT, request, patience).segment
         finally:
             segment.unlink()
 
-    def _let_go(self, segments: list[Segment]) -> None:
+    def _let_go(self, segments: list[Segment], until: float = NEVER) -> None:
         with contextlib.suppress(LossdError):  # it notices by itself, as it does for killed clients
             for segment in segments:
-                self._ask(DETACH_SEGMENT, v1.DetachSegmentRequest(segment=segment.token), 1.0)
+                request = v1.DetachSegmentRequest(segment=segment.token)
+                self._ask(DETACH_SEGMENT, request, seconds(1.0, until))
 
 
 def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
@@ -255,8 +266,9 @@ class ClientLease:
     there.
     """
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: Sharing, until: float) -> None:
         self._sharing = sharing
+        self._until = until
         self._blocks: list[Block] = []
         self._reply: Block | None = None
         self._device: DeviceCall | None = None
@@ -306,7 +318,7 @@ class ClientLease:
         dtype = tensors.wire_order(array.dtype)
         located = self._sharing.locate(array) if dtype == array.dtype else None
         if located is None:
-            block = self._sharing.block(array.nbytes)
+            block = self._sharing.block(array.nbytes, self._until)
             if block is None:
                 return None
             self._blocks.append(block)
@@ -319,7 +331,7 @@ class ClientLease:
     def _place_on_device(self, array: OnDevice) -> v1.DeviceMemory | None:
         if self._has_ended:
             return None
-        self._device = self._device or DeviceCall(self._sharing.device)
+        self._device = self._device or DeviceCall(self._sharing.device, self._until)
         found = self._device.place(array)
         self.in_use = self.in_use or found is not None
         return found
@@ -351,7 +363,7 @@ class ClientLease:
     def is_lost(self, error: LossdError) -> bool:
         """Returns whether the call failed because of shared memory, and may work without."""
         if isinstance(error, UnavailableError) or error.reason.startswith("SEGMENT"):
-            self._sharing.reset()
+            self._sharing.reset(self._until)
             return True
         return False
 
@@ -360,7 +372,7 @@ class ClientLease:
         size = reply_size(request, wanted)
         if size < WORTHWHILE_BYTES:
             return
-        reply = self._reply = self._sharing.block(size)
+        reply = self._reply = self._sharing.block(size, self._until)
         if reply is not None:
             request.reply.start.segment = reply.segment.token
             request.reply.start.offset = reply.start

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from lossd import v1
-from lossd.client import arguments, hints
+from lossd.client import arguments, cautions, hints
 from lossd.client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -218,7 +218,7 @@ class Submitting:
             return method(message, *inputs, timeout=left, request_id=call.request_id, **rest)
 
         submission: Submission[Any] = Submission()
-        client._background().start(submission, work)  # noqa: SLF001
+        client._background().start(submission, cautions.blaming_caller(work))  # noqa: SLF001
         return submission
 
 

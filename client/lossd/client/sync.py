@@ -258,8 +258,13 @@ class LossClient(Submitting):
         Args:
             shape: Its shape.
             dtype: The type of its elements.
+
+        Raises:
+            InvalidRequestError: if the client was closed.
         """
-        return self._connection().sharing.empty(shape, dtype)
+        connection = self._connection()
+        connection.check_open()
+        return connection.sharing.empty(shape, dtype)
 
     def device_empty(
         self,
@@ -279,8 +284,13 @@ class LossClient(Submitting):
             shape: Its shape.
             dtype: The type of its elements.
             device: The index of the GPU in this process; None for the one that is current.
+
+        Raises:
+            InvalidRequestError: if the client was closed.
         """
-        return self._connection().sharing.device_empty(shape, dtype, device)
+        connection = self._connection()
+        connection.check_open()
+        return connection.sharing.device_empty(shape, dtype, device)
 
     @overload
     def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
@@ -437,6 +447,8 @@ class LossClient(Submitting):
 
         Raises:
             DeadlineExceededError: if no server is ready in time.
+            UnavailableError: if a function that is to tell the target fails until then.
+            CancelledError: if the client is closed meanwhile.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
         self._connection().wait(seconds)

@@ -10,7 +10,7 @@ from lossd.errors import ServiceError
 from lossd.serving import app
 from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config, unknown_variables
-from lossd.serving.process import logs
+from lossd.serving.process import files, logs
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.signals import EndingSignal
 from lossd.serving.rpc import threads
@@ -24,6 +24,7 @@ def serve(config: Config) -> None:
     """Serve losses until SIGTERM or SIGINT."""
     keep_freed_memory()  # before there is another thread, which would have an arena of its own
     lines = logs.configure(config.log_format, config.log_level)
+    files.open_as_many_as_may_be()
     for name in unknown_variables(os.environ):
         log.warning("variable is no setting", extra={"variable": name})
     ending = EndingSignal(config.drain_delay_seconds + config.drain_seconds + 1)

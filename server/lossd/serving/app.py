@@ -28,7 +28,7 @@ from lossd.serving.config import Config, ConfigError
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE
-from lossd.serving.process import health, http
+from lossd.serving.process import files, health, http
 from lossd.serving.process.allocator import Relief, beyond, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
 from lossd.serving.process.gpu import gpu_at
@@ -41,7 +41,7 @@ from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
-from lossd.serving.rpc.giving_way import REFUSING_THREADS
+from lossd.serving.rpc.giving_way import TurnedAway, refusing_threads
 from lossd.serving.rpc.handlers import LetIn
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.resets import Resets
@@ -118,7 +118,7 @@ def start(
         _health=process.health,
         _pulse=process.pulse,
         _boundary=boundary,
-        _arrivals=_arrivals(config, admission, telemetry, watchdogs),
+        _arrivals=_arrivals(config, admission, telemetry, watchdogs, process.prompt),
         _resets=door.resets,
         _relief=Relief(admission, config.max_inflight_bytes),
         _http=process.pages,
@@ -164,7 +164,7 @@ def _process(
 ) -> _Process:
     """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
-    refusing = Threads(REFUSING_THREADS, "lossd-refuse")
+    refusing = Threads(refusing_threads(config.max_calls), "lossd-refuse")
     prompt = Prompt()
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
@@ -178,21 +178,31 @@ class _Door:
     """Who is let in, and what becomes of those who are not."""
 
     let_in: LetIn
-    turned_away: Callable[[str], bool]
+    turned_away: TurnedAway
     resets: Resets
 
 
 def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry) -> _Door:
-    silent = (watchdogs.first_message, watchdogs.idle)
-    crowd = Crowd(config.max_calls, silent, watchdogs.call)
+    crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
         crowd.take(context.peer, ticket)
         return HERE if admit is None else admit(method, context, ticket)
 
+    def turned_away(method: str, context: grpc.ServicerContext) -> bool:
+        return _may_come(entered.gate, method, context) and crowd.turned_away(context.peer())
+
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
-    return _Door(let_in, crowd.turned_away, resets)
+    return _Door(let_in, turned_away, resets)
+
+
+def _may_come(gate: Gate | None, method: str, context: grpc.ServicerContext) -> bool:
+    """Returns whether a call would be served: for others none gives way."""
+    try:
+        return gate is None or bool(gate.admit(method, context))
+    except ServiceError:
+        return False
 
 
 def _boundary(
@@ -226,7 +236,9 @@ def _serve(
     config: Config, services: Services, process: _Process, boundary: Boundary, entered: Entrance
 ) -> tuple[grpc.Server, str]:
     """Returns a server of gRPC that serves, and its address."""
-    server = grpc.server(process.refusing, handlers=[boundary], options=listening.options(config))
+    most = files.connections_beside(config.max_shm_segments if config.shm_dir else 0)
+    options = listening.options(config, most)
+    server = grpc.server(process.refusing, handlers=[boundary], options=options)
     process.prompt.serve(server)
     try:
         address, heard_at = listening.listen(server, config, entered)
@@ -249,7 +261,11 @@ def _reflect(
 
 
 def _arrivals(
-    config: Config, admission: Admission, telemetry: Telemetry, watchdogs: Watchdogs
+    config: Config,
+    admission: Admission,
+    telemetry: Telemetry,
+    watchdogs: Watchdogs,
+    prompt: Prompt,
 ) -> Arrivals:
     """Bounds what is on its way to half of what is free: gRPC has it twice while it hands it over.
 
@@ -265,8 +281,7 @@ def _arrivals(
             telemetry.rejected("TOO_MANY_BYTES")
 
     uncounted = beyond(lambda: admission.request_bytes, reserved)
-    first, later = watchdogs.first_message, watchdogs.idle
-    return Arrivals(uncounted, room, first=first, later=later, ended=ended)
+    return Arrivals(uncounted, room, watchdogs, prompt.threads.watchdog, ended=ended)
 
 
 def _tracing(config: Config) -> "Tracing | None":

@@ -83,7 +83,9 @@ class Call:
     ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
     the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
     Overloaded if they do not fit.  ``collecting`` counts some for as long as they are taken.
-    ``read_by`` is when the caller should have read what it was sent.
+    ``read_by`` is when the caller should have read what it was sent.  On a stream ``began`` is when
+    the batch began that is answered now, and ``awaits_chunk`` says that the next message should be
+    a small part of it.
     """
 
     context: Context
@@ -94,7 +96,9 @@ class Call:
     labels: dict[str, str] = field(default_factory=dict)
     caller: Caller = HERE
     trace: Trace | None = None
+    began: float | None = None
     is_answered: bool = False
+    awaits_chunk: bool = False
     read_by: float = math.inf
     _wake: Callable[[], None] | None = None
     _is_let_in: bool = False
@@ -151,6 +155,7 @@ class Call:
             self.trace.batch(self.labels)
         self.seconds.clear()
         self.labels.clear()
+        self.began = time.perf_counter()
 
     def checkpoint(self) -> None:
         """Raises Abandoned, or DeadlinePassed, if nobody waits for the answer any more."""

@@ -195,7 +195,9 @@ class Config:
         Interval(0, 4096),
     )
     max_connections: int = _setting(
-        0, "Connections at the same time; 0 for any number.", Interval(0, 1 << 20)
+        0,
+        "Connections at the same time; 0 for as many as files may be open beside.",
+        Interval(0, 1 << 20),
     )
     max_connection_calls: int = _setting(
         0,

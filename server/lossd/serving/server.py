@@ -114,6 +114,7 @@ class Server:
         moment loses all answers that it has not read.  A watch keeps it open until then.
         """
         while self._boundary.calls and time.monotonic() < until:
+            self._boundary.end_rest()
             time.sleep(_READING_SECONDS / 10)
         time.sleep(_READING_SECONDS)
 

@@ -6,6 +6,7 @@ notes are counted at a time, which takes less than one by one: code and numbers 
 
 import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,18 +67,25 @@ class _Tallied:
         """Yields the metric as it is now."""
         self._settle()
         metric = self._metric()
-        with self._lock:
-            for labels, series in self._series.items():
-                if isinstance(series, Count):
-                    metric.add_metric(labels, series.value)
-                else:
-                    metric.add_metric(labels, [*map(_bucket, series.buckets())], series.total)
+        with self._lock:  # only to copy: calls wait for it
+            found = [(labels, _read(series)) for labels, series in self._series.items()]
+        for labels, (total, buckets) in found:
+            if self._family.type is Counter:
+                metric.add_metric(labels, total)
+            else:
+                metric.add_metric(labels, [*map(_bucket, buckets)], total)
         yield metric
 
     def _metric(self) -> Any:
         family = self._family
         kind: Any = CounterMetricFamily if family.type is Counter else HistogramMetricFamily
         return kind(family.name, family.description, labels=family.labels)
+
+
+def _read(series: Count | Spread) -> tuple[float, list[tuple[float, int, Instance | None]]]:
+    if isinstance(series, Count):
+        return series.value, []
+    return series.total, [*series.buckets()]
 
 
 def _bucket(found: tuple[float, int, Instance | None]) -> tuple[Any, ...]:
@@ -266,7 +274,8 @@ class Telemetry:
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """Counts a call that has ended, well or not."""
         self._later(self._count_ended, method, status, seconds, call.exemplar)
-        self.answered(call, status, seconds)
+        of_batch = seconds if call.began is None else time.perf_counter() - call.began
+        self.answered(call, status, of_batch)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
         """Counts an answer; a conversation has several."""
@@ -279,15 +288,22 @@ class Telemetry:
 
     def _later(self, count: Callable[..., None], *arguments: Any) -> None:
         self._notes.append((count, arguments))
-        if len(self._notes) >= _TOGETHER:
-            self._settle()
+        # Who adds a note never waits: it may be gRPC's own thread.  A later one will count it.
+        if len(self._notes) >= _TOGETHER and self._lock.acquire(blocking=False):
+            try:
+                self._count_notes()
+            finally:
+                self._lock.release()
 
     def _settle(self) -> None:
         """Counts what waits for it."""
         with self._lock:
-            while self._notes:
-                count, arguments = self._notes.popleft()
-                count(*arguments)
+            self._count_notes()
+
+    def _count_notes(self) -> None:
+        while self._notes:
+            count, arguments = self._notes.popleft()
+            count(*arguments)
 
     def _add(self, family: Family, label: str, amount: float) -> None:
         self._of(family, label).add(amount)

@@ -7,6 +7,7 @@ checks fail.
 
 import importlib.metadata
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,10 @@ from lossd.serving.config import ConfigError
 _MOST_PHASES = 256
 # How long the last spans may take to be sent when the server ends.
 _LAST_SECONDS = 1.0
+# A header of W3C's Trace Context, and its rules for a state.
+_LONGEST_PARENT, _LONGEST_STATE, _MOST_MEMBERS = 512, 8192, 32
+_KEY = r"(?:[a-z][_0-9a-z\-*/]{0,255}|[a-z0-9][_0-9a-z\-*/]{0,240}@[a-z][_0-9a-z\-*/]{0,13})"
+_MEMBER = re.compile(_KEY + r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 # What no caller can mend, as OpenTelemetry's conventions have it.
 _FAULTS = {
     "UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
@@ -66,8 +71,7 @@ class Tracing:
         Returns None if nobody samples it.
         """
         clock = _Clock.now()
-        # Baggage is not used; the library would log what is wrong with it for each call.
-        told = {key: value for key, value in metadata if key != "baggage"}
+        told = {key: value for key, value in metadata if _is_sound(key, value)}
         service, _, name = method[1:].partition("/")
         facts = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
         span = self._tracer.start_span(
@@ -84,6 +88,21 @@ class Tracing:
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(_LAST_SECONDS)
+
+
+def _is_sound(key: str, value: str | bytes) -> bool:
+    """Returns whether the library would take a header, and not log for each call what is wrong.
+
+    Baggage is not used.
+    """
+    if key == "traceparent":
+        return isinstance(value, str) and len(value) <= _LONGEST_PARENT
+    if key != "tracestate":
+        return key != "baggage"
+    if not isinstance(value, str) or len(value) > _LONGEST_STATE:
+        return False
+    members = [one for each in value.split(",") if (one := each.strip(" \t"))]
+    return len(members) <= _MOST_MEMBERS and all(map(_MEMBER.fullmatch, members))
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,22 @@ def test_what_is_asked_of_a_loss_comes_as_metrics(client: LossClient) -> None:
     assert set(metrics) == {"ratio"}
 
 
+def test_statistics_of_tokens_are_means_over_tokens(client: LossClient) -> None:
+    """Both tokens of a short sequence are clipped, and none of a long one."""
+    message = presets.ppo()
+    message.outputs.extend(
+        ["POLICY_GRADIENT_OUTPUT_CLIP_FRACTION", "POLICY_GRADIENT_OUTPUT_TOKEN_COUNT"]  # type: ignore[list-item]
+    )
+    data, tensors = [], []
+    for length, moved in ((2, 1.0), (98, 0.0)):
+        then, ones = np.full(length, -2.0, np.float32), np.ones(length, np.float32)
+        given = {"logprobs": Numbers(then), "advantages": Numbers(ones)}
+        data.append(SimpleNamespace(loss_fn_inputs=given))
+        tensors.append(torch.tensor(then + moved, requires_grad=True))
+    _, metrics = tinker.custom_loss(client, message)(data, tensors)
+    assert metrics == {"clip_fraction": pytest.approx(0.02)}
+
+
 def test_a_datum_of_another_length_is_refused(client: LossClient) -> None:
     data, tensors = drawn()
     data[1].loss_fn_inputs["advantages"] = Numbers(np.zeros(2, np.float32))

@@ -177,6 +177,23 @@ def test_micro_batches_add_up_to_the_whole(client: LossClient) -> None:
         assert alone == pytest.approx(whole, rel=1e-12)
 
 
+def test_an_address_gets_one_client_for_all_steps(
+    client: LossClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(address: str) -> LossClient:
+        made.append(address)
+        return client
+
+    monkeypatch.setattr("lossd.client.reaching.LossClient", make)
+    compute = seam().policy_loss("localhost:1", presets.ppo())
+    inputs = {**given(4), "token_weights": np.ones((6, 8))}
+    for _ in range(3):
+        computed(compute, inputs, "token-mean", ALONE)
+    assert made == ["localhost:1"]
+
+
 def test_what_would_depend_on_the_micro_batch_is_refused(client: LossClient) -> None:
     compute = seam().policy_loss(client, presets.ppo())
     inputs = {**given(4), "token_weights": np.ones((6, 8))}

@@ -76,7 +76,19 @@ def test_any_other_is_refused_with_its_reason(token: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}']
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": []}',
+        b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}',
+        b'{"keys": [{"kty": "oct"}]}',
+        b'{"keys": [{"kty": ["RSA"]}]}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+    ids=range(9),
 )
 def test_a_file_without_a_public_key_is_refused(content: bytes) -> None:
     with pytest.raises(AccessError, match=r"^jwks must"):

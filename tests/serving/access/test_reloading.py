@@ -47,6 +47,44 @@ def test_a_file_that_is_gone_for_a_moment_keeps_the_old_one(tmp_path: Path) -> N
     assert len(made.value) == 2
 
 
+def test_a_file_that_cannot_be_read_is_counted_once_each_time(tmp_path: Path) -> None:
+    path, failures = tmp_path / "tokens", list[str]()
+    path.write_text("0123456789abcdef")
+    made = Reloaded("token_file", [str(path)], tokens.read_lines, failures.append)
+    for count in (1, 2):
+        path.unlink()
+        made.look()
+        made.look()
+        assert len(failures) == count
+        path.write_text("0123456789abcdef")
+        made.look()
+
+
+@pytest.mark.parametrize("failure", [KeyError("k"), RecursionError(), OSError("no descriptor")])
+def test_whatever_a_file_fails_by_is_reported_and_tried_again(
+    failure: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, failures, faults = tmp_path / "file", list[str](), list[Exception]()
+
+    def make(content: bytes) -> bytes:
+        if faults:
+            raise faults[0]
+        return content
+
+    path.write_bytes(b"one")
+    made = Reloaded("jwks", [str(path)], make, failures.append)
+    faults.append(failure)
+    path.write_bytes(b"two")
+    made.look()
+    made.look()
+    assert made.value == b"one"
+    assert failures == ["jwks"]
+    assert all(record.because for record in caplog.records)  # type: ignore[attr-defined]
+    faults.clear()
+    made.look()
+    assert made.value == b"two"
+
+
 def test_at_the_start_there_is_no_old_one(tmp_path: Path) -> None:
     with pytest.raises(AccessError, match=r"^token_file must be files that can be read, got"):
         Reloaded("token_file", [str(tmp_path / "none")], tokens.read_lines)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from lossd import v1
+from lossd.client.presets._words import chosen
 
 Cispo = Literal["minimax", "tinker", "trl", "verl", "skyrl-jax", "skyrl-train", "tuft"]
 Dro = Literal["tuft", "miles"]
@@ -159,9 +160,10 @@ def luspo(*, epsilon: float = 0.2) -> v1.PolicyGradient:
     return _clipped(v1.POLICY_RATIO_SEQUENCE, v1.TOKEN_AGGREGATION_SUM, epsilon, epsilon)
 
 
-# The lowest and the highest ratio, and how tokens are aggregated.
-_CISPO: Mapping[str, tuple[float, float, v1.TokenAggregation]] = MappingProxyType(
+# The lowest and the highest ratio, None where it is to be given, and how tokens are aggregated.
+_CISPO: Mapping[str, tuple[float, float | None, v1.TokenAggregation]] = MappingProxyType(
     {
+        "minimax": (0.0, None, v1.TOKEN_AGGREGATION_TOKEN_MEAN),
         "tinker": (0.0, 4.0, v1.TOKEN_AGGREGATION_SUM),
         "trl": (0.0, 5.0, v1.TOKEN_AGGREGATION_TOKEN_MEAN),
         "verl": (0.8, 1.2, v1.TOKEN_AGGREGATION_TOKEN_MEAN),
@@ -180,20 +182,20 @@ def cispo(dialect: Cispo, *, high: float | None = None) -> v1.PolicyGradient:
     documentation recommends 5; verl 0.9.1, whose bounds are its ``clip_ratio`` ([0.8, 1.2]); SkyRL
     of 2026-08, its JAX backend ([0.8, 1.2]) and its train backend ([0, 5]); TuFT of 2026-08 ([0.9,
     1.1]).  Those that add up tokens go with ``reduction="sum"``.
+
+    Raises:
+        ValueError: if there is no such dialect, or it has no bound and none is given.
     """
-    if dialect == "minimax":
-        if high is None:
-            raise ValueError("high must be given with minimax, got nothing")
-        bounds = (0.0, high, v1.TOKEN_AGGREGATION_TOKEN_MEAN)
-    else:
-        bounds = _CISPO[dialect]
-    low, most, aggregation = bounds
+    low, usual, aggregation = chosen("dialect", dialect, _CISPO)
+    most = usual if high is None else high
+    if most is None:
+        raise ValueError(f"high must be given with {dialect}, got nothing")
     return _policy(
         v1.POLICY_OBJECTIVE_CISPO,
         v1.POLICY_RATIO_TOKEN,
         aggregation,
         clip_low=low,
-        clip_high=most if high is None else high,
+        clip_high=most,
     )
 
 
@@ -216,8 +218,11 @@ def dro(dialect: Dro) -> v1.PolicyGradient:
 
     Source: P. H. Richemond et al., Offline regularised reinforcement learning, 2024, of
     tokens as in miles (0.05) and TuFT (0.01) of 2026-08.
+
+    Raises:
+        ValueError: if there is no such dialect.
     """
-    beta = {"miles": 0.05, "tuft": 0.01}[dialect]
+    beta = chosen("dialect", dialect, {"tuft": 0.01, "miles": 0.05})
     return _policy(
         v1.POLICY_OBJECTIVE_DRO,
         v1.POLICY_RATIO_NONE,
@@ -231,10 +236,13 @@ def dppo(divergence: Literal["tv", "kl"], *, threshold: float) -> v1.PolicyGradi
 
     Source: P. Qi et al., Rethinking the trust region in LLM reinforcement learning, 2026, whose
     threshold depends on the model.
+
+    Raises:
+        ValueError: if there is no such divergence.
     """
-    objective = {"tv": v1.POLICY_OBJECTIVE_DPPO_TV, "kl": v1.POLICY_OBJECTIVE_DPPO_KL}[divergence]
+    known = {"tv": v1.POLICY_OBJECTIVE_DPPO_TV, "kl": v1.POLICY_OBJECTIVE_DPPO_KL}
     return _policy(
-        objective,
+        chosen("divergence", divergence, known),
         v1.POLICY_RATIO_TOKEN,
         v1.TOKEN_AGGREGATION_TOKEN_MEAN,
         divergence_threshold=threshold,

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from lossd import v1
+from lossd.client.presets._words import chosen
 
 
 def dpo(*, beta: float = 0.1, label_smoothing: float = 0.0) -> v1.Preference:
@@ -28,8 +29,12 @@ def ipo(*, tau: float = 0.1, dialect: Literal["paper", "trl"] = "paper") -> v1.P
     """Returns IPO, of sums as the paper's equation, or of means as TRL.
 
     Source: M. G. Azar et al., 2023, eq. 17; TRL 1.16.0, ``loss_type="ipo"``.
+
+    Raises:
+        ValueError: if there is no such dialect.
     """
-    return v1.Preference(objective=v1.PREFERENCE_OBJECTIVE_IPO, beta=tau, average=dialect == "trl")
+    average = chosen("dialect", dialect, {"paper": False, "trl": True})
+    return v1.Preference(objective=v1.PREFERENCE_OBJECTIVE_IPO, beta=tau, average=average)
 
 
 def slic(*, beta: float = 0.1) -> v1.Preference:
@@ -56,12 +61,15 @@ def apo(kind: Literal["zero", "down"], *, beta: float = 0.1) -> v1.Preference:
 
     Source: K. D'Oosterlinck et al., Anchored preference optimization, 2024, eq. 7 and 8; TRL
     1.16.0.
+
+    Raises:
+        ValueError: if there is no such kind.
     """
-    objective = {
+    kinds = {
         "zero": v1.PREFERENCE_OBJECTIVE_APO_ZERO,
         "down": v1.PREFERENCE_OBJECTIVE_APO_DOWN,
-    }[kind]
-    return v1.Preference(objective=objective, beta=beta)
+    }
+    return v1.Preference(objective=chosen("kind", kind, kinds), beta=beta)
 
 
 def exo(*, label_smoothing: float = 1e-3, beta: float = 0.1) -> v1.Preference:

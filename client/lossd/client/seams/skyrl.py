@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lossd import v1
-from lossd.client.seams._torch import means_of
+from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
 

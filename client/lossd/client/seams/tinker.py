@@ -13,6 +13,7 @@ import numpy as np
 
 from lossd.client.arrays import Array
 from lossd.client.seams._flat import offsets_of, split
+from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
 from lossd.v1.losses import SingleLoss
 
@@ -53,8 +54,7 @@ def custom_loss(
         if result.loss is None:
             raise ValueError("reduction must give one loss, got none")
         gradients = split(result.gradients["log_probabilities"], offsets)
-        metrics = {name: float(np.mean(one)) for name, one in result.outputs.items() if len(one)}
-        return _attached(result.loss, log_probabilities, gradients), metrics
+        return _attached(result.loss, log_probabilities, gradients), means_of(result)
 
     return computed
 

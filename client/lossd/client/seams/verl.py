@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from lossd import v1
-from lossd.client.seams._torch import means_of
+from lossd.client.reaching import client_of
+from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
 
@@ -33,6 +34,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
         loss: A policy gradient, for example of ``presets``; its aggregation is verl's to say.
         options: What else ``RemoteLoss`` takes, as ``nonfinite``.
     """
+    remote = client_of(client, options.get("timeout"))
 
     def computed(  # noqa: PLR0917 - as verl calls it
         old_log_prob: torch.Tensor,
@@ -45,7 +47,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         batch = {} if config is None else dict(config.global_batch_info)
         mask = response_mask.bool()
-        criterion = RemoteLoss(_aggregated(loss, loss_agg_mode, batch), client, **options)
+        criterion = RemoteLoss(_aggregated(loss, loss_agg_mode, batch), remote, **options)
         found = criterion(
             log_probabilities=log_prob,
             sampling_log_probabilities=old_log_prob,

@@ -38,7 +38,8 @@ class Scaled(torch.autograd.Function):
 class Deferred(torch.autograd.Function):
     """Values whose gradients are computed when their upstream gradient is known.
 
-    ``compute`` returns the values, ``differentiate`` the gradients for an upstream gradient.
+    ``compute`` returns the values, ``differentiate`` the gradients for an upstream gradient, with
+    respect to the first of the tensors that both read; the others have none.
     """
 
     @staticmethod
@@ -46,17 +47,20 @@ class Deferred(torch.autograd.Function):
         ctx: Any,
         compute: Callable[[], torch.Tensor],
         differentiate: Callable[[torch.Tensor], Gradients],
-        *_: torch.Tensor,
+        *tensors: torch.Tensor,
     ) -> torch.Tensor:
-        """Computes the values."""
+        """Computes the values, and keeps what the gradients will be computed from."""
         ctx.differentiate = differentiate
+        ctx.save_for_backward(*tensors)
         return compute()
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Computes the gradients."""
         _refuse_second_derivatives()
-        return None, None, *ctx.differentiate(upstream)
+        count = len(ctx.saved_tensors)  # which raises if one of them was written to since
+        gradients = list(ctx.differentiate(upstream))
+        return None, None, *gradients, *[None] * (count - len(gradients))
 
 
 def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:

@@ -2,25 +2,24 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from google.protobuf.message import Message
-from torch import distributed
 
+from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.client.mapped import weighed
 from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
 from lossd.client.torch.tensors import to_array, to_input, to_tensor
+from lossd.client.torch.workers import Workers
 from lossd.v1 import LossSpec
 from lossd.v1.losses import Loss
-
-# The field of a result with the divisor of each mean.
-DENOMINATORS = {"mean": "weight_sum", "batch_mean": "example_count"}
 
 
 class Settings(Protocol):
@@ -46,7 +45,11 @@ class Settings(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardPass:
-    """The arguments of one call, whose ``value`` is attached to the graph of its inputs."""
+    """The arguments of one call, whose ``value`` is attached to the graph of its inputs.
+
+    ``normalizer`` is the caller's; ``divisor`` is that of this batch without one, where it is not
+    the loss's to say.
+    """
 
     module: Settings
     loss: Loss | LossSpec
@@ -55,6 +58,7 @@ class ForwardPass:
     mask: Any
     cotangent: Any
     normalizer: float | None
+    divisor: float | None = None
 
     def value(self) -> torch.Tensor:
         """Computes the loss.
@@ -62,17 +66,38 @@ class ForwardPass:
         Raises:
             LossdError: as ``LossClient.compute``.
         """
+        self._refuse_differentiated()
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
         leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
         if self.module.reduction == "none":
-            differentiate = functools.partial(self._differentiated, wanted)
+            kept = self._kept() if wanted else self
+            differentiate = functools.partial(kept.gradients_for, wanted)
+            others = _tensors([self.weights, self.mask, self.cotangent])
             value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
-                self._vector, differentiate, *leaves
+                self._vector, differentiate, *leaves, *others
             )
         else:
             compute = functools.partial(self._scalar, wanted)
             value = Scaled.apply(compute, *leaves)  # type: ignore[no-untyped-call]
         return value
+
+    def _refuse_differentiated(self) -> None:
+        """Raises InvalidRequestError for what would need a gradient that the server has not."""
+        if not torch.is_grad_enabled():
+            return
+        for name in ("weights", "mask", "cotangent", "normalizer"):
+            if any(one.requires_grad for one in _tensors(getattr(self, name))):
+                raise arguments.undifferentiated(name, "detach()")
+
+    def _kept(self) -> "ForwardPass":
+        """Returns the same for the backward pass, with copies of what PyTorch does not watch."""
+        return replace(
+            self,
+            inputs={name: _snapshot(given) for name, given in self.inputs.items()},
+            weights=_snapshot(self.weights),
+            mask=_snapshot(self.mask),
+            cotangent=_snapshot(self.cotangent),
+        )
 
     def _leaves(self) -> dict[str, list[torch.Tensor]]:
         """Returns the tensors that may need a gradient, by the name of their input or parameter."""
@@ -91,46 +116,69 @@ class ForwardPass:
         """Returns the loss, its gradients, and the factor that they still lack."""
         module = self.module
         scale = _scale(module.gradient_scale) if wanted else 1.0
-        shared = module.process_group is not None
-        result = self._computed(
+        is_alone = module.process_group is None
+        # What is divided only when all workers have been asked may be too large for float16.
+        is_scaled = module.gradient_scale is not None and is_alone
+        compute = functools.partial(
+            self._computed,
             wanted,
             cotangent=_times(self.cotangent, scale),
-            normalizer=1.0 if shared else self.normalizer,
             # Rounding a gradient to float16 before it is scaled would leave mostly zeros.
-            widened=() if module.gradient_scale is not None else wanted,
+            widened=() if is_scaled else wanted,
         )
-        factor = 1.0
-        if shared:
-            denominator = getattr(result, DENOMINATORS[module.reduction])
-            factor = _share(denominator, module.process_group, self._first().device)
-        loss = self._as_tensor(np.asarray((result.loss or 0.0) * factor))
+        divisor = self.divisor if self.normalizer is None else self.normalizer
+        if is_alone:
+            result, of_loss, factor = compute(self.loss, normalizer=divisor), 1.0, 1.0
+        else:
+            result, of_loss, factor = self._workers().computed(compute, self.loss)
+        loss = self._as_tensor(np.asarray((result.loss or 0.0) * of_loss))
         return loss, self._in_order(result.gradients), factor / scale
+
+    def _workers(self) -> Workers:
+        module = self.module
+        return Workers(
+            group=module.process_group,
+            device=self._first().device,
+            reduction=module.reduction,
+            normalizer=self.normalizer,
+            divisor=self.divisor,
+            empty=module.empty,
+        )
 
     def _vector(self) -> torch.Tensor:
         """Returns the weighted loss of each example, as its gradients have the weights in them."""
+        values = self._computed((), self.loss).per_example
+        if values is None:
+            raise InvalidRequestError(
+                "reduction must be mean, batch_mean or sum for a loss without losses of single "
+                "examples, got none",
+                field="reduction",
+            )
         weights = 1 if self.weights is None else np.asarray(_array(self.weights))
-        return self._as_tensor(np.asarray(self._computed(()).per_example) * weights)
+        return self._as_tensor(np.asarray(weighed(np.asarray(values), weights)))
 
-    def _differentiated(
+    def gradients_for(
         self, wanted: tuple[str, ...], upstream: torch.Tensor
     ) -> list[torch.Tensor | None]:
         """Returns the gradients for an upstream gradient of each example."""
         cotangent = to_array(upstream)
         if self.cotangent is not None:
-            cotangent = cotangent * np.asarray(_array(self.cotangent), cotangent.dtype)
-        return self._in_order(self._computed(wanted, cotangent=cotangent).gradients)
+            cotangent = cotangent * np.asarray(_array(self.cotangent), np.float64)
+        return self._in_order(self._computed(wanted, self.loss, cotangent=cotangent).gradients)
 
     def _computed(
         self,
         wanted: tuple[str, ...],
+        loss: Any,
         *,
         cotangent: Any = None,
         normalizer: float | None = None,
+        empty: EmptyPolicy | None = None,
         widened: tuple[str, ...] = (),
     ) -> LossResult[float | None]:
         module = self.module
         result: LossResult[float | None] = module.client.compute(
-            _with_numbers(self.loss, self._parameters()),
+            _with_numbers(loss, self._parameters()),
             weights=_array(self.weights),
             mask=_array(self.mask),
             reduction=module.reduction,
@@ -138,7 +186,7 @@ class ForwardPass:
             per_example=True,
             cotangent=cotangent,
             normalizer=normalizer,
-            empty=module.empty,
+            empty=empty or module.empty,
             nonfinite=module.nonfinite,
             lint=module.lint,
             timeout=module.timeout,
@@ -218,15 +266,15 @@ def _scale(given: Any) -> float:
 def _times(cotangent: Any, scale: float) -> Any:
     if scale == 1:
         return _array(cotangent)
-    return scale if cotangent is None else np.asarray(_array(cotangent)) * scale
+    # In float64, as the product may be beyond float16.
+    return scale if cotangent is None else np.asarray(_array(cotangent), np.float64) * scale
 
 
-def _share(denominator: float, group: Any, device: torch.device) -> float:
-    """Returns the factor that makes an average over workers of sums the mean of all examples."""
-    group = None if group is True else group
-    total = torch.tensor(float(denominator), dtype=torch.float64, device=device)
-    distributed.all_reduce(total, group=group)
-    return distributed.get_world_size(group) / float(total) if total else 0.0
+def _snapshot(given: Any) -> Any:
+    """Returns what keeps its numbers; of tensors PyTorch tells whether they were written to."""
+    if isinstance(given, list | tuple):
+        return [_snapshot(one) for one in given]
+    return given.copy() if isinstance(given, np.ndarray) else given
 
 
 def _tensors(given: Any) -> list[torch.Tensor]:

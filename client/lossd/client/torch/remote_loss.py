@@ -1,6 +1,6 @@
 """``RemoteLoss``: a loss that a lossd server computes, as a module of PyTorch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -12,8 +12,9 @@ from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.reaching import client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
-from lossd.client.torch.forward_pass import DENOMINATORS, ForwardPass, number_of
+from lossd.client.torch.forward_pass import ForwardPass, number_of
 from lossd.client.torch.translations import Translation, translated
+from lossd.client.torch.workers import DENOMINATORS
 
 
 class RemoteLoss(nn.Module):
@@ -39,7 +40,8 @@ class RemoteLoss(nn.Module):
 
     *Distributed data parallel* averages gradients over workers, which is right only if all
     batches are equal.  With ``process_group`` the denominators of all workers are summed, so that
-    gradients are those of one process with the whole batch.
+    gradients are those of one process with the whole batch.  A normalizer is then the count over
+    all workers.
 
     The module can be pickled, deep-copied and saved with a model; the copy connects anew.
     ``torch.compile`` breaks the graph at the call.  Second derivatives are refused.
@@ -83,10 +85,10 @@ class RemoteLoss(nn.Module):
         timeout: float | None = None,
     ) -> None:
         super().__init__()
-        if process_group is not None and (reduction not in DENOMINATORS or normalizer is not None):
+        process_group = None if process_group is False else process_group
+        if process_group is not None and reduction not in DENOMINATORS:
             raise InvalidRequestError(
-                "process_group must go with the reduction mean or batch_mean and no normalizer, "
-                f"got {reduction} and {normalizer}",
+                f"process_group must go with the reduction mean or batch_mean, got {reduction}",
                 field="process_group",
             )
         self.loss = arguments.message_of(loss)
@@ -148,13 +150,14 @@ class RemoteLoss(nn.Module):
         Raises:
             LossdError: as ``LossClient.compute``.
         """
-        loss = self.loss
-        if normalizer is None:
-            normalizer = self.normalizer
+        loss, divisor = self.loss, None
+        named: Mapping[str, Any] = named_inputs
         if self._translation is not None:
-            loss, inputs, normalizer = self._translation.prepare(loss, inputs, normalizer)
+            names = self.client.input_names(loss) if named else ()
+            inputs, named = self._translation.in_order(names, inputs, named), {}
+            loss, inputs, divisor = self._translation.prepare(loss, inputs)
         names = self.client.input_names(loss) if inputs else ()
-        given = arguments.bind(names, inputs, named_inputs)
+        given = arguments.bind(names, inputs, named)
         call = ForwardPass(
             module=self,
             loss=loss,
@@ -162,7 +165,8 @@ class RemoteLoss(nn.Module):
             weights=weights,
             mask=mask,
             cotangent=cotangent,
-            normalizer=normalizer,
+            normalizer=self.normalizer if normalizer is None else normalizer,
+            divisor=divisor,
         )
         return call.value()
 

@@ -7,8 +7,9 @@ of range where PyTorch computes on.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -17,13 +18,14 @@ from google.protobuf.message import Message
 from torch import nn
 
 from lossd import v1
+from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import Reduction
 from lossd.v1.losses import Loss
 
 Inputs = tuple[Any, ...]
 Prepared = tuple[Loss, Inputs, float | None]
-Prepare = Callable[[Loss, Inputs, float | None], Prepared]
+Prepare = Callable[[Loss, Inputs], Prepared]
 
 _REDUCTIONS: Mapping[str, Reduction] = {
     "mean": "mean",
@@ -33,20 +35,47 @@ _REDUCTIONS: Mapping[str, Reduction] = {
 }
 
 
-def _as_given(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
-    return loss, inputs, normalizer
+def _as_given(loss: Loss, inputs: Inputs) -> Prepared:
+    return loss, inputs, None
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
     """A loss, its reduction, and how the inputs of each call are prepared.
 
-    ``prepare`` takes and returns the loss, the inputs and the normalizer.
+    ``prepare`` takes the loss and the inputs, and returns both and what the batch is divided by,
+    or None for what the loss would divide by.  ``names`` are those of the inputs of PyTorch's
+    module.
     """
 
     loss: Loss
     reduction: Reduction
     prepare: Prepare = _as_given
+    names: tuple[str, ...] = ()
+
+    def in_order(self, ours: Inputs, inputs: Inputs, named: Mapping[str, Any]) -> Inputs:
+        """Returns all inputs by position, whether PyTorch's names or lossd's were used.
+
+        Raises:
+            InvalidRequestError: for inputs that are missing, unknown or given twice.
+        """
+        theirs = dict(zip(ours, self.names, strict=False))
+        found = arguments.bind(self.names, inputs, {})
+        for name, value in named.items():
+            own = theirs.get(name, name)
+            if own in found or own not in self.names:
+                rule = "given once" if own in found else f"one of {', '.join(self.names)}"
+                raise InvalidRequestError(
+                    f"inputs must each be {rule}, got {name[:64]!r}", field="inputs"
+                )
+            found[own] = value
+        missing = [name for name in self.names if name not in found]
+        if missing:
+            raise InvalidRequestError(
+                f"inputs must be {', '.join(self.names)}, got none named {missing[0]}",
+                field="inputs",
+            )
+        return tuple(found[name] for name in self.names)
 
 
 def translated(module: nn.Module) -> Translation:
@@ -59,7 +88,11 @@ def translated(module: nn.Module) -> Translation:
     if translate is None:
         names = ", ".join(kind.__name__ for kind in _TRANSLATIONS)
         raise _untranslatable(f"one of {names}", type(module).__name__)
-    return translate(module)
+    return replace(translate(module), names=_names(module))
+
+
+def _names(module: nn.Module) -> tuple[str, ...]:
+    return tuple(inspect.signature(module.forward).parameters)
 
 
 def _reduction(module: Any) -> Reduction:
@@ -89,7 +122,7 @@ def _nll(module: nn.NLLLoss) -> Translation:
     return Translation(loss, _reduction(module), _prepare_classes)
 
 
-def _prepare_classes(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _prepare_classes(loss: Loss, inputs: Inputs) -> Prepared:
     """Ignores an index only where targets are indices, and takes a single axis for the classes."""
     predictions, targets = inputs
     found = _copy(loss)
@@ -97,7 +130,7 @@ def _prepare_classes(loss: Loss, inputs: Inputs, normalizer: float | None) -> Pr
         found.class_axis = 0
     if targets.is_floating_point():
         found.ClearField("ignore_index")
-    return found, inputs, normalizer
+    return found, inputs, None
 
 
 def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
@@ -116,11 +149,11 @@ def _by_element(module: Any, loss: Loss) -> Translation:
     return Translation(loss, reduction, _as_given if reduction == "mean" else _each_element)
 
 
-def _each_element(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _each_element(loss: Loss, inputs: Inputs) -> Prepared:
     """Makes every element an example."""
     found = _copy(loss)
     found.batch_dims = inputs[0].ndim
-    return found, inputs, normalizer
+    return found, inputs, None
 
 
 def _smooth_l1(module: nn.SmoothL1Loss) -> Translation:
@@ -137,10 +170,10 @@ def _kl_divergence(module: nn.KLDivLoss) -> Translation:
     return Translation(loss, reduction, functools.partial(_divide, module.reduction))
 
 
-def _divide(reduction: str, loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _divide(reduction: str, loss: Loss, inputs: Inputs) -> Prepared:
     """Divides by what PyTorch divides by: the first axis, or all elements."""
     sizes = {"batchmean": len(inputs[0]), "mean": inputs[0].numel(), "sum": None}
-    return loss, inputs, normalizer if normalizer is not None else sizes[reduction]
+    return loss, inputs, sizes[reduction]
 
 
 def _poisson(module: nn.PoissonNLLLoss) -> Translation:
@@ -158,7 +191,7 @@ def _ctc(module: nn.CTCLoss) -> Translation:
     return Translation(loss, _reduction(module), _prepare_sequences)
 
 
-def _prepare_sequences(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _prepare_sequences(loss: Loss, inputs: Inputs) -> Prepared:
     """Moves frames after examples, and pads targets that are concatenated."""
     predictions, targets, *lengths = inputs
     prediction_lengths, target_lengths = (torch.as_tensor(length) for length in lengths)
@@ -166,7 +199,7 @@ def _prepare_sequences(loss: Loss, inputs: Inputs, normalizer: float | None) -> 
         rows = targets.split(target_lengths.tolist())
         targets = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
     found = (predictions.transpose(0, 1), targets, prediction_lengths, target_lengths)
-    return loss, found, normalizer
+    return loss, found, None
 
 
 def _copy(loss: Message) -> Any:

@@ -30,8 +30,9 @@ def verifier(content: bytes, *, issuer: str, audience: str) -> Subject:
         raise AccessError("jwks must have PyJWT, got none: pip install 'lossd[jwt]'") from error
     try:
         keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
-    except (ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
-        raise AccessError(f"jwks must be a JSON web key set, got one with: {error}") from error
+    except Exception as error:  # KeyError and RecursionError are among them
+        fault = str(error) or repr(error)
+        raise AccessError(f"jwks must be a JSON web key set, got one with: {fault}") from error
     usable = [key for key in keys if key.algorithm_name in _ALGORITHMS]
     if not usable:
         raise AccessError(f"jwks must have a key for one of {', '.join(_ALGORITHMS)}, got none")

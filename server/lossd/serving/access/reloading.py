@@ -1,19 +1,18 @@
 """Values that are made from files, and made anew when the files change.
 
 Contents are compared and not times: a secret that Kubernetes mounts changes by a link.  What cannot
-be used is counted and logged once, and what was made before stays, so that a file that is half
-written, or a key that does not fit its certificate yet, does no harm.
+be used, for whatever reason, is counted and logged once, and what was made before stays, so that a
+file that is half written, or a key that does not fit its certificate yet, does no harm.
 """
 
 import hashlib
 import logging
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lossd.errors import ServiceError
 from lossd.serving.access.tokens import AccessError
+from lossd.serving.rounds import Rounds
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,7 @@ class Reloaded(Generic[T]):
         contents = self._read()
         self._value = make(*contents)
         self._seen = _digest(contents)
+        self._refused: bytes | None = None  # what cannot be used and was reported
 
     @property
     def value(self) -> T:
@@ -51,17 +51,20 @@ class Reloaded(Generic[T]):
 
     def look(self) -> None:
         """Looks whether the files have changed."""
+        found = b""  # of files that cannot be read
         try:
             contents = self._read()
-            seen = _digest(contents)
-            if seen == self._seen:
-                return
-            self._seen = seen
-            self._value = self._make(*contents)
-        except ServiceError as error:
-            self._report(str(error))
+            found = _digest(contents)
+            if found != self._seen:
+                self._value = self._make(*contents)
+                self._seen = found
+                log.info("reloaded", extra={"file": self._what})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last one stays
+            if found != self._refused:
+                self._report(str(error) or repr(error))
+            self._refused = found
         else:
-            log.info("reloaded", extra={"file": self._what})
+            self._refused = None
 
     def _read(self) -> list[bytes]:
         try:
@@ -88,16 +91,13 @@ class Reloader:
 
     def __init__(self, reloaded: Iterable[Reloaded[Any]], every: float = EVERY_SECONDS) -> None:
         self._reloaded = tuple(reloaded)
-        self._every = every
-        self._closed = threading.Event()
-        if self._reloaded:
-            threading.Thread(target=self._run, name="lossd-reload", daemon=True).start()
+        self._rounds = Rounds("lossd-reload", self._look, every) if self._reloaded else None
 
     def close(self) -> None:
         """Looks no more."""
-        self._closed.set()
+        if self._rounds is not None:
+            self._rounds.close()
 
-    def _run(self) -> None:
-        while not self._closed.wait(self._every):
-            for one in self._reloaded:
-                one.look()
+    def _look(self) -> None:
+        for one in self._reloaded:
+            one.look()

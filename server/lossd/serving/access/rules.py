@@ -42,7 +42,7 @@ def read(content: bytes) -> Rules:
     """
     try:
         found = tomllib.loads(decoded(content, "access"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise AccessError(f"access must be a TOML file, got one with: {error}") from error
     _check_keys("access", found, ("anonymous", "callers"))
     anonymous = found.get("anonymous")

@@ -154,8 +154,8 @@ def sequence_bytes(message: v1.EvaluationBatch) -> int:
     count = 0
     for named in message.sequences[:MAX_METRICS]:
         sizes = (named.lengths, named.counts)
-        count += len(named.texts) + sum(each.shape[0] for each in sizes if each.shape)
-    return _SEQUENCE_BYTES * max(0, min(count, 4 * MAX_SEQUENCES))
+        count += len(named.texts) + sum(max(0, each.shape[0]) for each in sizes if each.shape)
+    return _SEQUENCE_BYTES * min(count, 4 * MAX_SEQUENCES)
 
 
 def _check_names(given: Iterable[str], metrics: Sequence[Requested], *, texts: bool) -> None:

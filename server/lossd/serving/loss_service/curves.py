@@ -4,6 +4,7 @@ A gauge is read every few seconds, so that the norm, which takes a look at every
 gradients, need not be known of every batch.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,8 @@ from lossd.backends import Array, Resident
 from lossd.engine import Result
 from lossd.serving.call import Call
 from lossd.serving.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
 
 JOB = "x-lossd-job"
 
@@ -51,9 +54,14 @@ class Curves:
         now = self._clock()
         if result.gradients and now >= self._due.get((loss, job), now):
             self._due[loss, job] = math.inf  # one thread looks
-            self._telemetry.gradient(loss, job, norm(_arrays(result), norm_on_device))
-            done = self._clock()
-            self._due[loss, job] = done + max(_SECONDS, (done - now) / _SHARE)
+            try:
+                self._telemetry.gradient(loss, job, norm(_arrays(result), norm_on_device))
+            except Exception as error:  # noqa: BLE001 - no call fails for its curve
+                facts = {"loss": loss, "because": str(error) or repr(error)}
+                log.warning("norm of gradients could not be drawn", extra=facts)
+            finally:
+                done = self._clock()
+                self._due[loss, job] = done + max(_SECONDS, (done - now) / _SHARE)
 
     def _job(self, call: Call) -> str:
         if not self._jobs:

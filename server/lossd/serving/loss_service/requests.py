@@ -21,6 +21,7 @@ from lossd.shapes import rules_of
 from lossd.sums import MAX_TERMS, SumJob, Term
 
 WEIGHTED_SUM = "weighted_sum"  # the only member of a spec that is no loss of the catalogue
+_FEW_NUMBERS = 1 << 12  # of a list, which may be looked at first
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -93,7 +94,7 @@ def job(
     """Reads a request for one loss; raises as ``read_request`` does."""
     request = framed.message
     loss = _loss(request.loss)
-    given = read_parameters(loss, getattr(request.loss, loss.name))
+    given = _read_parameters(request, loss, request.loss)
     read = _reader(framed, loss, given, limits, lease, device)
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
 
@@ -163,7 +164,31 @@ def _term_job(
 ) -> Job:
     """Returns the job of one term, without its inputs."""
     loss = _loss(spec)
-    return _job(request, loss, read_parameters(loss, getattr(spec, loss.name)), {}, read, limits)
+    return _job(request, loss, _read_parameters(request, loss, spec), {}, read, limits)
+
+
+def _read_parameters(
+    request: v1.ComputeLossRequest, loss: Loss, spec: v1.LossSpec
+) -> dict[str, Any]:
+    """Reads the parameters of a loss.
+
+    Before each of many numbers is looked at, they must be no more than an axis of an input is long.
+    """
+    given = read_parameters(loss, getattr(spec, loss.name))
+    for parameter in loss.all_parameters:
+        count = len(given.get(parameter.name, ())) if parameter.is_vector else 0
+        if count > _FEW_NUMBERS and count > (longest := _longest_axis(request)):
+            raise InvalidParameter(
+                f"{parameter.name} must have at most {longest} numbers for inputs of this shape, "
+                f"got {count}",
+                field=f"loss.{loss.name}.{parameter.name}",
+            )
+    return given
+
+
+def _longest_axis(request: v1.ComputeLossRequest) -> int:
+    given = (tensor for named in request.inputs for tensor in named.tensors)
+    return max((size for tensor in given for size in tensor.shape), default=0)
 
 
 def _job(  # noqa: PLR0917 - all that a request says

@@ -166,8 +166,7 @@ class LossServicer:
         self, messages: Iterator[bytes], call: Call, ticket: AdmissionTicket
     ) -> Iterator[bytes]:
         """Computes batches whose tensors come and go in chunks, one after the other."""
-        for first in messages:
-            call.renew()  # the wait for it counts for no phase
+        while (first := _begin(messages, call)) is not None:
             started = time.perf_counter()
             yield from self._streamed(first, messages, call, ticket)
             self._telemetry.answered(call, "OK", time.perf_counter() - started)
@@ -186,7 +185,9 @@ class LossServicer:
                 )
             ticket.check(assembly.size_bytes)  # announcing them takes no room from others yet
             call.let_in()
+            call.awaits_chunk = True
             stream.fill(assembly, messages, collect)
+            call.awaits_chunk = False
             request_bytes = len(first) + assembly.size_bytes
             reply = self._reply(assembly.framed, call, Lease(None, call.hold))
             del assembly
@@ -308,6 +309,14 @@ class LossServicer:
         shared = self._offered(call)
         device = None if shared is None else self._device
         return server_info(self._config, self._checked, shared, device).SerializeToString()
+
+
+def _begin(messages: Iterator[bytes], call: Call) -> bytes | None:
+    """Waits for the message that begins a batch, or the end; the wait counts for nothing."""
+    try:
+        return next(messages, None)
+    finally:
+        call.renew()
 
 
 def _resident(

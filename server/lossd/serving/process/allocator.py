@@ -3,11 +3,12 @@
 import ctypes
 import mmap
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from lossd.serving.rounds import Rounds
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _KEPT_BYTES = 1 << 30
@@ -69,31 +70,28 @@ class Relief:
         self._admission = admission
         self._ceiling = ceiling
         self._every = every
-        self._glance = min(glance, every)
         self._kept = kept_bytes()
         self._idle = resident_bytes()
         self._grown_left = self._kept_left = 0  # what was left of them when it was given back
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, name="lossd-relief", daemon=True).start()
+        self._burst, self._settled = 0, self._kept()
+        self._looked = time.monotonic()
+        self._rounds = Rounds("lossd-relief", self._look, min(glance, every))
 
     def close(self) -> None:
         """Looks no more."""
-        self._closed.set()
+        self._rounds.close()
 
-    def _run(self) -> None:
-        burst, settled = 0, self._kept()
-        looked = time.monotonic()
-        while not self._closed.wait(self._glance):
-            self._stay_below()
-            if time.monotonic() - looked < self._every:
-                continue
-            looked = time.monotonic()
-            most = self._admission.take_most()
-            # Messages that were never complete were counted by nobody.
-            burst = max(burst, most, self._kept() - settled)
-            if burst >= _BURST_BYTES and most <= burst // _LEFT:
-                give_back_freed_memory()
-                burst, settled = 0, self._kept()
+    def _look(self) -> None:
+        self._stay_below()
+        if time.monotonic() - self._looked < self._every:
+            return
+        self._looked = time.monotonic()
+        most = self._admission.take_most()
+        # Messages that were never complete were counted by nobody.
+        self._burst = max(self._burst, most, self._kept() - self._settled)
+        if self._burst >= _BURST_BYTES and most <= self._burst // _LEFT:
+            give_back_freed_memory()
+            self._burst, self._settled = 0, self._kept()
 
     def _stay_below(self) -> None:
         """Gives back what would be worth it; of the kept some is never given back."""

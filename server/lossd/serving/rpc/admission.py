@@ -79,6 +79,11 @@ class Admission:
         return self._calls.used
 
     @property
+    def max_calls(self) -> int:
+        """The number of calls that may be in flight."""
+        return self._calls.limit
+
+    @property
     def request_bytes(self) -> int:
         """The bytes of the requests in flight."""
         return self._bytes.used

@@ -3,70 +3,81 @@
 gRPC receives a message of any size that is allowed before anybody sees a byte of it, and does not
 say how much it has.  So the memory of the process is looked at: what is taken beyond what is
 counted is messages on their way.  Where that is too much, calls that wait for one are ended: those
-that have waited for long, then those that came last, so that the others get done.  One that came in
-time is left, however large it is.
+whose message should be small and was not there at once, then those that have waited for long, then
+those that came last, so that the others get done.  One that came in time is left, however large it
+is.
 """
 
 import math
-import threading
+import time
 from collections.abc import Callable
 
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rounds import Rounds
+from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
 
 LOOK_SECONDS = 0.025
-# How long a message may be on its way when there is no room: the first of a call, which may be
-# large, and one of a stream, which should be a chunk.
-_FIRST_SECONDS, _LATER_SECONDS = 5.0, 0.25
+# How long a message may be on its way when there is no room: one that may be large, a chunk, and
+# one of some bytes, as that of a health check.
+_LARGE_SECONDS, _CHUNK_SECONDS, _BRIEF_SECONDS = 5.0, 0.25, 0.05
+# After those of some bytes were ended, whose memory goes in a moment, nobody else is ended so long.
+_REST_SECONDS = 1.0
 
 
 class Arrivals:
     """Looks at the memory that nobody counted, on a thread of its own, while calls wait.
 
-    ``beyond`` tells its bytes, which must be at most those that ``room`` tells.  ``first`` and
-    ``later`` watch the calls that wait for their first message, and for another one of a stream.
-    ``ended`` is told how many were.
+    ``beyond`` tells its bytes, which must be at most those that ``room`` tells.  ``watchdogs``
+    watch the calls that wait, and ``brief`` those whose messages have some bytes.  ``ended`` is
+    told how many were.
     """
 
     def __init__(
         self,
         beyond: Callable[[], int],
         room: Callable[[], int],
+        watchdogs: Watchdogs,
+        brief: Watchdog,
         *,
-        first: Watchdog,
-        later: Watchdog,
         ended: Callable[[int], object] = lambda _: None,
         every: float = LOOK_SECONDS,
     ) -> None:
         self._beyond = beyond
         self._room = room
-        self._first = first
-        self._later = later
+        self._watchdogs = watchdogs
+        self._brief = brief
+        self._rests_until = -math.inf
         self._ended = ended
-        self._every = every
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, name="lossd-arrivals", daemon=True).start()
+        self._rounds = Rounds("lossd-arrivals", self._look_and_tell, every)
 
     def close(self) -> None:
         """Looks no more."""
-        self._closed.set()
+        self._rounds.close()
 
     def look(self) -> int:
         """Ends calls if too much is on its way; returns how many."""
-        waiting = len(self._first) + len(self._later)
+        waiting = sum(map(len, (*self._watchdogs.of_silent, self._brief)))
         if not waiting:
             return 0
         beyond, room = self._beyond(), self._room()
         if beyond <= room:
             return 0
+        brief = self._brief.end_late(waiting, _BRIEF_SECONDS)
+        if brief:
+            self._rests_until = time.monotonic() + _REST_SECONDS
+        if time.monotonic() < self._rests_until:
+            return brief
         # As if all had come equally far, so many are half of what may be.
-        count = math.ceil(waiting * (1 - room / 2 / beyond))
-        found = self._later.end_late(count, _LATER_SECONDS)
-        found += self._first.end_late(count - found, _FIRST_SECONDS)
-        found += self._first.end_newest(min(count - found, len(self._first) - 1))
+        return self._end(math.ceil(waiting * (1 - room / 2 / beyond)))
+
+    def _end(self, count: int) -> int:
+        first = self._watchdogs.first_message
+        found = self._watchdogs.chunk.end_late(count, _CHUNK_SECONDS)
+        for each in (self._watchdogs.idle, self._watchdogs.between, first):
+            found += each.end_late(count - found, _LARGE_SECONDS)
+        found += first.end_newest(min(count - found, len(first) - 1))
         return found
 
-    def _run(self) -> None:
-        while not self._closed.wait(self._every):
-            found = self.look()
-            if found:
-                self._ended(found)
+    def _look_and_tell(self) -> None:
+        found = self.look()
+        if found:
+            self._ended(found)

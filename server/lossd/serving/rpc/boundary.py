@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -29,7 +30,7 @@ from lossd.errors import (
 )
 from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Received, Trace
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
-from lossd.serving.rpc.giving_way import GivingWay
+from lossd.serving.rpc.giving_way import GivingWay, TurnedAway
 from lossd.serving.rpc.handlers import (
     BeginTrace,
     ConversationHandler,
@@ -51,6 +52,10 @@ _FEW_BYTES = 64 << 10  # of a reply that need not be counted
 # Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
 _UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
+# How long a stream rests that is ended when the server ends, and by what.
+_RESTING_SECONDS = 0.1
+_ENDING = grpc.StatusCode.UNAVAILABLE.value[0], "server must go on to take calls, got one that ends"
+
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
 
 
@@ -61,12 +66,12 @@ class Boundary(grpc.GenericRpcHandler):
     answer with one too; they count the bytes that they keep with the call's ticket.
 
     Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
-    on ``refusing_threads``, and so do a few calls for which another one gave way.  ``device_lost``
-    is called for every call that finds the device lost.
+    on ``refusing_threads``, and so do calls for which another one gave way.  ``device_lost`` is
+    called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
-    ``turned_away`` is told the connection of a call that found no room, and says whether another
-    call gives way; ``dropped`` is told that of one that ended before it was answered.
+    ``turned_away`` is asked whether another call gives way to one that found no room; ``dropped``
+    is told the connection of one that ended before it was answered.
     ``watchdogs`` end calls that take too long, or wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call, where there is tracing.
     """
@@ -84,7 +89,7 @@ class Boundary(grpc.GenericRpcHandler):
         refusing_threads: ThreadPoolExecutor,
         device_lost: Callable[[], None],
         let_in: LetIn,
-        turned_away: Callable[[str], bool],
+        turned_away: TurnedAway,
         dropped: Callable[[str], object],
         trace: BeginTrace | None,
     ) -> None:
@@ -97,6 +102,8 @@ class Boundary(grpc.GenericRpcHandler):
         self._watchdog = watchdogs.call
         self._first_message = watchdogs.first_message
         self._idle = watchdogs.idle
+        self._chunk = watchdogs.chunk
+        self._between = watchdogs.between
         self._threads = threads
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
@@ -143,10 +150,23 @@ class Boundary(grpc.GenericRpcHandler):
         """Refuses all calls from now on, and tells them that others will answer."""
         self._is_closed = True
 
+    def end_rest(self) -> None:
+        """Once it is closed, ends streams that rest between two batches, with a status of its own.
+
+        One that has just been answered has a moment, in which it may end by itself.
+        """
+        self._between.end_late(len(self._between), _RESTING_SECONDS)
+
+    def _end_resting(self, context: Any) -> None:
+        if self._is_closed:  # there is no public way to say why, from another thread
+            context._rpc_event.call.cancel(*_ENDING)  # noqa: SLF001
+        else:
+            context.cancel()
+
     def _check_open(self) -> None:
         if self._is_closed:
             self.refused += 1
-            raise Draining("server must go on to take calls, got one that ends")
+            raise Draining(_ENDING[1])
 
     def _refuse(
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
@@ -164,7 +184,7 @@ class Boundary(grpc.GenericRpcHandler):
         context: grpc.ServicerContext,
     ) -> bytes | None:
         """Serves a call for which another one gives way, or refuses it."""
-        with self._giving_way.entered(context) as ticket:
+        with self._giving_way.entered(entrance.method, context) as ticket:
             if ticket is not None:
                 return self._serve(entrance, ticket, requests, context)
         self._refuse(entrance, error, requests, context)
@@ -177,7 +197,7 @@ class Boundary(grpc.GenericRpcHandler):
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
-        with self._giving_way.entered(context) as ticket:
+        with self._giving_way.entered(entrance.method, context) as ticket:
             if ticket is not None:
                 yield from self._converse(entrance, ticket, requests, context)
                 return
@@ -216,7 +236,8 @@ class Boundary(grpc.GenericRpcHandler):
         try:
             call.caller = self._let_in(entrance.method, context, ticket)
             call.spent("queue", entrance.age())
-            for reply in handler(self._received(entrance, requests, call), call, ticket):
+            received = self._received(entrance, requests, call, self._between)
+            for reply in handler(received, call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
                 call.sent(max(len(reply), READING_BYTES))  # a piece has a second at least
                 yield reply
@@ -255,7 +276,11 @@ class Boundary(grpc.GenericRpcHandler):
         if self._trace is None:
             return None
         metadata: Metadata = context.invocation_metadata()
-        return self._trace(entrance.method, entrance.request_id, metadata, entrance.arrived)
+        try:
+            return self._trace(entrance.method, entrance.request_id, metadata, entrance.arrived)
+        except Exception as error:  # noqa: BLE001 - of a sampler: no call fails for its trace
+            log.warning("call is not traced", extra={"because": str(error) or repr(error)})
+            return None
 
     def _answer(
         self,
@@ -293,20 +318,26 @@ class Boundary(grpc.GenericRpcHandler):
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
-        reply = handler(self._received(entrance, requests, call), call, ticket)
+        received = self._received(entrance, requests, call, self._idle)
+        reply = handler(received, call, ticket)
         return self._sent(entrance, ticket, call, reply)
 
-    def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
+    def _received(
+        self, entrance: "_Entrance", requests: Requests, call: Call, later: Watchdog
+    ) -> Iterator[bytes]:
         watchdog = self._first_message
         while (data := self._next(entrance, requests, call, watchdog)) is not None:
             yield data
-            watchdog = self._idle
+            watchdog = self._chunk if call.awaits_chunk else later
 
     def _next(
         self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
     ) -> bytes | None:
         """Waits for the next message, as long as a watchdog lets it; None for the end."""
-        release = watchdog.watch(call.context.cancel, call.context.peer)
+        cancel = call.context.cancel
+        if watchdog is self._between:
+            cancel = functools.partial(self._end_resting, call.context)
+        release = watchdog.watch(cancel, call.context.peer)
         try:
             with call.phase("receive"):
                 data = next(requests, None)

@@ -98,7 +98,7 @@ def _sockets() -> Iterator[socket.socket]:
     """
     try:
         numbers = [int(each.name) for each in _OPEN_FILES.iterdir()]
-    except FileNotFoundError:  # not Linux
+    except OSError:  # not Linux, or no descriptor is left to look with
         return
     for number in numbers:
         try:

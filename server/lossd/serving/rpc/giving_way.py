@@ -10,34 +10,42 @@ import grpc
 from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 
-# Threads that refuse calls, and how many of them may serve those for which others gave way.
-REFUSING_THREADS, _LATE = 8, 6
+TurnedAway = Callable[[str, grpc.ServicerContext], bool]
+
+_REFUSING = 2  # threads that never serve
 _SECONDS = 0.05
+
+
+def refusing_threads(calls: int) -> int:
+    """Returns how many threads refuse calls: each slot may be of one that another gave way to."""
+    return calls + _REFUSING
 
 
 class GivingWay:
     """Enters calls that came late; may be used from many threads.
 
-    ``turned_away`` is told the connection of a call that found no room, and says whether another
-    call gives way.
+    ``turned_away`` is told the method and the context of a call that found no room, and says
+    whether another call gives way.
     """
 
-    def __init__(self, admission: Admission, turned_away: Callable[[str], bool]) -> None:
+    def __init__(self, admission: Admission, turned_away: TurnedAway) -> None:
         self._admission = admission
         self._turned_away = turned_away
-        self._late = threading.BoundedSemaphore(_LATE)
+        self._late = threading.BoundedSemaphore(admission.max_calls)
 
     @contextlib.contextmanager
-    def entered(self, context: grpc.ServicerContext) -> Iterator[AdmissionTicket | None]:
+    def entered(
+        self, method: str, context: grpc.ServicerContext
+    ) -> Iterator[AdmissionTicket | None]:
         """Lets a call in once another one has given way, which takes a moment; yields its ticket.
 
-        Of the threads that refuse some are left for that: few calls are served by them at a time.
+        Of the threads that refuse some are left for that.
         """
         if not context.is_active() or not self._late.acquire(blocking=False):
             yield None
             return
         try:
-            yield self._entered_soon() if self._turned_away(context.peer()) else None
+            yield self._entered_soon() if self._turned_away(method, context) else None
         finally:
             self._late.release()
 

@@ -28,11 +28,14 @@ _HANDSHAKE_MS = 20_000
 _LARGE_BYTES = 64 << 20
 
 
-def options(config: Config) -> list[tuple[str, int]]:
-    """Returns the options of a gRPC server: its limits, and how long connections live."""
+def options(config: Config, connections: int) -> list[tuple[str, int]]:
+    """Returns the options of a gRPC server: its limits, and how long connections live.
+
+    ``connections`` is how many there may be where the operator does not say; 0 for any number.
+    """
     return [
         *_age_options(config),
-        *_connection_options(config),
+        *_connection_options(config, config.max_connections or connections),
         ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         # What a caller may send before anybody asks for it.  gRPC by itself would let it grow with
@@ -54,11 +57,11 @@ def options(config: Config) -> list[tuple[str, int]]:
     ]
 
 
-def _connection_options(config: Config) -> list[tuple[str, int]]:
+def _connection_options(config: Config, most: int) -> list[tuple[str, int]]:
     calls = config.max_connection_calls or max(_OPEN_CALLS, 2 * config.max_calls)
     options = [("grpc.max_concurrent_streams", calls)]
-    if config.max_connections:
-        options.append(("grpc.max_allowed_incoming_connections", config.max_connections))
+    if most:
+        options.append(("grpc.max_allowed_incoming_connections", most))
     return options
 
 

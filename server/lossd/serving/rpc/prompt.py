@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from lossd.errors import ServiceError
 from lossd.serving.rpc.handlers import Pinned
@@ -18,6 +18,7 @@ from lossd.serving.rpc.threads import BriefThreads
 
 _THREADS = 16
 _WAITING = 1000  # callers; an idle stream takes 7 KiB
+_LONGEST = 64 << 10  # bytes of a request
 
 Requests = Iterator[Any]
 Send = Callable[[Message | None], None]
@@ -47,7 +48,8 @@ class Prompt:
 
     All of them read their requests as a stream, also those that are unary on the wire: gRPC itself
     would wait, perhaps forever, for the only message of a unary call before it calls the method.
-    When too many callers wait, the next ones are told to try again.
+    When too many callers wait, the next ones are told to try again.  A request is parsed here, and
+    not by gRPC, whose own thread would make objects of any number of bytes.
 
     Attributes:
         methods: What was added, by full name.
@@ -73,10 +75,10 @@ class Prompt:
         def run(requests: Requests, context: grpc.ServicerContext) -> Message:
             self._check_room(context)
             with self.threads.limited(context.cancel):
-                return answer(requests, context)
+                return answer(_parsed(request, requests, context), context)
 
         self.methods[name] = grpc.stream_unary_rpc_method_handler(
-            Pinned.to(self.threads, run), request.FromString, _encoded
+            Pinned.to(self.threads, run), None, _encoded
         )
 
     def converse(
@@ -91,10 +93,10 @@ class Prompt:
             except ServiceError as error:
                 context.abort(code_of(error), str(error))
             with self.threads.limited(context.cancel):
-                yield from converse(requests, context)
+                yield from converse(_parsed(request, requests, context), context)
 
         self.methods[name] = grpc.stream_stream_rpc_method_handler(
-            Pinned.to(self.threads, run), request.FromString, _encoded
+            Pinned.to(self.threads, run), None, _encoded
         )
 
     def subscribe(self, name: str, request: type[Type], subscribe: Subscribe) -> None:
@@ -103,10 +105,10 @@ class Prompt:
         def run(requests: Requests, context: grpc.ServicerContext, send: Send) -> None:
             self._check_room(context)
             with self.threads.limited(context.cancel):
-                subscribe(requests, context, send)
+                subscribe(_parsed(request, requests, context), context, send)
 
         self.methods[name] = grpc.stream_stream_rpc_method_handler(
-            _Subscription.to(self.threads, run), request.FromString, _encoded
+            _Subscription.to(self.threads, run), None, _encoded
         )
 
     def _check_room(self, context: grpc.ServicerContext) -> None:
@@ -115,6 +117,23 @@ class Prompt:
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"callers that wait must be at most {_WAITING}, got one more",
             )
+
+
+def _parsed(kind: type[Type], requests: Requests, context: grpc.ServicerContext) -> Requests:
+    for data in requests:
+        if len(data) > _LONGEST:
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"request must have at most {_LONGEST} bytes, got {len(data)}",
+            )
+        try:
+            request = kind.FromString(data)
+        except DecodeError:
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"request must be an encoded message, got {len(data)} bytes that are not",
+            )
+        yield request
 
 
 def _encoded(message: Message) -> bytes:

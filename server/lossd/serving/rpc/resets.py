@@ -8,13 +8,13 @@ nothing, even from the same address, as long as they stay connected and drop few
 """
 
 import logging
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lossd.serving.rounds import Rounds
 from lossd.serving.rpc import doors
 from lossd.serving.rpc.by_key import ByKey
 from lossd.serving.rpc.doors import Address
@@ -99,14 +99,15 @@ class Resets:
         )
         self._waits: dict[Address, _Wait] = {}
         self._waiting: set[Address] = set()
-        self._closed = threading.Event()
+        self._are_told = True  # those who have to wait
+        self._rounds: Rounds | None = None
         self._is_on = per_second > 0
 
     def start(self, let_wait: LetWait) -> None:
         """Starts to look; ``let_wait`` has new connections of some addresses wait, no others."""
         self._let_wait = let_wait
         if self._is_on:
-            threading.Thread(target=self._run, name="lossd-resets", daemon=True).start()
+            self._rounds = Rounds("lossd-resets", self.look, self._every)
 
     def note(self, peer: str) -> None:
         """Counts a call of a peer; never waits, for gRPC's own thread calls it."""
@@ -115,7 +116,8 @@ class Resets:
 
     def close(self) -> None:
         """Looks no more."""
-        self._closed.set()
+        if self._rounds is not None:
+            self._rounds.close()
 
     def look(self) -> None:
         """Counts what was noted, and acts."""
@@ -168,8 +170,9 @@ class Resets:
         """Has those wait who have to."""
         waiting = {address for address, wait in self._waits.items() if now < wait.until}
         if waiting != self._waiting:
-            self._waiting = waiting
-            self._let_wait(tuple(waiting))
+            self._waiting, self._are_told = waiting, False
+        if not self._are_told:  # again, if there was no file descriptor to do it with
+            self._are_told = self._let_wait(tuple(waiting))
 
     def _budgets(self, per_second: float, most: float) -> ByKey[Any, _Budget]:
         def is_idle(budget: _Budget) -> bool:
@@ -180,7 +183,3 @@ class Resets:
     def _tell(self, what: str, whom: str, **facts: float) -> None:
         self._told(REASON)
         log.warning("calls were begun and dropped: %s", what, extra={"peer": whom, **facts})
-
-    def _run(self) -> None:
-        while not self._closed.wait(self._every):
-            self.look()

@@ -41,6 +41,7 @@ _CODES = {
     DeviceLost: grpc.StatusCode.UNAVAILABLE,
     Draining: grpc.StatusCode.UNAVAILABLE,
 }
+_LONGEST = 1200  # bytes of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +61,28 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 def status_of(error: ServiceError, code: grpc.StatusCode, request_id: str) -> grpc.Status:
     """Returns the status that tells of an error, with its details for programs."""
+    said = _short(str(error))
     detail = status_pb2.Status(
-        code=code.value[0], message=str(error), details=_details(error, request_id)
+        code=code.value[0], message=said, details=_details(error, said, request_id)
     )
     metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, request_id))
-    return _Status(code, str(error), metadata)
+    return _Status(code, said, metadata)
 
 
-def _details(error: ServiceError, request_id: str) -> list[any_pb2.Any]:
+def _short(message: str) -> str:
+    """Returns a message that fits into headers, three times and escaped; a client takes 8 KiB."""
+    data = message.encode()
+    return message if len(data) <= _LONGEST else data[:_LONGEST].decode(errors="ignore") + "..."
+
+
+def _details(error: ServiceError, said: str, request_id: str) -> list[any_pb2.Any]:
     metadata = {"field": error.field, "request_id": request_id, **error.details}
     found: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     ]
     if error.field:
         request = error_details_pb2.BadRequest()
-        request.field_violations.add(field=error.field, description=str(error))
+        request.field_violations.add(field=error.field, description=said)
         found.append(request)
     if isinstance(error, Overloaded):
         retry = error_details_pb2.RetryInfo()

@@ -172,6 +172,9 @@ class BriefThreads(Threads):
 
     A caller may be slow for ``seconds``, but only for ``hurried_seconds`` when all threads are
     taken and others wait: however many are silent, the next one is answered.
+
+    Attributes:
+        watchdog: Watches the callers.
     """
 
     def __init__(
@@ -180,15 +183,15 @@ class BriefThreads(Threads):
         super().__init__(count, name, newest_first=True)
 
         def patience() -> float:
-            is_crowded = self.waiting and len(self._watchdog) >= count
+            is_crowded = self.waiting and len(self.watchdog) >= count
             return hurried_seconds if is_crowded else seconds
 
-        self._watchdog = Watchdog(patience, every=hurried_seconds)
+        self.watchdog = Watchdog(patience, every=hurried_seconds)
 
     @contextmanager
     def limited(self, cancel: Callable[[], object]) -> Iterator[None]:
         """Cancels the work done within if it takes too long."""
-        release = self._watchdog.watch(cancel)
+        release = self.watchdog.watch(cancel)
         try:
             yield
         finally:

@@ -3,11 +3,14 @@
 A call without a deadline would otherwise be in flight for as long as its connection lives.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
+
+from lossd.serving.rounds import Rounds
 
 Owner = Callable[[], str]
 
@@ -23,11 +26,9 @@ class Watchdog:
 
     def __init__(self, patience: Callable[[], float], *, every: float) -> None:
         self._patience = patience
-        self._every = every
         self._watched: dict[object, tuple[float, Callable[[], object], Owner]] = {}
         self._lock = threading.Lock()
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, name="lossd-watchdog", daemon=True).start()
+        self._rounds = Rounds("lossd-watchdog", self._end_due, every)
 
     def __len__(self) -> int:
         """Returns the number of calls that it watches."""
@@ -63,12 +64,12 @@ class Watchdog:
     def end_newest(self, count: int, owner: str | None = None) -> int:
         """Cancels the ``count`` that began last, of all or one owner's; returns how many."""
         with self._lock:
-            newest = [
-                key
-                for key, (*_, whose) in reversed(self._watched.items())
-                if owner is None or whose() == owner
-            ]
-            cancels = self._taken(newest[: max(count, 0)])
+            watched = [*reversed(self._watched.items())]
+        # Without the lock, which gRPC's own thread waits for: others may run while one is asked.
+        newest = [key for key, (*_, whose) in watched if owner is None or whose() == owner]
+        with self._lock:
+            still = [key for key in newest if key in self._watched]
+            cancels = self._taken(still[: max(count, 0)])
         return _done(cancels)
 
     def owners(self) -> list[str]:
@@ -82,36 +83,43 @@ class Watchdog:
 
     def close(self) -> None:
         """Stops watching."""
-        self._closed.set()
+        self._rounds.close()
 
-    def _run(self) -> None:
-        while not self._closed.wait(self._every):
-            for cancel in self._due():
-                cancel()
-
-    def _due(self) -> list[Callable[[], object]]:
+    def _end_due(self) -> None:
         latest = time.monotonic() - self._patience()
         with self._lock:
-            keys = [key for key, (began, *_) in self._watched.items() if began <= latest]
-            return self._taken(keys)
+            due = self._taken([k for k, (began, *_) in self._watched.items() if began <= latest])
+        _done(due)
 
 
 @dataclass(frozen=True, slots=True)
 class Watchdogs:
-    """Those that end calls which take, begin or are silent too long."""
+    """Those that end calls which take, begin or are silent too long.
+
+    Of those that wait for another message than the first, ``chunk`` watches those that have begun a
+    batch and want its next chunk, ``between`` those that rest between two batches, and ``idle`` all
+    others.
+    """
 
     call: Watchdog
     first_message: Watchdog
     idle: Watchdog
+    chunk: Watchdog
+    between: Watchdog
 
     @classmethod
     def ending_after(cls, *, call: float, first_message: float, idle: float) -> Self:
         """Makes them from their patience, in seconds."""
-        return cls(*map(_ending_after, (call, first_message, idle)))
+        return cls(*map(_ending_after, (call, first_message, idle, idle, idle)))
+
+    @property
+    def of_silent(self) -> tuple[Watchdog, ...]:
+        """Those of calls that wait for a message."""
+        return self.first_message, self.idle, self.chunk, self.between
 
     def close(self) -> None:
         """Stops watching."""
-        for each in (self.call, self.first_message, self.idle):
+        for each in (self.call, *self.of_silent):
             each.close()
 
 
@@ -120,6 +128,7 @@ def _ending_after(seconds: float) -> Watchdog:
 
 
 def _done(cancels: Sequence[Callable[[], object]]) -> int:
-    for cancel in cancels:
-        cancel()
+    with contextlib.ExitStack() as each:  # even if one fails
+        for cancel in reversed(cancels):
+            each.callback(cancel)
     return len(cancels)

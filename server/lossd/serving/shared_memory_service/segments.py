@@ -8,6 +8,7 @@ A segment that was detached stays mapped for the calls that use it: their arrays
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -29,6 +30,7 @@ from lossd.errors import (
     ServiceError,
     TooLarge,
 )
+from lossd.serving.rounds import Rounds
 from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, TruncationGuard
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ _FLOCK = "hhqqi4x"  # the kernel's, on 64-bit Linux: type, whence, start, length
 REAP_SECONDS = 1.0
 # A file without a lock by then belongs to a client that was killed before it attached it.
 STALE_SECONDS = 30.0
+_LACKING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # what the server has too little of
 
 
 Pin = Callable[[Bytes], Callable[[], None]]
@@ -95,7 +98,6 @@ class SharedMemory:
         self._segments: dict[bytes, AttachedSegment] = {}
         self._watchers: list[Callable[[bytes], None]] = []
         self._lock = threading.Lock()
-        self._ended = threading.Event()
         try:
             self._directory = os.open(self.directory, os.O_DIRECTORY | os.O_CLOEXEC)
             self.beacon = f"{_BEACON_PREFIX}{secrets.token_hex(8)}"
@@ -107,10 +109,7 @@ class SharedMemory:
                 f"{error.strerror}"
             ) from error
         self._guard = TruncationGuard()
-        self._reaper = threading.Thread(
-            target=self._reap_now_and_then, name="lossd-reaper", daemon=True
-        )
-        self._reaper.start()
+        self._reaper = Rounds("lossd-reaper", self.reap, REAP_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -120,7 +119,7 @@ class SharedMemory:
 
     def close(self) -> None:
         """Closes everything."""
-        self._ended.set()
+        self._reaper.close()
         self._reaper.join()
         for token in list(self._segments):
             self._drop(token)
@@ -164,22 +163,21 @@ class SharedMemory:
         if name.startswith(_BEACON_PREFIX):
             raise SegmentRefused("file must be the client's, got a beacon")
         descriptor = self._opened(name)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, descriptor)
             self._check(descriptor, size)
             with self._lock:
                 owner = owner or f"process {_holder(descriptor)}"
                 self._check_room(size)
                 self._check_share(owner, owned_segments or self._max_owned)
-                os.unlink(name, dir_fd=self._directory)
+                try:
+                    mapping = self._guard.map(descriptor, size)
+                    os.unlink(name, dir_fd=self._directory)  # last: it can be tried again
+                except (OSError, ValueError) as error:  # its name went meanwhile, or it was shrunk
+                    raise _not_to_be("mapped", error) from error
                 token = secrets.token_bytes(TOKEN_BYTES)
-                mapping = self._guard.map(descriptor, size)
                 self._segments[token] = AttachedSegment(descriptor, mapping, owner)
-        except OSError as error:  # its name was removed meanwhile, or there is no address space
-            os.close(descriptor)
-            raise SegmentRefused(f"file must be mapped, got {error.strerror}") from error
-        except ServiceError:
-            os.close(descriptor)
-            raise
+            undo.pop_all()
         # Without the lock: it touches every page.
         weakref.finalize(mapping, self._pin(mapping.bytes)).atexit = False
         return token
@@ -229,7 +227,7 @@ class SharedMemory:
         except FileNotFoundError as error:
             raise SegmentNotFound("file must be in the directory, got none of that name") from error
         except OSError as error:  # a link, a directory, a socket, or somebody else's
-            raise SegmentRefused(f"file must be a plain one, got {error.strerror}") from error
+            raise _not_to_be("a plain one", error) from error
 
     def _check(self, descriptor: int, size: int) -> None:
         found = os.fstat(descriptor)
@@ -278,12 +276,6 @@ class SharedMemory:
         os.write(descriptor, self.beacon_content)
         return descriptor
 
-    def _reap_now_and_then(self) -> None:
-        while True:
-            self.reap()
-            if self._ended.wait(REAP_SECONDS):
-                return
-
     def reap(self) -> None:
         """Removes segments and files that belong to no client any more."""
         for token, segment in list(self._segments.items()):
@@ -326,6 +318,14 @@ def _holder(descriptor: int) -> int:
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, asked)
     return int(struct.unpack(_FLOCK, answer)[-1])
+
+
+def _not_to_be(what: str, error: OSError | ValueError) -> ServiceError:
+    """Returns the error for a file that cannot be taken, for its own fault or the server's."""
+    got = getattr(error, "strerror", None) or str(error)
+    if getattr(error, "errno", None) in _LACKING:
+        return TooLarge(f"server must have room for a file, got: {got}", reason="SEGMENTS_FULL")
+    return SegmentRefused(f"file must be {what}, got {got}")
 
 
 def _unknown() -> SegmentNotFound:
