@@ -344,6 +344,39 @@ def test_what_is_not_finite_is_of_the_first_term_that_says_so(engine: Engine) ->
     assert caught.value.reason == "NONFINITE_RESULT"
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1e-3), (1e4, 1.0)], ids=["cotangent", "weight"])
+def test_what_is_infinite_in_the_total_alone_is_zeroed_or_refused(
+    engine: Engine, weights: tuple[float, float]
+) -> None:
+    """The terms are computed in float32, where nothing is; float16 ends at 65,504."""
+    inputs = {"predictions": np.array([100, 3, 2], np.float16), "other": np.zeros(3, np.float16)}
+    cotangent = np.array([1e3 if weights[0] == 1 else 1.0, 1, 1])
+
+    def run(rows: Any = slice(None), **options: Any) -> Result:
+        given = {name: array[rows] for name, array in inputs.items()}
+        options = {"reduction": Reduction.SUM, "cotangent": cotangent[rows], **options}
+        terms = (
+            _term(weights[0], "squared_error", SAME, **options),
+            _term(weights[1], "huber", SAME, **options),
+        )
+        return _run(engine, *terms, inputs=given)
+
+    assert run().nonfinite_examples.tolist() == [0]
+    zeroed, others = run(nonfinite=NonfinitePolicy.ZERO), run(slice(1, None))
+    assert zeroed.nonfinite_examples.tolist() == zeroed.statuses.indices.tolist() == [0]
+    assert zeroed.per_example is not None
+    assert zeroed.per_example[0] == zeroed.gradients["predictions"][0] == 0
+    assert_same_bits(zeroed.gradients["predictions"][1:], others.gradients["predictions"])
+    assert zeroed.loss == pytest.approx(others.loss)
+    assert zeroed.loss_sum == pytest.approx(others.loss_sum)
+    mean = run(nonfinite=NonfinitePolicy.ZERO, reduction=Reduction.MEAN, cotangent=cotangent * 3)
+    assert others.loss is not None
+    assert mean.loss == pytest.approx(others.loss / 3)
+    with pytest.raises(InvalidRequest, match="must have a finite weighted sum") as caught:
+        run(nonfinite=NonfinitePolicy.ERROR)
+    assert caught.value.reason == "NONFINITE_RESULT"
+
+
 def test_what_has_no_meaning_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="reduction must be mean, batch_mean or sum"):
         _run(engine, *_two(reduction=Reduction.NONE))

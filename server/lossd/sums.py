@@ -5,6 +5,7 @@ cotangent), each term is asked for, and has to support.
 """
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.backends import round_into
 from lossd.batch import Array, Job
 from lossd.engine import (
     Allocate,
@@ -26,11 +28,20 @@ from lossd.engine import (
     hold_nothing,
 )
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
-from lossd.losses import Differentiable, Status
-from lossd.reduction import Reduction
+from lossd.losses import Differentiable, Shape, Status
+from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
+# Shapes of losses whose examples are computed apart: each adds to the loss by itself.
+_APART = {
+    Shape.POINTWISE,
+    Shape.ROWWISE,
+    Shape.REGIONWISE,
+    Shape.SEQUENCE,
+    Shape.VECTORS,
+    Shape.IMAGES,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +89,24 @@ def run(
     _check(job)
     total = _Total(job)
     most = _Most(hold)
-    for position in range(len(job.terms)):
+
+    def computed(position: int, own: Job) -> Result:
         try:
-            found = engine.run(_job(job, position), checkpoint=checkpoint, hold=most.hold)
+            return engine.run(own, checkpoint=checkpoint, hold=most.hold)
         except ServiceError as error:
             raise _of_term(position, job.terms[position], error) from error
-        total.add(position, found)
+
+    for position in range(len(job.terms)):
+        total.add(position, computed(position, _job(job, position)))
+    lost = total.settle()
+    if lost is not None:
+        total.take_losses(
+            {
+                position: computed(position, _without(_job(job, position), lost))
+                for position, term in enumerate(job.terms)
+                if term.job.loss.shape in _APART
+            }
+        )
     return total.finished(engine.backend.name)
 
 
@@ -209,6 +232,12 @@ def _job(job: SumJob, position: int) -> Job:
     return replace(term.job, inputs=inputs, gradients=gradients, per_example=True)
 
 
+def _without(job: Job, lost: Array) -> Job:
+    """Returns a job for the loss alone, of all examples but those that are lost."""
+    mask = ~lost if job.mask is None else job.mask.reshape(lost.shape) & ~lost
+    return replace(job, mask=mask, gradients=(), per_example=False)
+
+
 def _widened(array: Array) -> Array:
     """Widens half precision to float32, which it is computed in anyway: sums are rounded last."""
     return array.astype(np.float32) if _is_float(array) and array.dtype.itemsize == 2 else array
@@ -228,6 +257,7 @@ class _Total:
         self._gradients: dict[str, list[Array]] = {}
         self._derivatives: dict[str, Array] = {}
         self._per_example: Array | None = None
+        self._beyond: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
     def add(self, position: int, found: Result) -> None:
         term = self._job.terms[position]
@@ -279,12 +309,70 @@ class _Total:
             elif self._per_example.shape == scaled.shape:
                 self._per_example = self._per_example + scaled
 
+    @property
+    def _is_one_batch(self) -> bool:
+        """Whether an index means the same example in all terms."""
+        shapes = {None if r.per_example is None else r.per_example.shape for r in self._results}
+        return len(shapes) == 1
+
+    def settle(self) -> Array | None:
+        """Rounds the gradients, and does to what is not finite in the total what the job asks for.
+
+        Returns which examples became 0, if any did: they are to be left out of the losses as well.
+
+        Raises:
+            InvalidRequest: if that is an error.
+        """
+        self._gradients = {name: self._rounded(name) for name in self._gradients}
+        lost, policy = self._lost(), self._job.terms[0].job.nonfinite
+        if policy is NonfinitePolicy.ERROR:
+            self._check_finite(lost)
+        if policy is not NonfinitePolicy.ZERO or lost is None or not lost.any():
+            return None
+        self._beyond = np.flatnonzero(lost)
+        if self._per_example is not None:
+            self._per_example = np.where(lost, self._per_example.dtype.type(0), self._per_example)
+        for array in itertools.chain.from_iterable(self._gradients.values()):
+            rows = _by_example(array, lost)
+            if rows is not None:
+                rows[lost] = 0
+        return lost
+
+    def take_losses(self, kept: Mapping[int, Result]) -> None:
+        """Takes the losses of the examples that are left; they are divided as before.
+
+        Terms whose examples are compared with each other keep theirs: it is that of all of them.
+        """
+        self._loss = self._loss_sum = 0.0
+        pairs = zip(self._job.terms, self._results, strict=True)
+        for position, (term, before) in enumerate(pairs):
+            loss, loss_sum = before.loss or 0.0, before.loss_sum
+            if position in kept:
+                loss_sum = kept[position].loss_sum
+                loss = loss_sum / _divisor(term.job, before)
+            self._loss_sum += _weighed(term.weight, loss_sum)
+            self._loss += _weighed(term.weight, loss)
+
+    def _check_finite(self, lost: Array | None) -> None:
+        arrays = itertools.chain.from_iterable(self._gradients.values())
+        is_sound = all(np.isfinite(array).all() for array in arrays)
+        if is_sound and (lost is None or not lost.any()):
+            return
+        places = [] if lost is None else np.flatnonzero(lost).tolist()
+        details = {"index": places[0], "count": len(places)} if places else {}
+        where = f"{len(places)} that have not, the first at {places[0]}" if places else "some not"
+        raise InvalidRequest(
+            f"examples must have a finite weighted sum and gradient, got {where}",
+            reason="NONFINITE_RESULT",
+            field="nonfinite",
+            details=details,
+        )
+
     def finished(self, backend: str) -> Result:
         found = self._results
-        gradients = {name: self._rounded(name) for name in self._gradients}
-        shapes = {None if r.per_example is None else r.per_example.shape for r in found}
-        is_one_batch = len(shapes) == 1  # so that an index means the same example in all terms
-        nonfinite = self._nonfinite(gradients) if is_one_batch else np.zeros(0, np.int64)
+        gradients = {n: a[0] if len(a) == 1 else a for n, a in self._gradients.items()}
+        is_one_batch = self._is_one_batch
+        nonfinite = self._nonfinite() if is_one_batch else np.zeros(0, np.int64)
         backends = {r.backend for r in found}
         return Result(
             loss=self._loss,
@@ -302,28 +390,53 @@ class _Total:
             terms=tuple(self._terms),
         )
 
-    def _nonfinite(self, gradients: Mapping[str, Array | list[Array]]) -> npt.NDArray[np.int64]:
+    def _nonfinite(self) -> npt.NDArray[np.int64]:
         """Returns the examples that are not finite in a term or, with its weight, in the total."""
-        found = _union(self._results)
-        values = self._per_example
-        if values is None:
-            return found
-        beyond = ~np.isfinite(values)
-        for gradient in gradients.values():
-            for array in gradient if isinstance(gradient, list) else [gradient]:
-                # Otherwise an axis of classes may be among those of the examples.
-                if array.shape == values.shape or array.shape[:1] == values.shape:
-                    rows = ~np.isfinite(array.reshape(*values.shape, -1)).all(axis=-1)
-                    beyond |= rows
-        return np.union1d(found, np.flatnonzero(beyond))
+        lost = self._lost()
+        found = np.union1d(_union(self._results), self._beyond)
+        return found if lost is None else np.union1d(found, np.flatnonzero(lost))
 
-    def _rounded(self, name: str) -> Array | list[Array]:
-        with np.errstate(all="ignore"):
-            arrays = [
-                array.astype(given.dtype, copy=False)
-                for array, given in zip(self._gradients[name], self._job.inputs[name], strict=True)
-            ]
-        return arrays[0] if len(arrays) == 1 else arrays
+    def _lost(self) -> Array | None:
+        """Returns which examples are not finite in the total; None where terms share none."""
+        values = self._per_example
+        if values is None or not self._is_one_batch:
+            return None
+        lost: Array = ~np.isfinite(values)
+        for array in itertools.chain.from_iterable(self._gradients.values()):
+            rows = _by_example(array, lost)
+            if rows is not None:
+                lost |= ~np.isfinite(rows).all(axis=tuple(range(lost.ndim, rows.ndim)))
+        return lost
+
+    def _rounded(self, name: str) -> list[Array]:
+        pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
+        return [_in_type(array, given.dtype) for array, given in pairs]
+
+
+def _by_example(array: Array, lost: Array) -> Array | None:
+    """Returns a view of a gradient whose first axes are those of the examples; None without any."""
+    if array.shape[: lost.ndim] == lost.shape:
+        return array
+    axes = [a for a in range(array.ndim) if array.shape[:a] + array.shape[a + 1 :] == lost.shape]
+    return np.moveaxis(array, axes[0], -1) if len(axes) == 1 else None  # an axis of classes
+
+
+def _divisor(job: Job, found: Result) -> float:
+    """Returns what a loss was divided by."""
+    if not job.reduction.is_mean:
+        return 1.0
+    if job.normalizer is not None:
+        return job.normalizer
+    return found.weight_sum if job.reduction is Reduction.MEAN else float(found.example_count)
+
+
+def _in_type(array: Array, dtype: np.dtype[Any]) -> Array:
+    if array.dtype == dtype:
+        return array
+    out = np.empty(array.shape, dtype)
+    with np.errstate(all="ignore"):
+        round_into(array, out)
+    return out
 
 
 def _weighed(weight: float, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,3 +23,30 @@ def test_every_number_is_rounded_as_numpy_rounds_it(dtype: type) -> None:
     with np.errstate(all="ignore"):
         round_into(given, out)
         assert_same_bits(out, given.astype(np.float16))
+
+
+def test_a_number_beside_a_tie_of_bfloat16_is_rounded_once() -> None:
+    """Each of bfloat16, the middles between two, and neighbours too near for float32."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    is_finite = bits & 0x7F80 != 0x7F80
+    finite = np.unique(bits[is_finite].view(ml_dtypes.bfloat16).astype(np.float64))
+    ties = (finite[:-1] + finite[1:]) / 2
+    out = np.empty(ties.shape, ml_dtypes.bfloat16)
+    below, above = (np.nextafter(ties, way) for way in (-np.inf, np.inf))
+    round_into(below, out)
+    assert_same_bits(out.astype(np.float64) + 0, finite[:-1])
+    round_into(above, out)
+    assert_same_bits(out.astype(np.float64) + 0, finite[1:])
+    round_into(ties, out)
+    assert_same_bits(out, ties.astype(ml_dtypes.bfloat16))  # which are numbers of float32
+
+
+def test_numbers_beyond_bfloat16_are_infinite_and_nan_stays_nan() -> None:
+    largest = float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
+    middle = largest + (2.0**128 - largest) / 2
+    given = np.array([np.nextafter(middle, 0), middle, 1e300, -1e300, np.inf, -np.inf, np.nan])
+    out = np.empty(given.shape, ml_dtypes.bfloat16)
+    with np.errstate(all="ignore"):
+        round_into(given, out)
+    expected = [largest, np.inf, np.inf, -np.inf, np.inf, -np.inf, np.nan]
+    np.testing.assert_array_equal(out.astype(np.float64), expected)

@@ -295,3 +295,29 @@ def test_patches_are_averaged_within_an_example(engine: Engine, loss: Loss) -> N
     for name, gradient in result.gradients.items():
         assert gradient.shape[1:] == (1, 2, 3)
         assert_same_bits(gradient.reshape(-1, 6), expected.gradients[name])
+
+
+@pytest.mark.parametrize(("first", "second"), [("f2", "f4"), ("f4", "f2"), ("f2", "f8")])
+def test_what_only_rounding_makes_infinite_is_seen_in_pairs(
+    engine: Engine, loss: Loss, first: str, second: str
+) -> None:
+    """A gradient of 1e6 is a number of float32, but none of float16."""
+    for drawn in cases(loss, rows=2, length=3):
+        if _sides(drawn) is not Sides.PAIRS:
+            continue
+        types = zip(drawn.inputs, (first, second), strict=True)
+        case = drawn.with_inputs(**{name: np.zeros((2, 3), kind) for name, kind in types})
+        given: dict[str, Any] = {"reduction": Reduction.SUM, "cotangent": np.array([1e7, 1.0])}
+        sound = _run(engine, case, reduction=Reduction.SUM)
+        found = _run(engine, case, **given)
+        assert found.nonfinite_examples.tolist() == [0]
+        assert any(np.isinf(gradient[0]).all() for gradient in found.gradients.values())
+        given["nonfinite"] = NonfinitePolicy.ZERO
+        for per_example in (True, False):
+            zeroed = _run(engine, case, per_example=per_example, **given)
+            assert total(zeroed) == pytest.approx(total(sound) / 2)
+            for name, gradient in zeroed.gradients.items():
+                assert_zero(gradient[0])
+                assert_same_bits(gradient[1], sound.gradients[name][1])
+        with pytest.raises(InvalidRequest, match="must have a finite"):
+            _run(engine, case, **{**given, "nonfinite": NonfinitePolicy.ERROR})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -399,6 +400,25 @@ def test_long_rows_of_float32_stay_near_float64(engine: Engine, loss: Loss) -> N
     assert single.loss == pytest.approx(total(double), rel=1e-6)
     for name, gradient in single.gradients.items():
         assert np.abs(gradient - double.gradients[name]).max() < 1e-5
+
+
+def test_a_sure_row_takes_no_power_more_of_its_length(engine: Engine, loss: Loss) -> None:
+    """What is left beside an alignment is summed for each frame, not for each frame and label."""
+    length = 320
+    labels = 1 + np.arange(length)[None]
+
+    def seconds(margin: float) -> float:
+        frames = np.zeros((1, length, length + 1), np.float32)
+        frames[0, np.arange(length), labels[0]] = margin
+        job = _job(loss, frames, labels).job()
+        found = []
+        for _ in range(3):
+            start = process_time()
+            engine.run(job)
+            found.append(process_time() - start)
+        return min(found)
+
+    assert seconds(60.0) < 20 * seconds(1.0)  # it was 100 times as long, and is 4 times
 
 
 def test_pytorch_agrees_on_long_rows(engine: Engine, loss: Loss) -> None:

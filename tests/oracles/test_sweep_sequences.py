@@ -55,6 +55,11 @@ ROWS = (
     Row((2, 2, 2), (1,)),
     Row((2, 0, 2, 0), (0, 1), blank=2),
     Row((2, 1, 1, 1), (1,), blank=2),
+    # More labels than a state leads on to, which are all there is of the other classes.
+    Row((1, 2, 3, 4), (1, 2, 3, 4), classes=5),
+    Row((4, 3, 2, 1, 3), (4, 3, 2, 3), classes=6),
+    Row((1, 2, 1, 2, 1), (1, 2, 1, 2, 1)),
+    Row((3, 1, 4, 2), (1, 2, 4, 3), blank=0, classes=5),
 )
 
 

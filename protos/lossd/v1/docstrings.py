@@ -352,7 +352,9 @@ Args:
 
 Args:
     segment: Token of the memory, as AllocateDevice gave it.
-    offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest.
+    offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest; what
+        is not at a multiple of the size of its elements is copied to the host before it is
+        read.
 """,
         "DeviceMemoryOffer": """Devices whose memory a client that uses the same one can share with the server.
 

@@ -104,7 +104,9 @@ class DeviceMemory(_message.Message):
 
     Args:
         segment: Token of the memory, as AllocateDevice gave it.
-        offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest.
+        offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest; what
+            is not at a multiple of the size of its elements is copied to the host before it is
+            read.
     """
     __slots__ = ("segment", "offset")
     SEGMENT_FIELD_NUMBER: _ClassVar[int]

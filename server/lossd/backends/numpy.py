@@ -136,7 +136,7 @@ def _run_body(body: Body, piece: Piece, gradients: Sequence[str]) -> BodyResult:
     for name in gradients:
         gradient, out = found.gradient(name), piece.gradients[name]
         factor = each_row(piece.scale, gradient) if piece.scale.ndim else piece.scale
-        if out.dtype == np.float16:
+        if out.dtype.itemsize == 2:
             round_into(gradient * factor, out)
         else:
             np.multiply(gradient, factor, out=out, casting="unsafe")

@@ -27,6 +27,8 @@ typedef long long Index;
 constexpr int FAINTEST = -900;
 // Frames between two rescalings: in between numbers may shrink by 2^-900, and grow by 3^16.
 constexpr int STRETCH = 16;
+// One more than the labels that a state leads on to.
+constexpr Index MOST_KEPT = 3;
 constexpr double LOG_2 = 0.6931471805599453;
 
 // What follows from the kind of numbers that describe the distribution of a frame.
@@ -79,7 +81,7 @@ SHARED int exponent_of(double number) {
 // has.
 SHARED Index room_for(Index frames, Index classes, Index labels) {
     const Index slots = 1 + (labels < classes ? labels : classes);
-    return (2 * frames + 12) * (labels + 3) + frames * (slots + 7) + classes;
+    return (2 * frames + 12) * (labels + 3) + frames * (slots + 13) + classes;
 }
 
 // The log of the sum over all alignments, and whether its digits can be trusted.
@@ -102,6 +104,8 @@ struct Sequence {
     double* weights;  // (frames, slots)
     double *largest, *best_score, *rest, *taken, *lost, *left;  // for each frame
     Index* best;                                               // of each frame
+    double* most_masses;  // (frames, MOST_KEPT): the largest probabilities of labels in a frame,
+    Index* most_slots;    // and of which slots they are
     Index *slot, *next_same;                                   // of each position
     Index *class_of, *head;                                    // of each slot
     Index* slot_of;                                            // of each class, -1 for none
@@ -123,7 +127,7 @@ struct Sequence {
 
     // Divides the memory among the arrays.
     SHARED_METHOD void settle(double* room, Index most_frames, Index most_classes, Index most_labels) {
-        const Index most_slots = 1 + (most_labels < most_classes ? most_labels : most_classes);
+        const Index slots_at_most = 1 + (most_labels < most_classes ? most_labels : most_classes);
         const auto take = [&](Index size) INLINED {
             double* const taken_room = room;
             room += size;
@@ -135,7 +139,7 @@ struct Sequence {
         states = take(2 * most_frames * (most_labels + 1));
         leaving = take(4 * (most_labels + 3));
         skips = take(most_labels + 3);
-        weights = take(most_frames * most_slots);
+        weights = take(most_frames * slots_at_most);
         largest = take(most_frames);
         best_score = take(most_frames);
         rest = take(most_frames);
@@ -143,6 +147,8 @@ struct Sequence {
         lost = take(most_frames);
         left = take(most_frames);
         best = take_places(most_frames);
+        most_masses = take(MOST_KEPT * most_frames);
+        most_slots = take_places(MOST_KEPT * most_frames);
         slot = take_places(most_labels + 3);
         next_same = take_places(most_labels + 3);
         class_of = take_places(most_labels + 1);
@@ -385,7 +391,8 @@ struct Sequence {
 
     // ------------------------------------------------------------ everything that is no alignment
 
-    // The probabilities of slots take the place of weights, and `left` has that of all other classes.
+    // The probabilities of slots take the place of weights.  The largest of labels are kept, and
+    // `left` has that of all other classes.
     SHARED_STEP_METHOD void make_masses() const {
         team.parts(length, [&](const auto& part, Index time) INLINED {
             double* const masses = weight(time);
@@ -396,14 +403,60 @@ struct Sequence {
             });
             part.once([&] INLINED { left[time] = of_others; });
         });
+        team.each(length, [&](Index time) INLINED { keep_largest(time); });
     }
 
-    // The probability that a frame leads from the blank or the label of a position to being lost.
-    SHARED_METHOD double miss(Index time, Index position, bool is_mark) const {
+    SHARED_METHOD void keep_largest(Index time) const {
         const double* const masses = weight(time);
-        const Index own = is_mark ? slot[position] : -1, following = slot[position + 1];
+        double* const kept = most_masses + time * MOST_KEPT;
+        Index* const of = most_slots + time * MOST_KEPT;
+        for (Index i = 0; i < MOST_KEPT; ++i) kept[i] = 0, of[i] = -2;
+        double others = 0;
+        for (Index k = 1; k < slots; ++k) {
+            double mass = masses[k];
+            Index own = k;
+            for (Index i = 0; i < MOST_KEPT; ++i) {
+                if (!(mass > kept[i])) continue;
+                const double less = kept[i];
+                const Index of_less = of[i];
+                kept[i] = mass, of[i] = own;
+                mass = less, own = of_less;
+            }
+            others += mass;
+        }
+        left[time] += others;
+    }
+
+    // The probability that a frame leads from the blank or the label of a position to being lost: that
+    // of all labels but two.  One that is subtracted is no larger than one that is added, so that no
+    // digits cancel.
+    SHARED_METHOD double miss(Index time, Index position, bool is_mark) const {
+        const double* const kept = most_masses + time * MOST_KEPT;
+        const Index* const of = most_slots + time * MOST_KEPT;
+        const Index following = slot[position + 1];
+        const Index own = is_mark && slot[position] != following ? slot[position] : -1;
         double sum = left[time];
-        for (Index k = 1; k < slots; ++k) sum += k == own || k == following ? 0.0 : masses[k];
+        bool has_own = own <= 0, has_following = following <= 0;
+        for (Index i = 0; i < MOST_KEPT; ++i) {
+            const bool is_own = of[i] == own, is_following = of[i] == following;
+            sum += pick(is_own | is_following, 0.0, kept[i]);
+            has_own |= is_own;
+            has_following |= is_following;
+        }
+        const double* const masses = weight(time);
+        sum -= pick(has_own, 0.0, masses[has_own ? 0 : own]);
+        return sum - pick(has_following, 0.0, masses[has_following ? 0 : following]);
+    }
+
+    // The probability of all states before a frame that lead with a slot to being lost.
+    SHARED_METHOD double missing(Index time, Index of_slot) const {
+        const double* const blanks = state(time);
+        const double* const marks = blanks + positions();
+        double sum = 0;
+        for (Index s = 0; s <= count; ++s) {
+            const bool is_next = slot[s + 1] == of_slot, is_own = s > 0 && slot[s] == of_slot;
+            sum += pick(is_next, 0.0, blanks[s]) + pick(is_next | is_own, 0.0, marks[s]);
+        }
         return sum;
     }
 
@@ -474,19 +527,20 @@ struct Sequence {
             });
             const double* const blanks = state(time);
             const double* const marks = blanks + positions();
+            const auto here = [&](Index s) INLINED { return blanks[s] + marks[s]; };
+            const double all = team.whole().sum(positions(), here);
+            const double by_blank_wrong = team.whole().sum(
+                positions(), [&](Index s) INLINED { return here(s) * blank_after[s]; });
             team.each(slots, [&](Index k) INLINED {
-                double found = lost[time];
-                for (Index s = 0; s <= count; ++s) {
-                    if (k == 0) {
-                        found += (blanks[s] + marks[s]) * blank_after[s];
-                        continue;
-                    }
-                    const bool is_own = s > 0 && slot[s] == k, is_next = slot[s + 1] == k;
-                    if (!is_next) found += blanks[s];
-                    if (!is_next && !is_own) found += marks[s];
-                    if (is_own)
-                        found += (marks[s] + blanks[s - 1] + skips[s] * marks[s - 1]) * mark_after[s];
+                double found = lost[time] + (k == 0 ? by_blank_wrong : 0.0), led_on = 0;
+                for (Index s = k ? head[k] : 0; s > 0; s = next_same[s]) {
+                    const double arrived = marks[s] + blanks[s - 1] + skips[s] * marks[s - 1];
+                    led_on += arrived;
+                    found += arrived * mark_after[s];
                 }
+                // A state leads on with two labels, so with few of them do most states: only there
+                // would digits cancel.
+                if (k) found += led_on <= all / 2 ? all - led_on : missing(time, k);
                 own[k] = (found - wrong) / (1 - wrong);
             });
         }

@@ -143,7 +143,7 @@ def each_side(given: Sequence[SideScores]) -> Evaluator:
 # ------------------------------------------------------------------ pairs
 
 
-def pairs(scores: SideScores, backend: Backend) -> Evaluator:
+def pairs(scores: SideScores, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
     """Returns the function that computes pairs, whose two gradients are opposite."""
     first, second = scores.names
 
@@ -153,11 +153,16 @@ def pairs(scores: SideScores, backend: Backend) -> Evaluator:
         out, opposite = buffers.gradients.get(first), buffers.gradients.get(second)
         place: Any = opposite if out is None else out
         types = {array.dtype for array in (out, opposite) if array is not None}
-        if types - {part.operands[0].rows.dtype}:  # rounded once each, from what both come of
+        is_widened = bool(types - {part.operands[0].rows.dtype})
+        values = buffers.values
+        if is_widened:  # rounded once each, from what both come of
             part = _widened(part)
             place = np.empty(part.operands[0].rows.shape, batch.dtype)
+            if values is None and zero_nonfinite:
+                values = np.empty(batch.rows, batch.dtype)
         places = {first: place} if buffers.gradients else {}
-        found = scores.evaluate(part, Buffers(buffers.values, places, {}), checkpoint)
+        found = scores.evaluate(part, Buffers(values, places, {}), checkpoint)
+        flags = np.zeros(batch.rows, np.bool_) if found.nonfinite is None else found.nonfinite
         windows = list(_windows(*part.operands[0].rows.shape))
 
         def spread(index: int) -> None:
@@ -166,17 +171,32 @@ def pairs(scores: SideScores, backend: Backend) -> Evaluator:
             if opposite is not None and opposite.dtype == place.dtype:
                 np.negative(place[window], out=opposite[window])
             elif opposite is not None:
-                round_into(-place[window], opposite[window])
+                _round_scores(-place[window], opposite[window], flags[window[0]])
             if out is not None and out is not place:
-                round_into(place[window], out[window])
+                _round_scores(place[window], out[window], flags[window[0]])
 
         if opposite is not None or out is not place:
             backend.side_by_side(len(windows), spread)
         if opposite is not None and batch.plan.excluded is not None:
             opposite[batch.plan.excluded] = 0
+        found.nonfinite = flags if flags.any() else None
+        if zero_nonfinite and is_widened and found.nonfinite is not None and values is not None:
+            found.sums = _zeroed(batch, values, buffers, (scores,), flags)
         return found
 
     return evaluate
+
+
+def _round_scores(found: Array, out: Array, flags: Flags) -> None:
+    """Writes scores, rounded, and flags the rows where one is not finite in the type of ``out``."""
+    with np.errstate(all="ignore"):
+        round_into(found, out)
+    _flag_nonfinite(out, flags)
+
+
+def _flag_nonfinite(scores: Array, flags: Flags) -> None:
+    if not np.isfinite(scores).all():
+        flags[nonfinite_rows(scores)] = True
 
 
 def _widened(batch: Batch) -> Batch:
@@ -366,8 +386,7 @@ class _Averaged:
                     np.subtract(place[window], place.dtype.type(through_mean * shares), out[window])
                 else:
                     round_into(terms(window), out[window])
-            if not np.isfinite(out[window]).all():
-                own[window[0]][nonfinite_rows(out[window])] = True
+            _flag_nonfinite(out[window], own[window[0]])
 
         self.backend.side_by_side(len(windows), subtract)
 
@@ -379,8 +398,9 @@ def _zeroed(
     values[lost] = 0
     sums = []
     for one in given:
-        if (out := buffers.gradients.get(one.name)) is not None:
-            out[lost[one.part]] = 0
+        for name in one.names:
+            if (out := buffers.gradients.get(name)) is not None:
+                out[lost[one.part]] = 0
         weights = None if batch.plan.weights is None else batch.plan.weights[one.part]
         own = block_sums(values[one.part], weights, block_rows(batch.length))
         sums.append(own * _factor(batch.plan, one.name))

@@ -133,7 +133,7 @@ class OpposedShape(ShapeRules):
         if is_averaged:
             return with_means(given, backend, zero_nonfinite=zero_nonfinite)
         if len(given[0].names) > 1:
-            return pairs(given[0], backend)
+            return pairs(given[0], backend, zero_nonfinite=zero_nonfinite)
         return each_side(given)
 
 

@@ -34,7 +34,7 @@ KINDS = {
         start=1,
     )
 }  # fmt: skip
-_ANY, _BETWEEN, _EITHER = range(3)
+_ANY, _BETWEEN, _EITHER, _BETWEEN_OR_NAN = range(4)
 
 
 def packed_call(inputs: Sequence[Any], *numbers: Any, others: Sequence[Array | None] = ()) -> Any:
@@ -71,7 +71,11 @@ def packed_input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any
 
 @functools.lru_cache(maxsize=256)
 def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
-    """Returns a domain as the first and last number within it, or as the two that it allows."""
+    """Returns a domain as the first and last number within it, or as the two that it allows.
+
+    Where NaN is within it as well, a kernel must not call it outside: each piece with one would
+    have all of the batch looked at again.
+    """
     if domain is None:
         return _ANY, 0.0, 0.0
     if isinstance(domain, Choices):
@@ -79,7 +83,7 @@ def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
             raise ValueError(f"a kernel knows two choices, got {domain}")
         first, *others = domain.numbers
         return _EITHER, first, others[0] if others else first
-    return _BETWEEN, *bounds(domain, dtype)
+    return _BETWEEN_OR_NAN if domain.has_nan else _BETWEEN, *bounds(domain, dtype)
 
 
 def as_vector(value: Any, dtype: np.dtype[Any]) -> Array | None:

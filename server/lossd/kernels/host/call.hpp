@@ -30,6 +30,10 @@ OUTLINE bool any_outside(const Input& input, const T* numbers, int count) {
         INDEPENDENT
         for (int i = 0; i < count; ++i)
             found |= numbers[i] >= low && numbers[i] <= high ? Bits(0) : Bits(1);
+    } else if (input.rule == BETWEEN_OR_NAN) {
+        INDEPENDENT
+        for (int i = 0; i < count; ++i)
+            found |= numbers[i] < low || numbers[i] > high ? Bits(1) : Bits(0);
     } else {
         INDEPENDENT
         for (int i = 0; i < count; ++i)

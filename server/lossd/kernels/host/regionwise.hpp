@@ -39,7 +39,6 @@ struct Region {
             call.outside |= any_outside(call.inputs[input], numbers, whole_groups(count));
     }
 
-    // The first walk, which looks at domains too.
     // Whether all predictions of a block are near 0.
     template <typename Kind>
     METHOD static bool are_near(Kind, const T* predictions, int count) {

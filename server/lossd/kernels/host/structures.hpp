@@ -18,7 +18,8 @@ INLINE int64_t size_of(Kind kind) {
 }
 
 // What the numbers of an input may be.
-enum Rule : int32_t { ANY, BETWEEN, EITHER };  // from low to high; one of the two
+// From low to high; one of the two; from low to high or NaN.
+enum Rule : int32_t { ANY, BETWEEN, EITHER, BETWEEN_OR_NAN };
 
 struct Input {
     const char* place;

@@ -14,7 +14,6 @@ All are plain numbers: one that underflows does not count beside the others, or 
 0.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,11 @@ import numpy as np
 
 from lossd.losses._maths.ctc_alignments import Labels, folded
 from lossd.schema import Array
+
+# One more than the labels that a state leads on to.
+_MOST_KEPT = 3
+# Numbers that are selected at a time.
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +54,16 @@ def misalign(xp: Any, probabilities: Array, labels: Labels) -> Misalignments:
 
     surplus = xp.ones_like(probabilities)
     rows = xp.arange(len(total))
-    to_blank = (blanks + marks)[:-1] * wrong[0][1:]
+    blanks, marks = blanks[:-1], marks[:-1]
+    to_blank = (blanks + marks) * wrong[0][1:]
     surplus[rows, :, labels.blank] = relative(lost + folded(to_blank, xp.add))
-    to_mark = marks[:-1] + _before(xp, blanks[:-1]) + positions.skips * _before(xp, marks[:-1])
-    to_mark *= wrong[1][1:]
-    for slot in positions.slots():
-        terms = blanks[:-1] * slot.missed_by_blank + marks[:-1] * slot.missed_by_mark
-        terms += to_mark * slot.is_same
-        own = rows[slot.is_first]
-        surplus[own, :, slot.classes[own]] = relative(lost + folded(terms, xp.add))[own]
+    arrived = marks + _before(xp, blanks) + positions.skips * _before(xp, marks)
+    led_on, ends = positions.by_class(xp, arrived), positions.by_class(xp, arrived * wrong[1][1:])
+    found = lost[:, None] + ends + _missing(xp, blanks, marks, led_on, positions)
+    for position in range(1, len(positions.classes)):
+        own = rows[positions.is_first[position]]
+        surplus[own, :, positions.classes[position, own]] = relative(found[:, position])[own]
     return Misalignments(total, surplus)
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """A label of each row: where it is the first of its class, and the states it leads on from."""
-
-    classes: Array
-    is_first: Array
-    is_same: Array  # as the label at a position
-    missed_by_blank: Array  # whether it leads from that blank to being lost, (positions, rows)
-    missed_by_mark: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +73,8 @@ class _Positions:
     classes: Array
     following: Array
     skips: Array  # 1 where a label may directly follow the one before
+    first: Array  # the first position of its class
+    is_first: Array
 
     @classmethod
     def of(cls, xp: Any, labels: Labels) -> "_Positions":
@@ -89,21 +84,16 @@ class _Positions:
         classes = xp.concatenate([none, xp.where(is_used, labels.classes.T, -1)])
         following = xp.concatenate([classes[1:], none])
         skips = (classes != _before(xp, classes)).astype(np.float64)
-        return cls(classes, following, skips)
+        first = xp.stack([(classes == own).argmax(axis=0) for own in classes])
+        is_first = (first == xp.arange(1 + count)[:, None]) & (classes >= 0)
+        return cls(classes, following, skips, first, is_first)
 
-    def slots(self) -> Iterator[_Slot]:
-        """Yields one label after the other."""
+    def by_class(self, xp: Any, numbers: Array) -> Array:
+        """Sums numbers of positions, (frames, 1 + labels, rows), at the first of their class."""
+        sums, rows = xp.zeros_like(numbers), xp.arange(numbers.shape[2])
         for position in range(1, len(self.classes)):
-            own = self.classes[position]
-            is_same = self.classes == own
-            is_next = self.following == own
-            yield _Slot(
-                classes=own,
-                is_first=(own >= 0) & ~is_same[1:position].any(axis=0),
-                is_same=is_same,
-                missed_by_blank=~is_next,
-                missed_by_mark=~(is_same | is_next),
-            )
+            sums[:, self.first[position], rows] += numbers[:, position]
+        return sums
 
 
 def _before(xp: Any, values: Array) -> Array:
@@ -126,18 +116,61 @@ def _masses(xp: Any, probabilities: Array, labels: Labels, positions: _Positions
 def _misses(
     xp: Any, probabilities: Array, masses: Array, labels: Labels, positions: _Positions
 ) -> tuple[Array, Array]:
-    """Returns ``miss`` of blanks and of labels, (frames, 1 + labels, rows)."""
+    """Returns ``miss`` of blanks and of labels, (frames, 1 + labels, rows).
+
+    That is the probability of all labels but two.  Where one is subtracted from the rest, one that
+    is no smaller is added, so that no digits cancel.
+    """
     others, rows = probabilities.copy(), xp.arange(len(labels.counts))
     others[rows, :, labels.blank] = 0
-    of_blanks, of_marks = xp.zeros((2, *masses.shape))
-    for position, slot in enumerate(positions.slots(), 1):
-        own = rows[slot.is_first]
-        others[own, :, slot.classes[own]] = 0
-        mass = (masses[:, position] * slot.is_first)[:, None]
-        of_blanks += mass * slot.missed_by_blank
-        of_marks += mass * slot.missed_by_mark
-    left = others.sum(axis=-1).T[:, None]
-    return of_blanks + left, of_marks + left
+    for own, is_first in zip(positions.classes[1:], positions.is_first[1:], strict=True):
+        others[rows[is_first], :, own[is_first]] = 0
+    rest = xp.where(positions.is_first, masses, 0)
+    kept = [_taken(xp, rest, positions.classes) for _ in range(_MOST_KEPT)]
+    left = (others.sum(axis=-1).T + folded(rest, xp.add))[:, None]
+    following = positions.following
+    own = xp.where(positions.classes == following, -1, positions.classes)
+    of_following = xp.zeros_like(masses)
+    of_following[:, :-1] = masses[:, 1:]
+    of_own = masses * (own >= 0)
+    of_blanks, of_marks = left + xp.zeros_like(masses), left + xp.zeros_like(masses)
+    for mass, classes in kept:
+        is_following, is_own = classes == following, classes == own
+        of_blanks += xp.where(is_following, 0, mass)
+        of_marks += xp.where(is_following | is_own, 0, mass)
+        of_following[is_following] = 0
+        of_own[is_own] = 0
+    return of_blanks - of_following, of_marks - of_own - of_following
+
+
+def _taken(xp: Any, rest: Array, classes: Array) -> tuple[Array, Array]:
+    """Takes the largest probability of each frame from the rest; returns it, and of which class."""
+    place = rest.argmax(axis=1)[:, None]
+    found = xp.take_along_axis(rest, place, 1)
+    rest[xp.arange(rest.shape[1])[:, None] == place] = 0
+    return found, classes[place, xp.arange(rest.shape[2])]
+
+
+def _missing(xp: Any, blanks: Array, marks: Array, led_on: Array, positions: _Positions) -> Array:
+    """Returns the probability of all states that lead with each class to being lost.
+
+    A state leads on with two classes, so with few of them do most states: only there would digits
+    cancel if what is ``led_on`` were subtracted from all.
+    """
+    all_states = folded(blanks + marks, xp.add)[:, None]
+    found = all_states - led_on
+    frames, places, rows = xp.nonzero(~(led_on <= all_states / 2) & positions.is_first)
+    step = max(1, _AT_ONCE // len(positions.classes))
+    for start in range(0, len(frames), step):
+        part = slice(start, start + step)
+        frame, row = frames[part], rows[part]
+        own = positions.classes[places[part], row]
+        is_next = own[:, None] == positions.following[:, row].T
+        is_own = own[:, None] == positions.classes[:, row].T
+        terms = xp.where(is_next, 0, blanks[frame, :, row])
+        terms += xp.where(is_next | is_own, 0, marks[frame, :, row])
+        found[frame, places[part], row] = folded(terms, xp.add)
+    return found
 
 
 def _read(

@@ -83,6 +83,7 @@ class RequestReader:
                 f"{name[:64]}.shape must have at most {self.limits.axes} axes, got {axes}",
                 field=f"{path}.shape",
             )
+        may_stay = may_stay and not _is_between_numbers(tensor)
         lent = self.lease.view if may_stay else self.lease.copy
         there = self.device.view if may_stay else self.device.copy
         try:
@@ -96,6 +97,13 @@ class RequestReader:
             return found.view(Resident) if stays else found
         except tensors.TensorError as error:
             raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
+
+
+def _is_between_numbers(tensor: v1.Tensor) -> bool:
+    """Returns whether a tensor lies where a device cannot read its numbers, but a copy has them."""
+    if tensor.WhichOneof("source") != "device_memory" or tensor.dtype not in _FLOATS:
+        return False
+    return bool(tensor.device_memory.offset % tensors.dtype_of_type[tensor.dtype].itemsize)
 
 
 def _check_list(named: v1.NamedTensors, limit: int) -> None:
