@@ -28,20 +28,11 @@ from lossd.engine import (
     hold_nothing,
 )
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
-from lossd.losses import Differentiable, Shape, Status
+from lossd.losses import Differentiable, Status
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
-# Shapes of losses whose examples are computed apart: each adds to the loss by itself.
-_APART = {
-    Shape.POINTWISE,
-    Shape.ROWWISE,
-    Shape.REGIONWISE,
-    Shape.SEQUENCE,
-    Shape.VECTORS,
-    Shape.IMAGES,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +95,7 @@ def run(
             {
                 position: computed(position, _without(_job(job, position), lost))
                 for position, term in enumerate(job.terms)
-                if term.job.loss.shape in _APART
+                if term.job.loss.shape.is_apart
             }
         )
     return total.finished(engine.backend.name)

@@ -403,7 +403,7 @@ def test_long_rows_of_float32_stay_near_float64(engine: Engine, loss: Loss) -> N
 
 
 def test_a_sure_row_takes_no_power_more_of_its_length(engine: Engine, loss: Loss) -> None:
-    """What is left beside an alignment is summed for each frame, not for each frame and label."""
+    """All that is no alignment is summed for each frame, not for each frame and label."""
     length = 320
     labels = 1 + np.arange(length)[None]
 

@@ -12,12 +12,11 @@ def test_a_round_that_fails_for_a_moment_is_followed_by_others(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     is_done = threading.Event()
-    outcomes = iter([failure, failure, failure, None])
+    failures = [failure] * 3
 
     def work() -> None:
-        outcome = next(outcomes)
-        if outcome is not None:
-            raise outcome
+        if failures:
+            raise failures.pop()
         is_done.set()
 
     rounds = Rounds("lossd-test", work, 0.001)

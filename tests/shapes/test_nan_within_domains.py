@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.batch import Job
+from lossd.batch import Array, Job
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest
 from lossd.losses import COMPUTED
@@ -23,8 +23,8 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
 def _job(name: str, dtype: type, spoilt: float) -> Job:
     rng = np.random.default_rng(0)
     parameters, (first, second) = CASES[name]
-    numbers = rng.uniform(0.1, 0.9, (5, 37)).astype(dtype)
-    truth = (rng.uniform(size=(5, 37)) > 0.5).astype(dtype)
+    numbers: Array = rng.uniform(0.1, 0.9, (5, 37)).astype(dtype)
+    truth: Array = (rng.uniform(size=(5, 37)) > 0.5).astype(dtype)
     if first == "log_probabilities":
         numbers = np.log(numbers)
     numbers[3, 36] = spoilt

@@ -166,8 +166,8 @@ TEMPLATES: Mapping[Shape, Template] = {
         checks_domains=True,
         most_threads=MOST_OF_SEQUENCE,
     ),
-    # No backend launches tokenwise.cuh yet: losses of tokens are computed on the host, and only tests
-    # compile and run it.
+    # No backend launches tokenwise.cuh yet: losses of tokens are computed on the host, and tests
+    # alone compile and run it.
     Shape.TOKENS: Template(
         "tokenwise",
         "const Sequence& tokens, T& value",

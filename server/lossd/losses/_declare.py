@@ -51,6 +51,11 @@ class Shape(enum.Enum):
         cut = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE, Shape.SEQUENCE, Shape.VECTORS)
         return self in cut
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether each example adds to the loss by itself, whatever the others are."""
+        return self.can_be_cut or self is Shape.IMAGES
+
 
 # The mean of the other side, for a loss that compares scores with it.
 CENTRE = Parameter("centre", float, 0.0)
