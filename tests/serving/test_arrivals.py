@@ -120,7 +120,17 @@ def test_health_checks_that_are_large_are_ended_and_for_them_nobody_else(
     assert waiting.ended == ["large", "large"]
     now(arrivals._LARGE_SECONDS + arrivals._BRIEF_SECONDS + arrivals._REST_SECONDS)
     looking.look()
-    assert waiting.ended == ["large", "large", "small"]
-    now(arrivals._LARGE_SECONDS + 3 * arrivals._REST_SECONDS)
-    looking.look()
-    assert waiting.ended[-1] == "stalled"
+    assert waiting.ended == ["large", "large", "small", "stalled"]
+
+
+def test_small_messages_that_come_late_all_the_time_shelter_no_large_ones(
+    waiting: Waiting, now: Callable[[float], None]
+) -> None:
+    arriving = waiting.arrivals(lambda: 2 * LIMIT)
+    waiting.wait("large", "larger")
+    for step in range(30):
+        now(step * arrivals._REST_SECONDS / 10)
+        waiting.wait("small", by=waiting.brief)
+        now((step + 1) * arrivals._REST_SECONDS / 10)
+        arriving.look()
+    assert "larger" in waiting.ended

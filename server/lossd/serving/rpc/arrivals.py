@@ -19,7 +19,8 @@ LOOK_SECONDS = 0.025
 # How long a message may be on its way when there is no room: one that may be large, a chunk, and
 # one of some bytes, as that of a health check.
 _LARGE_SECONDS, _CHUNK_SECONDS, _BRIEF_SECONDS = 5.0, 0.25, 0.05
-# After those of some bytes were ended, whose memory goes in a moment, nobody else is ended so long.
+# Once those of some bytes are ended, whose memory goes in a moment, nobody else is for so long: but
+# not again and again, or who begins such calls all the time would shelter what is too large.
 _REST_SECONDS = 1.0
 
 
@@ -45,7 +46,7 @@ class Arrivals:
         self._room = room
         self._watchdogs = watchdogs
         self._brief = brief
-        self._rests_until = -math.inf
+        self._rests_until: float | None = None  # of this shortage
         self._ended = ended
         self._rounds = Rounds("lossd-arrivals", self._look_and_tell, every)
 
@@ -60,14 +61,15 @@ class Arrivals:
             return 0
         beyond, room = self._beyond(), self._room()
         if beyond <= room:
+            self._rests_until = None
             return 0
-        brief = self._brief.end_late(waiting, _BRIEF_SECONDS)
-        if brief:
-            self._rests_until = time.monotonic() + _REST_SECONDS
-        if time.monotonic() < self._rests_until:
+        brief, now = self._brief.end_late(waiting, _BRIEF_SECONDS), time.monotonic()
+        if brief and self._rests_until is None:
+            self._rests_until = now + _REST_SECONDS
+        if self._rests_until is not None and now < self._rests_until:
             return brief
         # As if all had come equally far, so many are half of what may be.
-        return self._end(math.ceil(waiting * (1 - room / 2 / beyond)))
+        return brief + self._end(math.ceil(waiting * (1 - room / 2 / beyond)))
 
     def _end(self, count: int) -> int:
         first = self._watchdogs.first_message
