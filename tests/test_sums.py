@@ -12,7 +12,7 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import LOSSES, Status
-from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
 from tests.losses.compare import assert_same_bits, assert_zero
 
@@ -375,6 +375,13 @@ def test_what_is_infinite_in_the_total_alone_is_zeroed_or_refused(
     with pytest.raises(InvalidRequest, match="must have a finite weighted sum") as caught:
         run(nonfinite=NonfinitePolicy.ERROR)
     assert caught.value.reason == "NONFINITE_RESULT"
+
+
+def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:
+    options = {"nonfinite": NonfinitePolicy.ZERO, "empty": EmptyPolicy.ERROR}
+    inputs = {"predictions": np.array([1e15, 1e16], np.float32), "other": np.zeros(2, np.float32)}
+    found = _run(engine, _term(1e10, "squared_error", SAME, **options), inputs=inputs)
+    assert (found.loss, found.nonfinite_examples.tolist()) == (0.0, [0, 1])
 
 
 def test_what_has_no_meaning_is_refused(engine: Engine) -> None:

@@ -29,7 +29,7 @@ from lossd.engine import (
 )
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable, Status
-from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
@@ -226,7 +226,8 @@ def _job(job: SumJob, position: int) -> Job:
 def _without(job: Job, lost: Array) -> Job:
     """Returns a job for the loss alone, of all examples but those that are lost."""
     mask = ~lost if job.mask is None else job.mask.reshape(lost.shape) & ~lost
-    return replace(job, mask=mask, gradients=(), per_example=False)
+    # Whether the batch is empty was asked about all of its examples.
+    return replace(job, mask=mask, gradients=(), per_example=False, empty=EmptyPolicy.ZERO)
 
 
 def _widened(array: Array) -> Array:
@@ -315,10 +316,14 @@ class _Total:
             InvalidRequest: if that is an error.
         """
         self._gradients = {name: self._rounded(name) for name in self._gradients}
-        lost, policy = self._lost(), self._job.terms[0].job.nonfinite
+        policy = self._job.terms[0].job.nonfinite
+        if policy is NonfinitePolicy.PROPAGATE:
+            return None
+        lost = self._lost()
         if policy is NonfinitePolicy.ERROR:
             self._check_finite(lost)
-        if policy is not NonfinitePolicy.ZERO or lost is None or not lost.any():
+            return None
+        if lost is None or not lost.any():
             return None
         self._beyond = np.flatnonzero(lost)
         if self._per_example is not None:
@@ -345,7 +350,8 @@ class _Total:
             self._loss += _weighed(term.weight, loss)
 
     def _check_finite(self, lost: Array | None) -> None:
-        arrays = itertools.chain.from_iterable(self._gradients.values())
+        inputs = itertools.chain.from_iterable(self._gradients.values())
+        arrays = itertools.chain(inputs, self._derivatives.values())
         is_sound = all(np.isfinite(array).all() for array in arrays)
         if is_sound and (lost is None or not lost.any()):
             return

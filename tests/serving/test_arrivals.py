@@ -134,3 +134,17 @@ def test_small_messages_that_come_late_all_the_time_shelter_no_large_ones(
         now((step + 1) * arrivals._REST_SECONDS / 10)
         arriving.look()
     assert "larger" in waiting.ended
+
+
+def test_small_messages_beside_large_ones_have_no_more_of_these_ended(
+    waiting: Waiting, now: Callable[[float], None]
+) -> None:
+    arriving = waiting.arrivals(lambda: LIMIT + 1)
+    waiting.wait("late", by=waiting.brief)
+    waiting.wait(*"abcdefgh")
+    now(arrivals._REST_SECONDS)
+    arriving.look()
+    now(2 * arrivals._REST_SECONDS)
+    waiting.wait(*(["early"] * 16), by=waiting.brief)
+    arriving.look()
+    assert waiting.ended == ["late", *"hgfed"]

@@ -58,6 +58,7 @@ class Arrivals:
         """Ends calls if too much is on its way; returns how many."""
         waiting = sum(map(len, (*self._watchdogs.of_silent, self._brief)))
         if not waiting:
+            self._rests_until = None
             return 0
         beyond, room = self._beyond(), self._room()
         if beyond <= room:
@@ -69,7 +70,8 @@ class Arrivals:
         if self._rests_until is not None and now < self._rests_until:
             return brief
         # As if all had come equally far, so many are half of what may be.
-        return brief + self._end(math.ceil(waiting * (1 - room / 2 / beyond)))
+        silent = sum(map(len, self._watchdogs.of_silent))
+        return brief + self._end(math.ceil(silent * (1 - room / 2 / beyond)))
 
     def _end(self, count: int) -> int:
         first = self._watchdogs.first_message

@@ -39,7 +39,7 @@ class GivingWay:
     ) -> Iterator[AdmissionTicket | None]:
         """Lets a call in once another one has given way, which takes a moment; yields its ticket.
 
-        Of the threads that refuse some are left for that.
+        As many are served so as there are slots; the other threads that refuse never serve.
         """
         if not context.is_active() or not self._late.acquire(blocking=False):
             yield None
