@@ -106,7 +106,10 @@ def test_the_size_of_all_weights_means_nothing(
         np.testing.assert_allclose(result.gradients[key], gradient, rtol=1e-12)
 
 
-@pytest.mark.parametrize("weights", [[1e200, 1e-200, 2e200, 3e-200], [1e-170, 1, 2e-170, 3]])
+@pytest.mark.parametrize(
+    "weights",
+    [[1e200, 1e-200, 2e200, 3e-200], [1e-170, 1, 2e-170, 3], [1e300, 1e-300, 2e300, 3e-300]],
+)
 def test_the_weights_of_each_class_of_pairs_may_have_any_size(
     engine: Engine, weights: list[float]
 ) -> None:

@@ -33,7 +33,7 @@ from lossd.shapes._whole_batch import Present, WholeBatch
 
 # Of an element of a piece, and of a label, in float32.
 PIECE_BYTES, LABEL_BYTES = 48, 256
-MOST_EXPONENT = 900  # of two, in the largest weight
+LEAST_EXPONENT, MOST_EXPONENT = -900, 1000  # of two, in the largest weight
 
 
 class SetwiseShape(WholeBatch):
@@ -91,7 +91,7 @@ def _moderate(weights: Floats) -> Floats:
     A set has the same value and gradients for all weights times a power of two.
     """
     _, exponent = np.frexp(weights.max(initial=0))
-    shift = np.clip(exponent, -MOST_EXPONENT, MOST_EXPONENT) - exponent
+    shift = np.clip(exponent, LEAST_EXPONENT, MOST_EXPONENT) - exponent
     return np.ldexp(weights, shift) if shift else weights
 
 
