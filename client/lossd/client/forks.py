@@ -16,7 +16,6 @@ import ctypes
 import functools
 import mmap
 import os
-import select
 import sys
 import threading
 import weakref
@@ -77,10 +76,7 @@ class Keeper:
             if self._pipe is not None:
                 end, written = self._pipe
                 os.close(written)
-                # Until the child has closed its own, or has died; or it hangs, in gRPC's handlers.
-                poll = select.poll()
-                poll.register(end, select.POLLIN)
-                poll.poll(PATIENCE * 1000)
+                os.read(end, 1)  # returns when the child has closed its own, or has died
                 os.close(end)
         finally:
             self._pipe = None
