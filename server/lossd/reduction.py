@@ -105,9 +105,9 @@ def plan_rows(
             weights whose sum is not in (0, inf) although some examples are kept and have weight.
     """
     _check_normalizer(normalizer, reduction)
-    excluded_by_request = _union(ignored, _zero(weights), _zero(denominators))
-    excluded = _union(excluded_by_request, excluded_by_loss)
-    masked, ignored = ignored, _union(ignored, excluded_by_loss)
+    excluded_by_request = union(ignored, are_zero(weights), are_zero(denominators))
+    excluded = union(excluded_by_request, excluded_by_loss)
+    masked, ignored = ignored, union(ignored, excluded_by_loss)
     ignored_count = 0 if ignored is None else int(ignored.sum())
     example_count = rows - ignored_count
     weight_sum = _weight_sum(example_count, excluded, weights, denominators)
@@ -135,7 +135,7 @@ def plan_set(
         InvalidRequest: for weights whose sum is not finite.
     """
     ignored_count = 0 if ignored is None else int(ignored.sum())
-    excluded = _union(ignored, _zero(weights))
+    excluded = union(ignored, are_zero(weights))
     weight_sum = _weight_sum(rows - ignored_count, excluded, weights, None)
     return RowPlan(
         excluded=excluded,
@@ -177,21 +177,23 @@ def _check_normalizer(normalizer: float | None, reduction: Reduction) -> None:
         )
 
 
-def _zero(values: Floats | None) -> Flags | None:
+def are_zero(values: Floats | None) -> Flags | None:
+    """Returns which numbers are 0; None where none is."""
     if values is None:
         return None
     found = values == 0
     return found if found.any() else None
 
 
-def _union(*flags: Flags | None) -> Flags | None:
+def union(*flags: Flags | None) -> Flags | None:
+    """Returns the flags that are set in any of these; None where there are none at all."""
     present = [flag for flag in flags if flag is not None]
     if not present:
         return None
     if len(present) == 1:
         return present[0]
-    union: Flags = np.logical_or.reduce(present)
-    return union
+    found: Flags = np.logical_or.reduce(present)
+    return found
 
 
 def _weight_sum(

@@ -11,7 +11,6 @@ from lossd.batch._layout import Given, Layout, Operand, Slot, is_empty, shape_er
 from lossd.batch._parameters import body_parameters, complete, parameter_error
 from lossd.batch._rows import (
     cotangent_of,
-    either,
     ignored_examples,
     plan_each,
     safe_classes,
@@ -33,7 +32,6 @@ __all__ = [
     "complete",
     "compute_type",
     "cotangent_of",
-    "either",
     "ignored_examples",
     "is_empty",
     "list_item",

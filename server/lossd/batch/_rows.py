@@ -9,7 +9,7 @@ from lossd.batch._job import Array, Job
 from lossd.batch._layout import Layout, Operand, is_number
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import Loss, element
-from lossd.reduction import Flags, Floats, RowPlan, plan_rows
+from lossd.reduction import Flags, Floats, RowPlan, are_zero, plan_rows, union
 
 # The factor of each example that a loss applies before it averages, from masks and weights.
 Factors = Callable[[Flags | None, Floats | None], Floats | None]
@@ -32,7 +32,7 @@ def plan_each(
     weights = weights_of(job, layout, ignored)
     denominators = None
     if classes is not None:
-        unchecked = either(ignored, None if weights is None else weights == 0)
+        unchecked = union(ignored, are_zero(weights))
         _check_classes(classes, layout.classes, unchecked)
         denominators = _class_denominators(classes, layout.classes, unchecked, parameters)
     return plan_rows(
@@ -67,13 +67,6 @@ def _excluded(
     return found if found.any() else None
 
 
-def either(left: Flags | None, right: Flags | None) -> Flags | None:
-    """Returns the flags that are set on one side or the other; None where neither side has any."""
-    if left is None or right is None:
-        return left if right is None else right
-    return left | right
-
-
 def ignored_examples(
     job: Job, layout: Layout, classes: Operand | None, parameters: Mapping[str, Any]
 ) -> Flags | None:
@@ -94,7 +87,7 @@ def ignored_examples(
             "with a target for each class",
             field=f"loss.{job.loss.name}.ignore_index",
         )
-    return either(masked, classes.rows == ignore_index)
+    return union(masked, classes.rows == ignore_index)
 
 
 def _per_example(name: str, array: Array, layout: Layout) -> Array:

@@ -33,13 +33,12 @@ from lossd.batch import (
     Layout,
     Operand,
     cotangent_of,
-    either,
     ignored_examples,
     shape_error,
     weights_of,
 )
 from lossd.losses import Axes, Content, Input, Loss
-from lossd.reduction import Flags, RowPlan, plan_rows
+from lossd.reduction import Flags, RowPlan, are_zero, plan_rows, union
 from lossd.shapes._compiled_token_run import CompiledTokenRun, check_parameters
 from lossd.shapes._memory import largest
 from lossd.shapes._pieces import side_by_side
@@ -133,7 +132,7 @@ class TokensShape(ShapeRules):
         """See ``ShapeRules.plan``; the tokens that count are what a mean of tokens divides by."""
         ignored = ignored_examples(job, layout, None, parameters)
         weights = weights_of(job, layout, ignored)
-        excluded_by_request = either(ignored, None if weights is None else weights == 0)
+        excluded_by_request = union(ignored, are_zero(weights))
         sides = sides_of(operands, layout.rows, excluded_by_request)
         denominators = None
         if aggregates(job.loss):
