@@ -316,16 +316,14 @@ class _Total:
             InvalidRequest: if that is an error.
         """
         self._gradients = {name: self._rounded(name) for name in self._gradients}
-        policy = self._job.terms[0].job.nonfinite
-        if policy is NonfinitePolicy.PROPAGATE:
-            return None
-        lost = self._lost()
+        lost, policy = self._lost(), self._job.terms[0].job.nonfinite
         if policy is NonfinitePolicy.ERROR:
             self._check_finite(lost)
-            return None
         if lost is None or not lost.any():
             return None
         self._beyond = np.flatnonzero(lost)
+        if policy is not NonfinitePolicy.ZERO:
+            return None
         if self._per_example is not None:
             self._per_example = np.where(lost, self._per_example.dtype.type(0), self._per_example)
         for array in itertools.chain.from_iterable(self._gradients.values()):
@@ -389,9 +387,7 @@ class _Total:
 
     def _nonfinite(self) -> npt.NDArray[np.int64]:
         """Returns the examples that are not finite in a term or, with its weight, in the total."""
-        lost = self._lost()
-        found = np.union1d(_union(self._results), self._beyond)
-        return found if lost is None else np.union1d(found, np.flatnonzero(lost))
+        return np.union1d(_union(self._results), self._beyond)
 
     def _lost(self) -> Array | None:
         """Returns which examples are not finite in the total; None where terms share none."""
