@@ -13,10 +13,10 @@ def keep_mean(values: Floats, weights: Floats | None) -> BatchState:
     if lost:
         values = values[finite]
         weights = None if weights is None else weights[finite]
-    if weights is None:
-        tallies = {"values": Tally.sums(values), "weights": Tally.number(len(values))}
-    else:
-        tallies = {"values": Tally.sums(values, weights), "weights": Tally.sums(weights)}
+    tallies = {
+        "values": Tally.sums(values, weights=weights),
+        "weights": Tally.weight(len(values), weights),
+    }
     return BatchState(tallies=tallies, nonfinite_count=lost)
 
 

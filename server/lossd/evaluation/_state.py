@@ -75,14 +75,30 @@ class Tally:
         return cls(np.array([value], np.int64))
 
     @classmethod
+    def weight(cls, count: int, weights: Floats | None) -> "Tally":
+        """Returns what so many examples weigh together."""
+        return cls.number(count) if weights is None else cls.sums(weights)
+
+    @classmethod
     def sums(
-        cls, *factors: Floats | Split, shape: tuple[int] = (1,), groups: Integers | None = None
+        cls,
+        *factors: Floats | Split,
+        weights: Floats | None = None,
+        shape: tuple[int] = (1,),
+        groups: Integers | None = None,
     ) -> "Tally":
-        """Adds up products of up to three finite factors.
+        """Adds up products of up to three finite factors, the weight of their row one of them.
 
         All are added up, or those of each group, or each column where the shape is of columns.
         """
-        pairs = (one if isinstance(one, tuple) else np.frexp(one) for one in factors)
+        pairs = [one if isinstance(one, tuple) else np.frexp(one) for one in factors]
+        if weights is not None:
+            first, _ = pairs[0]
+            mantissas, exponents = (
+                np.broadcast_to(part.reshape(-1, *[1] * (first.ndim - 1)), first.shape)
+                for part in np.frexp(weights)
+            )
+            pairs.append((mantissas, exponents))
         flat = [(mantissas.reshape(-1), exponents.reshape(-1)) for mantissas, exponents in pairs]
         (size,) = shape
         if groups is None and size > 1:

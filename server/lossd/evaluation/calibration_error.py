@@ -84,12 +84,11 @@ def calibration_error(
     finite = np.isfinite(confidences)
     confidences, hits = confidences[finite], hits[finite]
     weights = None if prepared.weights is None else prepared.weights[finite]
-    factors = (confidences,) if weights is None else (confidences, weights)
     inner = np.linspace(0, 1, bins + 1)[1:-1]
     indices = np.searchsorted(inner, confidences)
     return BatchState(
         tallies={
-            "confidences": Tally.sums(*factors, groups=indices, shape=(bins,)),
+            "confidences": Tally.sums(confidences, weights=weights, groups=indices, shape=(bins,)),
             "hits": Tally.counts(
                 indices[hits], (bins,), None if weights is None else weights[hits]
             ),

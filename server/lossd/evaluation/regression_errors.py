@@ -1,6 +1,7 @@
 """Errors of a regression."""
 
 import enum
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -176,14 +177,13 @@ def regression_errors(
     del error
     residuals = difference(prepared.predictions, prepared.targets)
     targets, weights = prepared.targets, prepared.weights
-    factors = () if weights is None else (np.broadcast_to(weights[:, None], targets.shape),)
-    shape = (targets.shape[1],)
+    sums = functools.partial(Tally.sums, weights=weights, shape=(targets.shape[1],))
     return BatchState(
         tallies={
-            "squares": Tally.sums(residuals, residuals, *factors, shape=shape),
-            "magnitudes": Tally.sums((np.abs(residuals[0]), residuals[1]), *factors, shape=shape),
-            "targets": Tally.sums(targets, *factors, shape=shape),
-            "target_squares": Tally.sums(targets, targets, *factors, shape=shape),
-            "weights": Tally.number(len(targets)) if weights is None else Tally.sums(weights),
+            "squares": sums(residuals, residuals),
+            "magnitudes": sums((np.abs(residuals[0]), residuals[1])),
+            "targets": sums(targets),
+            "target_squares": sums(targets, targets),
+            "weights": Tally.weight(len(targets), weights),
         }
     )

@@ -221,11 +221,10 @@ def retrieval_at_k(
         weights = None if weights is None else weights[~lacking]
     else:
         values[lacking] = float(no_relevant is NoRelevant.ONE)
-    factors = () if weights is None else (np.broadcast_to(weights[:, None], values.shape),)
     return BatchState(
         tallies={
-            "sums": Tally.sums(values, *factors, shape=(len(RetrievalMeasure),)),
-            "weights": Tally.number(len(values)) if weights is None else Tally.sums(weights),
+            "sums": Tally.sums(values, weights=weights, shape=(len(RetrievalMeasure),)),
+            "weights": Tally.weight(len(values), weights),
             "lacking": Tally.number(int(np.count_nonzero(lacking))),
         }
     )
