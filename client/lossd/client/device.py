@@ -25,7 +25,12 @@ from lossd.client.arrays import Array
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
 from lossd.client.device_arrays import OnDevice, fetched
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
-from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
+from lossd.client.errors import (
+    DeadlineExceededError,
+    LossdError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from lossd.client.segments import Segment
 from lossd.client.waiting import NEVER, held, seconds
 
@@ -54,6 +59,7 @@ class DeviceSharing:
         self._segments: list[OpenedSegment] = []
         self._retired: list[OpenedSegment] = []
         self._lost: list[OpenedSegment] = []  # of a server that has ended, perhaps
+        self._unreleased: list[bytes] = []  # tokens of segments that are closed here
         self._events: deque[tuple[int, Any, bytes]] = deque()  # of a device, to record again
         self._lock = threading.RLock()
         self._rests_until = 0.0
@@ -122,6 +128,7 @@ class DeviceSharing:
             self._lost = [s for s in self._lost if not s.is_free()]
             self._lost += self._segments + self._retired
             self._segments, self._retired, self._lease, self._uuids = [], [], None, {}
+            self._unreleased.clear()
 
     def close(self) -> None:
         """Gives everything back that no array is over; the rest goes with its last array."""
@@ -184,22 +191,25 @@ class DeviceSharing:
         try:
             return OpenedSegment(self._cupy, device, found, lease)
         except Exception:
-            self._release(found.segment, until)
+            self._unreleased.append(found.segment)
+            self._release_unused(until)
             raise
 
     def _release_unused(self, until: float = NEVER) -> None:
         for kept in (self._segments, self._retired):
             unused = [segment for segment in kept if segment.is_free()]
             kept[:] = [segment for segment in kept if segment not in unused]
-            tokens = [segment.token for segment in unused]
+            self._unreleased += [segment.token for segment in unused]
             unused.clear()  # closed here before they are freed there
-            for token in tokens:
-                self._release(token, until)
-
-    def _release(self, token: bytes, until: float) -> None:
-        with contextlib.suppress(LossdError):  # it is freed with its lease at the latest
+        for token in list(self._unreleased):
             request = v1.ReleaseDeviceRequest(segment=token)
-            self._ask(RELEASE_DEVICE, request, seconds(1.0, until))
+            try:
+                self._ask(RELEASE_DEVICE, request, seconds(1.0, until))
+            except DeadlineExceededError:  # a later call asks again
+                return
+            except LossdError:  # it is freed with its lease at the latest
+                pass
+            self._unreleased.remove(token)
 
     # -------------------------------------------------------------- what a call needs
 

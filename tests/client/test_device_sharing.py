@@ -1,0 +1,63 @@
+"""Device memory that nobody uses any more is given back, by a later call if there is no time."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lossd.client.call import RELEASE_DEVICE
+from lossd.client.device import DeviceSharing
+from lossd.client.errors import PermissionDeniedError
+
+
+class Segment:
+    """Free, and too small for what is asked."""
+
+    device = 0
+
+    def __init__(self, token: bytes) -> None:
+        self.token = token
+
+    def is_free(self) -> bool:
+        return True
+
+    def take(self, _: int) -> None:
+        return None
+
+
+@pytest.fixture
+def released() -> list[bytes]:
+    return []
+
+
+@pytest.fixture
+def sharing(released: list[bytes]) -> Any:
+    def ask(method: Any, request: Any, _: float) -> None:
+        if method is not RELEASE_DEVICE:  # no more memory is had
+            raise PermissionDeniedError("nothing")
+        released.append(request.segment)
+
+    made: Any = DeviceSharing(ask, lambda _: SimpleNamespace(token=b"lease"))
+    made._cupy = SimpleNamespace(cuda=SimpleNamespace(Device=lambda: SimpleNamespace(id=0)))
+    made._uuids = {0: b"device"}
+    made._segments = [Segment(b"one"), Segment(b"two")]
+    return made
+
+
+def test_unused_memory_is_released_before_more_is_asked_for(
+    sharing: Any, released: list[bytes]
+) -> None:
+    assert sharing.block(1 << 30, 0) is None
+    assert released == [b"one", b"two"]
+
+
+def test_a_call_without_time_leaves_it_to_the_next(sharing: Any, released: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        clock = iter([0.0])  # there is time to begin, and none for anything else
+        patch.setattr(time, "monotonic", lambda: next(clock, 2.0))
+        assert sharing.block(1 << 30, 0, until=1.0) is None
+    assert released == []
+    sharing._rests_until = 0.0
+    assert sharing.block(1 << 30, 0) is None
+    assert released == [b"one", b"two"]
