@@ -134,6 +134,7 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
         "workers with nothing": (remote(plain, empty="nan"), {"mask": NOTHING}),
         "an error": (remote(plain, empty="error"), {"mask": NOTHING}),
         "a wrong label": (remote(plain), {}),
+        "a second call that fails": (remote(TWO_DIVISORS), {}),
         "a whole set": (remote(SoftF1()), {}),
     }  # fmt: skip
 
@@ -151,10 +152,24 @@ def inputs_of(name: str, own: slice) -> tuple[Any, Any]:
     return logits.requires_grad_(), labels
 
 
+def fail_later(client: Any) -> None:
+    """Has a client answer once, and no more."""
+    answers = iter([client.compute])
+
+    def compute(*arguments: Any, **options: Any) -> Any:
+        for once in answers:
+            return once(*arguments, **options)
+        raise LossdError("server must be there, got none")
+
+    client.compute = compute
+
+
 def answer(criterion: RemoteLoss, name: str, own: slice, options: dict[str, Any]) -> Any:
     """The value and the gradient of a share of the batch, or the words of a refusal."""
     predictions, targets = inputs_of(name, own)
     shares = {k: v[own] if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+    if name == "a second call that fails" and own.start == 0:
+        fail_later(criterion.client)
     try:
         value = criterion(predictions, targets, **shares)
     except LossdError as error:
@@ -222,9 +237,10 @@ def test_two_workers_have_the_mean_of_one_or_are_refused_alike(
     assert [str(one) for one in both.pop("an error")] == [
         "examples must be kept and have weight, got none"
     ] * len(PARTS)
-    first, second = both.pop("a wrong label")
-    assert "targets" in first
-    assert "workers must all compute their batches, got 1 that could not" in second
+    for case, told in (("a wrong label", "targets"), ("a second call that fails", "server must")):
+        first, second = both.pop(case)
+        assert told in first
+        assert "workers must all compute their batches, got 1 that could not" in second
     for one in both.pop("a whole set"):
         assert "process_group must go with losses that are means over examples" in one
     for value, gradient in both.pop("workers with nothing"):

@@ -432,6 +432,20 @@ def test_what_a_vector_was_computed_from_must_not_change(address: str, changed: 
         value.sum().backward()
 
 
+def test_tensors_of_inference_mode_go_into_a_vector_and_are_copied(address: str) -> None:
+    """PyTorch neither saves nor watches them."""
+    leaf = draw(6, 4).requires_grad_()
+    with torch.inference_mode():
+        targets, weights = labels(4, 6), torch.ones(6, dtype=torch.float64)
+    value = RemoteLoss(CrossEntropy(), address, reduction="none")(leaf, targets, weights=weights)
+    kept = targets.clone()
+    with torch.inference_mode():
+        targets.fill_(0), weights.fill_(2)
+    value.sum().backward()
+    (right,) = torch.autograd.grad(nn.functional.cross_entropy(leaf, kept, reduction="sum"), leaf)
+    torch.testing.assert_close(leaf.grad, right)
+
+
 @pytest.mark.parametrize("name", ["weights", "cotangent", "normalizer"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_what_has_no_gradient_must_not_be_differentiated(

@@ -51,16 +51,18 @@ class Deferred(torch.autograd.Function):
     ) -> torch.Tensor:
         """Computes the values, and keeps what the gradients will be computed from."""
         ctx.differentiate = differentiate
-        ctx.save_for_backward(*tensors)
+        ctx.count = len(tensors)
+        # PyTorch neither saves nor watches tensors of inference mode.
+        ctx.save_for_backward(*(tensor for tensor in tensors if not tensor.is_inference()))
         return compute()
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Computes the gradients."""
         _refuse_second_derivatives()
-        count = len(ctx.saved_tensors)  # which raises if one of them was written to since
+        _ = ctx.saved_tensors  # which raises if one of them was written to since
         gradients = list(ctx.differentiate(upstream))
-        return None, None, *gradients, *[None] * (count - len(gradients))
+        return None, None, *gradients, *[None] * (ctx.count - len(gradients))
 
 
 def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:

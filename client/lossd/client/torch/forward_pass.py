@@ -274,6 +274,8 @@ def _snapshot(given: Any) -> Any:
     """Returns what keeps its numbers; of tensors PyTorch tells whether they were written to."""
     if isinstance(given, list | tuple):
         return [_snapshot(one) for one in given]
+    if isinstance(given, torch.Tensor):
+        return given.clone() if given.is_inference() else given
     return given.copy() if isinstance(given, np.ndarray) else given
 
 

@@ -4,7 +4,7 @@ Whatever decides how workers go on is added up first, so that all of them do the
 raised alone would leave the others waiting for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -60,7 +60,8 @@ class Workers:
         Raises:
             LossdError: as ``compute``; in all workers if it raises in one of them.
         """
-        result, totals = self._counted(compute, loss)
+        terms = len(loss.terms) if isinstance(loss, WeightedSum) else 1
+        result, totals = self._together(compute, loss, 2 * terms, self._counts)
         counts = totals[0::2]
         divisors = totals[1::2] if self.normalizer is None else [1.0] * len(counts)
         is_whole = all(counts) and all(divisors)
@@ -72,30 +73,38 @@ class Workers:
         factors = [size / each if each else 0.0 for each in divisors]
         factor = factors[0]
         if len(set(factors)) > 1:  # each term of a sum has a divisor of its own
-            result, factor = self._share(compute, _reweighted(loss, factors)), 1.0
+            again = _reweighted(loss, factors)
+            (result, _), factor = self._together(compute, again, 0, lambda _: []), 1.0
         return result, factor if is_whole or self.empty == "zero" else float("nan"), factor
+
+    def _together(
+        self, compute: OwnCall, loss: Any, size: int, counts: Callable[[Result], list[float]]
+    ) -> tuple[Result, list[float]]:
+        """Returns a result and the sums of all workers' counts, ``size`` of them; or all raise."""
+        try:
+            result = self._share(compute, loss)
+        except Exception:
+            self._added([0.0] * size, failed=True)
+            raise
+        return result, self._added(counts(result), failed=False)
 
     def _share(self, compute: OwnCall, loss: Any) -> Result:
         normalizer = 1.0 if self.normalizer is None else self.normalizer
-        return compute(loss, normalizer=normalizer, empty="zero")
-
-    def _counted(self, compute: OwnCall, loss: Any) -> tuple[Result, list[float]]:
-        """Returns a result, and examples and divisors of each term of the loss over all workers."""
-        terms = len(loss.terms) if isinstance(loss, WeightedSum) else 1
         try:
-            result = self._share(compute, loss)
-        except Exception as error:
-            self._added([0.0] * (2 * terms), failed=True)
-            if self.normalizer is None and getattr(error, "field", "").endswith("normalizer"):
+            return compute(loss, normalizer=normalizer, empty="zero")
+        except LossdError as error:
+            if self.normalizer is None and error.field.endswith("normalizer"):
                 raise InvalidRequestError(
                     "process_group must go with losses that are means over examples, "
                     f"got {loss.DESCRIPTOR.name}",
                     field="process_group",
                 ) from error
             raise
+
+    def _counts(self, result: Result) -> list[float]:
+        """Returns the examples and the divisor of each term of a loss."""
         parts = result.terms or (result,)
-        counts = [count for part in parts for count in (part.example_count, self._divisor(part))]
-        return result, self._added(counts, failed=False)
+        return [count for part in parts for count in (part.example_count, self._divisor(part))]
 
     def _divisor(self, part: Result | TermResult) -> float:
         if self.divisor is not None:
