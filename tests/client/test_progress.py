@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lossd.client import InvalidRequestError
@@ -42,7 +43,7 @@ def test_an_evaluation_shows_how_many_batches_were_sent(
 ) -> None:
     given: dict[str, Any] = {"predictions": [0.5, -0.5], "targets": [1, 1]}
     with serve_process("--backend", "numpy") as process, connect(process.address) as client:
-        for progress, told in ((5, "4/5"), (True, "4/?"), (False, "")):
+        for progress, told in ((5, "4/5"), (np.int64(5), "4/5"), (True, "4/?"), (False, "")):
             with client.evaluation(Accuracy(), progress=progress) as run:
                 for _ in range(4):
                     run.update(**given)

@@ -6,6 +6,7 @@ thread that draws another bar, both hang.
 """
 
 import importlib
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -76,7 +77,7 @@ def bar_of(progress: bool | int) -> AbstractContextManager[Advance]:  # noqa: FB
         InvalidRequestError: if ``rich`` is not installed, or it is neither.
     """
     given: object = progress
-    if not isinstance(given, int) or given < 0:
+    if not isinstance(given, numbers.Integral) or given < 0:
         raise InvalidRequestError(
             f"progress must be True, False or a number of batches, got {progress!r:.64}",
             field="progress",
