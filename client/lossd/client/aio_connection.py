@@ -142,15 +142,12 @@ class AsyncConnection:
         async def attempt(left: float) -> None:
             channel = self.channel()
             try:
-                async with asyncio.timeout(left):
-                    await channel.channel_ready()
+                with _given_up():
+                    async with asyncio.timeout(left):
+                        await channel.channel_ready()
             except TimeoutError as error:
                 raise not_ready_error(seconds) from error
             except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
-                raise given_up_error() from error
-            except asyncio.CancelledError as error:
-                if _is_cancelled(asyncio.current_task()):
-                    raise
                 raise given_up_error() from error
 
         await self._retrier.call(attempt, seconds, name="wait_until_ready")
@@ -231,16 +228,13 @@ class AsyncConnection:
         A call that this side gave up ends as asyncio's cancellation; the status is a server's.
         """
         try:
-            yield
+            with _given_up():
+                yield
         except grpc.RpcError as error:
             found = explained(from_rpc_error(error))
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error
-        except asyncio.CancelledError as error:
-            if _is_cancelled(asyncio.current_task()):
-                raise
-            raise given_up_error() from error
 
     async def stream(
         self, request: Framed[v1.ComputeLossRequest], call: ClientCall
@@ -323,6 +317,13 @@ def _why_cut(error: ServerError, call: ClientCall) -> LossdError:
     return UnavailableError("server must stay until it has answered, got a cut stream")
 
 
-def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
-    """Returns whether the task was cancelled, rather than the channel that it waits for closed."""
-    return task is None or task.cancelling() > 0
+@contextlib.contextmanager
+def _given_up() -> Iterator[None]:
+    """Raises our error where not the task was cancelled, but the channel that it waits for."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0:
+            raise
+        raise given_up_error() from error

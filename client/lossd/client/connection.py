@@ -116,14 +116,15 @@ class Connection:
             if self._owned and self._channel is not None:
                 self._channel.close()
 
-    def check_open(self) -> None:
-        """Checks that the connection was not closed.
+    def open_sharing(self) -> Sharing:
+        """Returns what it shares with the server.
 
         Raises:
-            InvalidRequestError: if it was.
+            InvalidRequestError: if the connection was closed.
         """
         if self._closed.is_set():
             raise closed_error()
+        return self.sharing
 
     def wait(self, seconds: float) -> None:
         """Returns as soon as a server that calls itself healthy is connected.

@@ -262,9 +262,7 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: if the client was closed.
         """
-        connection = self._connection()
-        connection.check_open()
-        return connection.sharing.empty(shape, dtype)
+        return self._connection().open_sharing().empty(shape, dtype)
 
     def device_empty(
         self,
@@ -288,9 +286,7 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: if the client was closed.
         """
-        connection = self._connection()
-        connection.check_open()
-        return connection.sharing.device_empty(shape, dtype, device)
+        return self._connection().open_sharing().device_empty(shape, dtype, device)
 
     @overload
     def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
