@@ -1,5 +1,6 @@
 """A file that cannot become a segment is refused, and leaves nothing open."""
 
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -72,3 +73,18 @@ def test_a_server_without_descriptors_is_full_and_the_file_stays(
     assert caught.value.reason == "SEGMENTS_FULL"
     assert file.exists()
     assert shared.attach("file", SIZE)
+
+
+@pytest.mark.parametrize("question", ["_is_locked", "_holder"])
+def test_a_file_whose_locks_the_system_does_not_tell(
+    question: str, shared: SharedMemory, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: int) -> int:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(segments, question, no_locks)
+    before = {*OPEN.iterdir()}
+    with pytest.raises(SegmentRefused, match="No locks available"):
+        shared.attach("file", SIZE)
+    assert {*OPEN.iterdir()} == before
+    assert file.exists()

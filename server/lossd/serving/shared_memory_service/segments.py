@@ -165,18 +165,18 @@ class SharedMemory:
         descriptor = self._opened(name)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, descriptor)
-            self._check(descriptor, size)
-            with self._lock:
+            try:
+                self._check(descriptor, size)
                 owner = owner or f"process {_holder(descriptor)}"
-                self._check_room(size)
-                self._check_share(owner, owned_segments or self._max_owned)
-                try:
+                with self._lock:
+                    self._check_room(size)
+                    self._check_share(owner, owned_segments or self._max_owned)
                     mapping = self._guard.map(descriptor, size)
                     os.unlink(name, dir_fd=self._directory)  # last: it can be tried again
-                except (OSError, ValueError) as error:  # its name went meanwhile, or it was shrunk
-                    raise _not_to_be("mapped", error) from error
-                token = secrets.token_bytes(TOKEN_BYTES)
-                self._segments[token] = AttachedSegment(descriptor, mapping, owner)
+                    token = secrets.token_bytes(TOKEN_BYTES)
+                    self._segments[token] = AttachedSegment(descriptor, mapping, owner)
+            except (OSError, ValueError) as error:  # its name went meanwhile, or it was shrunk
+                raise _not_to_be("mapped", error) from error
             undo.pop_all()
         # Without the lock: it touches every page.
         weakref.finalize(mapping, self._pin(mapping.bytes)).atexit = False
