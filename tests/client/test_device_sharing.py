@@ -38,7 +38,8 @@ def sharing(released: list[bytes]) -> Any:
             raise PermissionDeniedError("nothing")
         released.append(request.segment)
 
-    made: Any = DeviceSharing(ask, lambda _: SimpleNamespace(token=b"lease"))
+    lease: Any = SimpleNamespace(token=b"lease")
+    made: Any = DeviceSharing(ask, lambda _: lease)
     made._cupy = SimpleNamespace(cuda=SimpleNamespace(Device=lambda: SimpleNamespace(id=0)))
     made._uuids = {0: b"device"}
     made._segments = [Segment(b"one"), Segment(b"two")]
