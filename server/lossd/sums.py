@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import round_into
-from lossd.batch import Array, Job
+from lossd.batch import Array, Job, Slot
 from lossd.engine import (
     Allocate,
     ComputedTerm,
@@ -29,8 +29,9 @@ from lossd.engine import (
 )
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable, Status
+from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.shapes import Checkpoint
+from lossd.shapes import Checkpoint, lay_out
 
 MAX_TERMS = 16
 
@@ -78,7 +79,7 @@ def run(
     if isinstance(job, Job):
         return engine.run(job, allocate=allocate, place=place, checkpoint=checkpoint, hold=hold)
     _check(job)
-    total = _Total(job)
+    total = _Total(job, engine.networks)
     most = _Most(hold)
 
     def computed(position: int, own: Job) -> Result:
@@ -241,8 +242,9 @@ def _widened(array: Array) -> Array:
 class _Total:
     """The sum of the terms so far."""
 
-    def __init__(self, job: SumJob) -> None:
+    def __init__(self, job: SumJob, networks: Networks) -> None:
         self._job = job
+        self._networks = networks
         self._loss = self._loss_sum = 0.0
         self._results: list[Result] = []
         self._terms: list[ComputedTerm] = []
@@ -326,8 +328,8 @@ class _Total:
             return None
         if self._per_example is not None:
             self._per_example = np.where(lost, self._per_example.dtype.type(0), self._per_example)
-        for array in itertools.chain.from_iterable(self._gradients.values()):
-            rows = _by_example(array, lost)
+        for array, slot in self._with_slots():
+            rows = _by_example(array, lost, slot)
             if rows is not None:
                 rows[lost] = 0
         return lost
@@ -395,23 +397,37 @@ class _Total:
         if values is None or not self._is_one_batch:
             return None
         lost: Array = ~np.isfinite(values)
-        for array in itertools.chain.from_iterable(self._gradients.values()):
-            rows = _by_example(array, lost)
+        arrays = itertools.chain.from_iterable(self._gradients.values())
+        if all(np.isfinite(array).all() for array in arrays):
+            return lost
+        for array, slot in self._with_slots():
+            rows = _by_example(array, lost, slot)
             if rows is not None:
                 lost |= ~np.isfinite(rows).all(axis=tuple(range(lost.ndim, rows.ndim)))
         return lost
+
+    def _with_slots(self) -> Iterator[tuple[Array, Slot]]:
+        """Yields the gradients, each with the slot of its input in the first term that has it."""
+        slots: dict[tuple[str, int], Slot] = {}
+        for position, term in enumerate(self._job.terms):
+            laid = lay_out(_job(self._job, position), self._networks, workers=1)
+            for slot, source in zip(laid.slots, laid.sources, strict=True):
+                if source is not None:
+                    slots.setdefault((term.names[source[0]], source[1]), slot)
+        for name, arrays in self._gradients.items():
+            for position, array in enumerate(arrays):
+                yield array, slots[name, position]
 
     def _rounded(self, name: str) -> list[Array]:
         pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
         return [_in_type(array, given.dtype) for array, given in pairs]
 
 
-def _by_example(array: Array, lost: Array) -> Array | None:
+def _by_example(array: Array, lost: Array, slot: Slot) -> Array | None:
     """Returns a view of a gradient whose first axes are those of the examples; None without any."""
-    if array.shape[: lost.ndim] == lost.shape:
-        return array
-    axes = [a for a in range(array.ndim) if array.shape[:a] + array.shape[a + 1 :] == lost.shape]
-    return np.moveaxis(array, axes[0], -1) if len(axes) == 1 else None  # an axis of classes
+    rows = slot.moved(array)
+    is_theirs = slot.leads_with_examples and rows.shape[: lost.ndim] == lost.shape
+    return rows if is_theirs else None
 
 
 def _divisor(job: Job, found: Result) -> float:
@@ -437,8 +453,9 @@ def _weighed(weight: float, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value * weight if weight else 0.0
     with np.errstate(all="ignore"):
-        own = value.dtype.type(weight)  # in which a small weight may be 0, and a large one infinite
-        if np.isinf(own):
+        own = value.dtype.type(weight)  # in which a small weight may be 0
+        if own and not np.finfo(own.dtype).tiny <= abs(own) < np.inf:
+            # A large weight is infinite in the type of the values, and a subnormal one is rounded.
             return (weight * value.astype(np.float64)).astype(value.dtype)
         return value * own if own else np.zeros_like(value)
 
