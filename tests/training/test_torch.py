@@ -123,6 +123,25 @@ def test_the_counterpart_of_a_module_has_its_values_and_gradients(
         torch.testing.assert_close(gradient, right, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(
+    "name",
+    ["binary logits", "binary", "squares", "magnitudes", "smooth magnitudes", "huber", "counts",
+     "variances"],
+)  # fmt: skip
+def test_the_counterpart_of_a_module_takes_a_single_number(
+    address: str, name: str, reduction: str
+) -> None:
+    make, inputs, differentiated = COUNTERPARTS[name]
+    module, numbers = make(reduction=reduction), [each.flatten()[0] for each in inputs]
+
+    value, gradients = with_gradients(RemoteLoss.like(module, address), numbers, differentiated)
+
+    expected, expected_gradients = with_gradients(module, numbers, differentiated)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
 @pytest.mark.parametrize("reduction", ["batchmean", "mean", "sum"])
 def test_the_counterpart_of_a_divergence_divides_by_what_pytorch_divides_by(
     address: str, reduction: str

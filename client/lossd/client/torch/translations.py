@@ -146,7 +146,12 @@ def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
 def _by_element(module: Any, loss: Loss) -> Translation:
     """Translates a loss that PyTorch reduces over elements, and lossd over examples."""
     reduction = _reduction(module)
-    return Translation(loss, reduction, _as_given if reduction == "mean" else _each_element)
+    return Translation(loss, reduction, _all_elements if reduction == "mean" else _each_element)
+
+
+def _all_elements(loss: Loss, inputs: Inputs) -> Prepared:
+    """Leaves the elements to the mean over examples; a single number has no axis of examples."""
+    return (loss, inputs, None) if inputs[0].ndim else _each_element(loss, inputs)
 
 
 def _each_element(loss: Loss, inputs: Inputs) -> Prepared:
