@@ -1,6 +1,7 @@
 """Sums of losses: every term by itself, the total, and one gradient for what they share."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -430,6 +431,25 @@ def test_what_all_examples_share_is_none_of_theirs(engine: Engine, count: int) -
     result = _run(engine, term, inputs=inputs)
     assert not np.isfinite(result.gradients["negatives"][1]).all()
     assert not len(result.nonfinite_examples)
+    assert result.status is Status.NONFINITE
+    term = replace(term, job=replace(term.job, nonfinite=NonfinitePolicy.ZERO))
+    zeroed = _run(engine, term, inputs=inputs)
+    lost = ~np.isfinite(result.gradients["negatives"])
+    assert_zero(zeroed.gradients["negatives"][lost])
+    assert_same_bits(zeroed.gradients["negatives"][~lost], result.gradients["negatives"][~lost])
+    assert_same_bits(zeroed.gradients["queries"], result.gradients["queries"])
+
+
+def test_a_slope_that_a_weight_makes_infinite_says_so(engine: Engine) -> None:
+    wanted = ("terms[0].temperature",)
+    result = _run(
+        engine,
+        _term(1e308, "info_nce", parameters={"temperature": 1e-3}),
+        inputs=_vectors(),
+        gradients=wanted,
+    )
+    assert np.isinf(result.gradients[wanted[0]])
+    assert result.status is Status.NONFINITE
 
 
 def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:

@@ -252,6 +252,8 @@ class _Total:
         self._derivatives: dict[str, Array] = {}
         self._per_example: Array | None = None
         self._beyond: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._is_finite = True  # all gradients with respect to inputs
+        self._is_unsound = False  # gradients that belong to no example
 
     def add(self, position: int, found: Result) -> None:
         term = self._job.terms[position]
@@ -318,9 +320,12 @@ class _Total:
             InvalidRequest: if that is an error.
         """
         self._gradients = {name: self._rounded(name) for name in self._gradients}
+        inputs = itertools.chain(*self._gradients.values())
+        self._is_finite = all(np.isfinite(array).all() for array in inputs)
         lost, policy = self._lost(), self._job.terms[0].job.nonfinite
         if policy is NonfinitePolicy.ERROR:
             self._check_finite(lost)
+        self._settle_shared(lost)
         if lost is None or not lost.any():
             return None
         self._beyond = np.flatnonzero(lost)
@@ -379,13 +384,16 @@ class _Total:
             ignored_count=int(_common([r.ignored_count for r in found])),
             nonfinite_examples=nonfinite,
             statuses=_statuses(found if is_one_batch else [], nonfinite),
-            status=next((r.status for r in found if r.status is not None), None),
+            status=next((r.status for r in found if r.status is not None), self._status()),
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
             gradients=gradients | self._derivatives,
             outputs={},
             backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),
         )
+
+    def _status(self) -> Status | None:
+        return Status.NONFINITE if self._is_unsound else None
 
     def _nonfinite(self) -> npt.NDArray[np.int64]:
         """Returns the examples that are not finite in a term or, with its weight, in the total."""
@@ -397,14 +405,30 @@ class _Total:
         if values is None or not self._is_one_batch:
             return None
         lost: Array = ~np.isfinite(values)
-        arrays = itertools.chain.from_iterable(self._gradients.values())
-        if all(np.isfinite(array).all() for array in arrays):
+        if self._is_finite:
             return lost
         for array, slot in self._with_slots():
             rows = _by_example(array, lost, slot)
             if rows is not None:
                 lost |= ~np.isfinite(rows).all(axis=tuple(range(lost.ndim, rows.ndim)))
         return lost
+
+    def _settle_shared(self, lost: Array | None) -> None:
+        """Says of the whole that gradients which belong to no example are not finite."""
+        for array in self._shared(lost):
+            wrong = ~np.isfinite(array)
+            if wrong.any():
+                self._is_unsound = True
+                if self._job.terms[0].job.nonfinite is NonfinitePolicy.ZERO:
+                    array[wrong] = 0
+
+    def _shared(self, lost: Array | None) -> Iterator[Array]:
+        """Yields the gradients that belong to no example."""
+        yield from self._derivatives.values()
+        if not self._is_finite:
+            for array, slot in self._with_slots():
+                if lost is None or _by_example(array, lost, slot) is None:
+                    yield array
 
     def _with_slots(self) -> Iterator[tuple[Array, Slot]]:
         """Yields the gradients, each with the slot of its input in the first term that has it."""
