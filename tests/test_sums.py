@@ -1,6 +1,7 @@
 """Sums of losses: every term by itself, the total, and one gradient for what they share."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import LOSSES, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
+from tests.losses.case import values
 from tests.losses.compare import assert_same_bits, assert_zero
 
 SAME = {"targets": "other"}
@@ -276,6 +278,14 @@ def test_a_weight_beyond_the_type_takes_no_zero_for_nan(engine: Engine, weight: 
     assert result.statuses.indices.tolist() == [1, 2]  # a value or a gradient is infinite
 
 
+def test_a_weight_below_the_normal_numbers_of_the_type_keeps_its_digits(engine: Engine) -> None:
+    inputs = {"predictions": np.full(2, 1e19, np.float32), "other": np.zeros(2, np.float32)}
+    terms = _term(3e-42, "squared_error", SAME, reduction=Reduction.SUM)
+    result = _run(engine, terms, inputs=inputs)
+    np.testing.assert_allclose(values(result), 3e-4, rtol=1e-6)
+    np.testing.assert_allclose(result.gradients["predictions"], 6e-23, rtol=1e-6)
+
+
 def test_a_total_that_is_not_finite_says_so(engine: Engine) -> None:
     """Though every term is: in float16 a gradient ends at 65,504."""
     inputs = {"predictions": np.array([0, 3e3], np.float16), "other": np.zeros(2, np.float16)}
@@ -375,6 +385,71 @@ def test_what_is_infinite_in_the_total_alone_is_zeroed_or_refused(
     with pytest.raises(InvalidRequest, match="must have a finite weighted sum") as caught:
         run(nonfinite=NonfinitePolicy.ERROR)
     assert caught.value.reason == "NONFINITE_RESULT"
+
+
+@pytest.mark.parametrize(
+    ("loss", "axes", "axis"),
+    [("cross_entropy", (3, 3), 0), ("cross_entropy", (2, 3, 3), 1), ("dice", (3, 3, 3), 2)],
+)
+def test_examples_are_found_on_their_axes_also_where_others_are_as_long(
+    engine: Engine, loss: str, axes: tuple[int, ...], axis: int
+) -> None:
+    """Where a weight makes the gradient infinite, and where a logit is NaN."""
+    logits = np.random.default_rng(2).normal(size=axes).astype(np.float32)
+    targets = np.zeros(axes[:axis] + axes[axis + 1 :], np.int64)
+    options: dict[str, Any] = {"parameters": {"class_axis": axis}, "reduction": Reduction.SUM}
+    spoilt: dict[str, Any] = {"predictions": logits.copy(), "targets": targets}
+    spoilt["predictions"].flat[1] = np.nan
+    alone = _alone(engine, _term(1, loss, **options), spoilt, reduction=Reduction.SUM)
+    found = _run(engine, _term(1, loss, **options), inputs=spoilt)
+    assert found.nonfinite_examples.tolist() == alone.nonfinite_examples.tolist()
+    assert len(found.nonfinite_examples) == 1
+
+    def run(policy: NonfinitePolicy) -> Result:
+        is_lost = np.isin(np.arange(values(alone).size), found.nonfinite_examples)
+        cotangent = np.where(is_lost, 1e30, 1.0).reshape(values(alone).shape)
+        term = _term(1e30, loss, cotangent=cotangent, nonfinite=policy, **options)
+        return _run(engine, term, inputs={"predictions": logits, "targets": targets})
+
+    beyond, zeroed = run(NonfinitePolicy.PROPAGATE), run(NonfinitePolicy.ZERO)
+    assert beyond.nonfinite_examples.tolist() == alone.nonfinite_examples.tolist()
+    lost = ~np.isfinite(alone.gradients["predictions"])
+    assert_zero(zeroed.gradients["predictions"][lost])
+    np.testing.assert_array_equal(
+        zeroed.gradients["predictions"][~lost], beyond.gradients["predictions"][~lost]
+    )
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_what_all_examples_share_is_none_of_theirs(engine: Engine, count: int) -> None:
+    """Also where there are as many negatives as queries."""
+    random = np.random.default_rng(3)
+    names = {"queries": (4, 2), "keys": (4, 2), "negatives": (count, 2)}
+    inputs = {name: random.normal(size=axes).astype(np.float32) for name, axes in names.items()}
+    inputs["negatives"][1] *= 1e-30  # so that its gradient is large
+    term = _term(1e10, "info_nce", reduction=Reduction.SUM)
+    result = _run(engine, term, inputs=inputs)
+    assert not np.isfinite(result.gradients["negatives"][1]).all()
+    assert not len(result.nonfinite_examples)
+    assert result.status is Status.NONFINITE
+    term = replace(term, job=replace(term.job, nonfinite=NonfinitePolicy.ZERO))
+    zeroed = _run(engine, term, inputs=inputs)
+    lost = ~np.isfinite(result.gradients["negatives"])
+    assert_zero(zeroed.gradients["negatives"][lost])
+    assert_same_bits(zeroed.gradients["negatives"][~lost], result.gradients["negatives"][~lost])
+    assert_same_bits(zeroed.gradients["queries"], result.gradients["queries"])
+
+
+def test_a_slope_that_a_weight_makes_infinite_says_so(engine: Engine) -> None:
+    wanted = ("terms[0].temperature",)
+    result = _run(
+        engine,
+        _term(1e308, "info_nce", parameters={"temperature": 1e-3}),
+        inputs=_vectors(),
+        gradients=wanted,
+    )
+    assert np.isinf(result.gradients[wanted[0]])
+    assert result.status is Status.NONFINITE
 
 
 def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:

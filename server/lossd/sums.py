@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import round_into
-from lossd.batch import Array, Job
+from lossd.batch import Array, Job, Slot
 from lossd.engine import (
     Allocate,
     ComputedTerm,
@@ -29,8 +29,9 @@ from lossd.engine import (
 )
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable, Status
+from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.shapes import Checkpoint
+from lossd.shapes import Checkpoint, lay_out
 
 MAX_TERMS = 16
 
@@ -78,7 +79,7 @@ def run(
     if isinstance(job, Job):
         return engine.run(job, allocate=allocate, place=place, checkpoint=checkpoint, hold=hold)
     _check(job)
-    total = _Total(job)
+    total = _Total(job, engine.networks)
     most = _Most(hold)
 
     def computed(position: int, own: Job) -> Result:
@@ -241,8 +242,9 @@ def _widened(array: Array) -> Array:
 class _Total:
     """The sum of the terms so far."""
 
-    def __init__(self, job: SumJob) -> None:
+    def __init__(self, job: SumJob, networks: Networks) -> None:
         self._job = job
+        self._networks = networks
         self._loss = self._loss_sum = 0.0
         self._results: list[Result] = []
         self._terms: list[ComputedTerm] = []
@@ -250,6 +252,8 @@ class _Total:
         self._derivatives: dict[str, Array] = {}
         self._per_example: Array | None = None
         self._beyond: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._is_finite = True  # all gradients with respect to inputs
+        self._is_unsound = False  # gradients that belong to no example
 
     def add(self, position: int, found: Result) -> None:
         term = self._job.terms[position]
@@ -316,9 +320,12 @@ class _Total:
             InvalidRequest: if that is an error.
         """
         self._gradients = {name: self._rounded(name) for name in self._gradients}
+        inputs = itertools.chain(*self._gradients.values())
+        self._is_finite = all(np.isfinite(array).all() for array in inputs)
         lost, policy = self._lost(), self._job.terms[0].job.nonfinite
         if policy is NonfinitePolicy.ERROR:
             self._check_finite(lost)
+        self._settle_shared(lost)
         if lost is None or not lost.any():
             return None
         self._beyond = np.flatnonzero(lost)
@@ -326,8 +333,8 @@ class _Total:
             return None
         if self._per_example is not None:
             self._per_example = np.where(lost, self._per_example.dtype.type(0), self._per_example)
-        for array in itertools.chain.from_iterable(self._gradients.values()):
-            rows = _by_example(array, lost)
+        for array, slot in self._with_slots():
+            rows = _by_example(array, lost, slot)
             if rows is not None:
                 rows[lost] = 0
         return lost
@@ -377,13 +384,16 @@ class _Total:
             ignored_count=int(_common([r.ignored_count for r in found])),
             nonfinite_examples=nonfinite,
             statuses=_statuses(found if is_one_batch else [], nonfinite),
-            status=next((r.status for r in found if r.status is not None), None),
+            status=next((r.status for r in found if r.status is not None), self._status()),
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
             gradients=gradients | self._derivatives,
             outputs={},
             backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),
         )
+
+    def _status(self) -> Status | None:
+        return Status.NONFINITE if self._is_unsound else None
 
     def _nonfinite(self) -> npt.NDArray[np.int64]:
         """Returns the examples that are not finite in a term or, with its weight, in the total."""
@@ -395,23 +405,53 @@ class _Total:
         if values is None or not self._is_one_batch:
             return None
         lost: Array = ~np.isfinite(values)
-        for array in itertools.chain.from_iterable(self._gradients.values()):
-            rows = _by_example(array, lost)
+        if self._is_finite:
+            return lost
+        for array, slot in self._with_slots():
+            rows = _by_example(array, lost, slot)
             if rows is not None:
                 lost |= ~np.isfinite(rows).all(axis=tuple(range(lost.ndim, rows.ndim)))
         return lost
+
+    def _settle_shared(self, lost: Array | None) -> None:
+        """Says of the whole that gradients which belong to no example are not finite."""
+        for array in self._shared(lost):
+            wrong = ~np.isfinite(array)
+            if wrong.any():
+                self._is_unsound = True
+                if self._job.terms[0].job.nonfinite is NonfinitePolicy.ZERO:
+                    array[wrong] = 0
+
+    def _shared(self, lost: Array | None) -> Iterator[Array]:
+        """Yields the gradients that belong to no example."""
+        yield from self._derivatives.values()
+        if not self._is_finite:
+            for array, slot in self._with_slots():
+                if lost is None or _by_example(array, lost, slot) is None:
+                    yield array
+
+    def _with_slots(self) -> Iterator[tuple[Array, Slot]]:
+        """Yields the gradients, each with the slot of its input in the first term that has it."""
+        slots: dict[tuple[str, int], Slot] = {}
+        for position, term in enumerate(self._job.terms):
+            laid = lay_out(_job(self._job, position), self._networks, workers=1)
+            for slot, source in zip(laid.slots, laid.sources, strict=True):
+                if source is not None:
+                    slots.setdefault((term.names[source[0]], source[1]), slot)
+        for name, arrays in self._gradients.items():
+            for position, array in enumerate(arrays):
+                yield array, slots[name, position]
 
     def _rounded(self, name: str) -> list[Array]:
         pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
         return [_in_type(array, given.dtype) for array, given in pairs]
 
 
-def _by_example(array: Array, lost: Array) -> Array | None:
+def _by_example(array: Array, lost: Array, slot: Slot) -> Array | None:
     """Returns a view of a gradient whose first axes are those of the examples; None without any."""
-    if array.shape[: lost.ndim] == lost.shape:
-        return array
-    axes = [a for a in range(array.ndim) if array.shape[:a] + array.shape[a + 1 :] == lost.shape]
-    return np.moveaxis(array, axes[0], -1) if len(axes) == 1 else None  # an axis of classes
+    rows = slot.moved(array)
+    is_theirs = slot.leads_with_examples and rows.shape[: lost.ndim] == lost.shape
+    return rows if is_theirs else None
 
 
 def _divisor(job: Job, found: Result) -> float:
@@ -437,8 +477,9 @@ def _weighed(weight: float, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value * weight if weight else 0.0
     with np.errstate(all="ignore"):
-        own = value.dtype.type(weight)  # in which a small weight may be 0, and a large one infinite
-        if np.isinf(own):
+        own = value.dtype.type(weight)  # in which a small weight may be 0
+        if own and not np.finfo(own.dtype).tiny <= abs(own) < np.inf:
+            # A large weight is infinite in the type of the values, and a subnormal one is rounded.
             return (weight * value.astype(np.float64)).astype(value.dtype)
         return value * own if own else np.zeros_like(value)
 

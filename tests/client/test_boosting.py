@@ -8,7 +8,17 @@ import pytest
 
 from lossd.client import InvalidRequestError, LossClient
 from lossd.client.boosting import objective
-from lossd.v1 import AbsoluteError, BinaryCrossEntropy, LogCosh, PoissonNll, SquaredError
+from lossd.v1 import (
+    AbsoluteError,
+    BinaryCrossEntropy,
+    BradleyTerry,
+    CrossEntropy,
+    DiscriminatorLoss,
+    LogCosh,
+    PoissonNll,
+    SoftF1,
+    SquaredError,
+)
 from lossd.v1.losses import Loss
 from tests.end_to_end.conftest import serve
 
@@ -80,6 +90,24 @@ def test_a_loss_that_is_linear_in_pieces_takes_the_least_curvature(client: LossC
 def test_scores_are_one_an_example(client: LossClient) -> None:
     with pytest.raises(InvalidRequestError, match=r"one an example, got the shape \(2, 3\)"):
         objective(SquaredError(), client)(np.zeros(2), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "refusal"),
+    [
+        (SquaredError(batch_dims=0), "loss must have an example for each score"),
+        (BradleyTerry(), "gradients must be among"),
+        (DiscriminatorLoss(), "gradients must be among"),
+        (SoftF1(), "reduction must be mean"),
+        (CrossEntropy(class_axis=0), "examples|targets"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else type(each).__name__,
+)
+def test_losses_whose_examples_are_not_single_scores_are_refused(
+    client: LossClient, loss: Loss, refusal: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=refusal):
+        objective(loss, client)(np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.3]))
 
 
 def test_an_address_is_enough(address: str) -> None:

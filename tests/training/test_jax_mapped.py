@@ -252,6 +252,9 @@ UNEVEN: dict[str, tuple[Any, tuple[Any, ...], Any, Any, int]] = {
     ),
     "focal": (SoftmaxFocal(), (draw(4, 8, 5), labels(5, 4, 8)), None, None, 1),
     "coupled": (InfoNce(temperature=0.5), (draw(4, 6, 3), draw(4, 6, 3, seed=1)), None, None, 4),
+    "a batch of one example": (
+        SquaredError(batch_dims=0), (draw(4, 8, 5), draw(4, 8, 5, seed=1)), None, None, 4,
+    ),
     "set": (PairwiseAuc(), (draw(4, 16), labels(2, 4, 16)), None, None, 4),
 }  # fmt: skip
 

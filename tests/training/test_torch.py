@@ -123,6 +123,25 @@ def test_the_counterpart_of_a_module_has_its_values_and_gradients(
         torch.testing.assert_close(gradient, right, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(
+    "name",
+    ["binary logits", "binary", "squares", "magnitudes", "smooth magnitudes", "huber", "counts",
+     "variances"],
+)  # fmt: skip
+def test_the_counterpart_of_a_module_takes_a_single_number(
+    address: str, name: str, reduction: str
+) -> None:
+    make, inputs, differentiated = COUNTERPARTS[name]
+    module, numbers = make(reduction=reduction), [each.flatten()[0] for each in inputs]
+
+    value, gradients = with_gradients(RemoteLoss.like(module, address), numbers, differentiated)
+
+    expected, expected_gradients = with_gradients(module, numbers, differentiated)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
 @pytest.mark.parametrize("reduction", ["batchmean", "mean", "sum"])
 def test_the_counterpart_of_a_divergence_divides_by_what_pytorch_divides_by(
     address: str, reduction: str
@@ -163,6 +182,40 @@ def test_the_gradient_of_sequences_reaches_the_logits(address: str) -> None:
 def test_a_module_without_a_counterpart_is_refused(module: nn.Module) -> None:
     with pytest.raises(InvalidRequestError, match="module must be"):
         RemoteLoss.like(module)
+
+
+def test_the_backward_pass_knows_the_loss_and_the_settings_of_the_forward_pass(
+    address: str,
+) -> None:
+    logits, targets = draw(6, 4).requires_grad_(), labels(4, 6)
+    criterion = RemoteLoss(CrossEntropy(), address, reduction="none")
+    value = criterion(logits, targets)
+    criterion.reduction, criterion.nonfinite = "mean", "zero"
+    criterion.loss.label_smoothing = 1.0
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    (right,) = torch.autograd.grad(
+        nn.functional.cross_entropy(logits, targets, reduction="sum"), logits
+    )
+    torch.testing.assert_close(gradient, right)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch.Tensor.to_sparse, lambda given: given.to("meta"),
+        torch.Tensor.to_mkldnn, lambda given: given.to(torch.float8_e4m3fn),
+        lambda given: given.to(torch.complex64),
+    ],
+    ids=["sparse", "meta", "opaque", "float8", "complex"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["predictions", "weights"])
+def test_tensors_without_numbers_of_their_own_are_refused_by_name(
+    address: str, name: str, make: Callable[..., Any]
+) -> None:
+    given = {"predictions": torch.ones(3, 3), "targets": torch.ones(3, 3)}
+    with pytest.raises(InvalidRequestError, match=f"^{name} must ") as caught:
+        RemoteLoss("squared_error", address)(**given | {name: make(torch.ones(3, 3))})
+    assert caught.value.field == name
 
 
 def test_lists_of_tensors_have_lists_of_gradients(address: str) -> None:

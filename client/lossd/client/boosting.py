@@ -75,8 +75,14 @@ def objective(
             np.tile(np.asarray(targets), 3),
             weights=None if weights is None else np.tile(weights, 3),
             reduction="sum",
+            gradients=["predictions"],
             timeout=timeout,
         )
+        if result.per_example is None or result.per_example.shape != (3 * len(at),):
+            raise InvalidRequestError(
+                "loss must have an example for each score, got one whose examples are others",
+                field="loss",
+            )
         gradients: Any = result.gradients
         first, more, less = np.split(gradients["predictions"], 3)
         return first, np.maximum((more - less) / (above - below), least_curvature)

@@ -171,7 +171,7 @@ class Problem:
         ):
             return None
         arrays: dict[str, Array] = dict(given)
-        if 0 in (array.size for array in arrays.values()):
+        if 0 in (array.size for array in arrays.values()) or _is_one_example(self.loss):
             return None
         if any(array.ndim == 1 for array in arrays.values()):  # a batch is a single example
             return arrays if name in ROWS and _class_axis(self.loss) == -1 else None
@@ -298,6 +298,12 @@ def _name(loss: Message) -> str:
     """Returns the name of a loss; that of a spec is the name of what it holds."""
     spec = arguments.wrapped(LossSpec, loss)
     return str(spec.WhichOneof("kind")) if spec is not None else ""
+
+
+def _is_one_example(loss: Any) -> bool:
+    """Returns whether all elements of a batch are one example, so that two would be one too."""
+    has_dims = "batch_dims" in loss.DESCRIPTOR.fields_by_name and loss.HasField("batch_dims")
+    return has_dims and loss.batch_dims == 0
 
 
 def _class_axis(loss: Any) -> int:

@@ -68,13 +68,26 @@ class Slot:
         """Whether the rows are ordered differently from the caller's array."""
         return self.class_axis != self.class_place
 
+    @property
+    def leads_with_examples(self) -> bool:
+        """Whether the first axes of the array, once it is moved, count examples.
+
+        They do too where an example has several rows: the tokens of a padded sequence.
+        """
+        return self.is_by_example or len(self.shape) > len(self.rows_shape)
+
+    def moved(self, array: Array) -> Array:
+        """Returns a view of an array in the caller's shape, with the classes where rows have them.
+
+        So the axes of the examples come first.
+        """
+        return np.moveaxis(array, self.class_axis, self.class_place) if self.is_moved else array
+
     def filled(self, array: Array | None) -> "Operand":
         """Lays the numbers out; those of class indices are not checked yet."""
         if array is None:
             return Operand(self, np.full(self.rows_shape, self.default))
-        if self.is_moved:
-            array = np.moveaxis(array, self.class_axis, self.class_place)
-        rows = array.reshape(self.rows_shape)
+        rows = self.moved(array).reshape(self.rows_shape)
         return Operand(
             self, rows.astype(np.int64) if self.input.content is Content.LABELS else rows
         )

@@ -71,6 +71,24 @@ def test_tinkers_function_has_the_value_and_the_gradient_of_the_loss(client: Los
         np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_models_of_any_type_have_gradients_of_their_type(client: LossClient, dtype: str) -> None:
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    data, tensors = drawn()
+    models = [one.detach().to(getattr(torch, dtype)).requires_grad_() for one in tensors]
+
+    found, _ = loss_fn(data, models)
+    found.backward()
+
+    exact = [one.detach().float().requires_grad_() for one in models]
+    expected = by_hand(data, exact)
+    expected.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    for mine, theirs in zip(models, exact, strict=True):
+        assert mine.grad.dtype == mine.dtype
+        torch.testing.assert_close(mine.grad.float(), theirs.grad, rtol=1e-2, atol=1e-3)
+
+
 def test_a_step_along_the_gradient_lowers_the_loss_and_one_against_it_does_not(
     client: LossClient,
 ) -> None:

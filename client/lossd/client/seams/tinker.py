@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.client.arrays import Array
+from lossd.client.arrays import Array, to_array
 from lossd.client.seams._flat import offsets_of, split
 from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
@@ -42,7 +42,7 @@ def custom_loss(
     """
 
     def computed(data: Sequence[Any], log_probabilities: Sequence[Any]) -> tuple[Any, Any]:
-        given = [one.detach().cpu().numpy().reshape(-1) for one in log_probabilities]
+        given = [_flat(one) for one in log_probabilities]
         offsets = offsets_of([len(one) for one in given])
         inputs: dict[str, Any] = {**_inputs(data, names, offsets), **options}
         result = client.compute(
@@ -62,6 +62,11 @@ def custom_loss(
 def weights(gradients: Array, offsets: Array) -> list[Array]:
     """Returns what Tinker's cross-entropy takes for each datum: minus the gradient."""
     return split(-gradients, offsets)
+
+
+def _flat(tensor: Any) -> Array:
+    """The numbers of a tensor of any floating-point type, bfloat16 included."""
+    return to_array("log_probabilities", tensor.detach().cpu()).reshape(-1)
 
 
 def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """One forward pass of a remote loss, with the state for its backward pass."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,21 +17,15 @@ from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
 from lossd.client.torch.tensors import to_array, to_input, to_tensor
+from lossd.client.torch.translations import copied
 from lossd.client.torch.workers import Workers
 from lossd.v1 import LossSpec
 from lossd.v1.losses import Loss
 
 
-class Settings(Protocol):
+class LossModule(Protocol):
     """The interface of a module for its forward pass."""
 
-    reduction: Reduction
-    empty: EmptyPolicy
-    nonfinite: NonfinitePolicy
-    lint: bool
-    gradient_scale: Any
-    process_group: Any
-    timeout: float | None
     learnable: tuple[str, ...]
     last: LossResult[float | None] | None
 
@@ -44,6 +38,24 @@ class Settings(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The attributes of a module when it was called, which may be others in the backward pass."""
+
+    reduction: Reduction
+    empty: EmptyPolicy
+    nonfinite: NonfinitePolicy
+    lint: bool
+    gradient_scale: Any
+    process_group: Any
+    timeout: float | None
+
+    @classmethod
+    def of(cls, module: Any) -> "Settings":
+        """Returns those of a module."""
+        return cls(**{each.name: getattr(module, each.name) for each in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardPass:
     """The arguments of one call, whose ``value`` is attached to the graph of its inputs.
 
@@ -51,7 +63,8 @@ class ForwardPass:
     the loss's to say.
     """
 
-    module: Settings
+    module: LossModule
+    settings: Settings
     loss: Loss | LossSpec
     inputs: Mapping[str, Any]  # tensors, lists of them, or anything else that NumPy can view
     weights: Any
@@ -69,7 +82,7 @@ class ForwardPass:
         self._refuse_differentiated()
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
         leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
-        if self.module.reduction == "none":
+        if self.settings.reduction == "none":
             kept = self._kept() if wanted else self
             differentiate = functools.partial(kept.gradients_for, wanted)
             others = _tensors([self.weights, self.mask, self.cotangent])
@@ -93,6 +106,7 @@ class ForwardPass:
         """Returns the same for the backward pass, with copies of what PyTorch does not watch."""
         return replace(
             self,
+            loss=copied(self.loss),
             inputs={name: _snapshot(given) for name, given in self.inputs.items()},
             weights=_snapshot(self.weights),
             mask=_snapshot(self.mask),
@@ -114,11 +128,11 @@ class ForwardPass:
 
     def _scalar(self, wanted: tuple[str, ...]) -> tuple[torch.Tensor, Any, float]:
         """Returns the loss, its gradients, and the factor that they still lack."""
-        module = self.module
-        scale = _scale(module.gradient_scale) if wanted else 1.0
-        is_alone = module.process_group is None
+        settings = self.settings
+        scale = _scale(settings.gradient_scale) if wanted else 1.0
+        is_alone = settings.process_group is None
         # What is divided only when all workers have been asked may be too large for float16.
-        is_scaled = module.gradient_scale is not None and is_alone
+        is_scaled = settings.gradient_scale is not None and is_alone
         compute = functools.partial(
             self._computed,
             wanted,
@@ -135,14 +149,14 @@ class ForwardPass:
         return loss, self._in_order(result.gradients), factor / scale
 
     def _workers(self) -> Workers:
-        module = self.module
+        settings = self.settings
         return Workers(
-            group=module.process_group,
+            group=settings.process_group,
             device=self._first().device,
-            reduction=module.reduction,
+            reduction=settings.reduction,
             normalizer=self.normalizer,
             divisor=self.divisor,
-            empty=module.empty,
+            empty=settings.empty,
         )
 
     def _vector(self) -> torch.Tensor:
@@ -176,33 +190,36 @@ class ForwardPass:
         empty: EmptyPolicy | None = None,
         widened: tuple[str, ...] = (),
     ) -> LossResult[float | None]:
-        module = self.module
+        module, settings = self.module, self.settings
         result: LossResult[float | None] = module.client.compute(
             _with_numbers(loss, self._parameters()),
-            weights=_array(self.weights),
-            mask=_array(self.mask),
-            reduction=module.reduction,
+            weights=_read("weights", self.weights, _array),
+            mask=_read("mask", self.mask, _array),
+            reduction=settings.reduction,
             gradients=wanted,
             per_example=True,
             cotangent=cotangent,
             normalizer=normalizer,
-            empty=empty or module.empty,
-            nonfinite=module.nonfinite,
-            lint=module.lint,
-            timeout=module.timeout,
-            **{name: self._given(given, name in widened) for name, given in self.inputs.items()},
+            empty=empty or settings.empty,
+            nonfinite=settings.nonfinite,
+            lint=settings.lint,
+            timeout=settings.timeout,
+            **{
+                name: _read(name, given, functools.partial(self._given, widen=name in widened))
+                for name, given in self.inputs.items()
+            },
         )
         module.last = result
         return result
 
-    def _given(self, given: Any, widen: bool) -> Any:  # noqa: FBT001
+    def _given(self, given: Any, *, widen: bool) -> Any:
         """Returns an input as the client takes it; lints look at numbers, which takes the host."""
         if isinstance(given, list | tuple):
-            return [self._given(one, widen) for one in given]
+            return [self._given(one, widen=widen) for one in given]
         if not isinstance(given, torch.Tensor):
             return given
         dtype = torch.float32 if widen and given.dtype == torch.float16 else None
-        return to_array(given, dtype) if self.module.lint else to_input(given, dtype)
+        return to_array(given, dtype) if self.settings.lint else to_input(given, dtype)
 
     def _in_order(self, gradients: Mapping[str, Any]) -> list[torch.Tensor | None]:
         """Returns a gradient for each leaf, None for those that nobody wants."""
@@ -249,8 +266,7 @@ def number_of(loss: Message, name: str) -> float:
 def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Any:
     if not parameters:
         return loss
-    found = type(loss)()
-    found.CopyFrom(loss)
+    found = copied(loss)
     for name, parameter in parameters.items():
         setattr(found, name, float(parameter))
     return found
@@ -282,6 +298,24 @@ def _snapshot(given: Any) -> Any:
 def _tensors(given: Any) -> list[torch.Tensor]:
     several: Sequence[Any] = given if isinstance(given, list | tuple) else (given,)
     return [one for one in several if isinstance(one, torch.Tensor)]
+
+
+def _read(name: str, given: Any, read: Callable[[Any], Any]) -> Any:
+    """Returns what reads a tensor, or several.
+
+    Raises:
+        InvalidRequestError: for one that is sparse, nested or without numbers, for example.
+    """
+    try:
+        return read(given)
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, RuntimeError) as error:
+        raise InvalidRequestError(
+            f"{name} must be a dense tensor of a type that NumPy has, got one that cannot be "
+            f"read: {error}",
+            field=name,
+        ) from error
 
 
 def _array(given: Any) -> Any:

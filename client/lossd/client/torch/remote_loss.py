@@ -12,7 +12,7 @@ from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.reaching import client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
-from lossd.client.torch.forward_pass import ForwardPass, number_of
+from lossd.client.torch.forward_pass import ForwardPass, Settings, number_of
 from lossd.client.torch.translations import Translation, translated
 from lossd.client.torch.workers import DENOMINATORS
 
@@ -160,6 +160,7 @@ class RemoteLoss(nn.Module):
         given = arguments.bind(names, inputs, named)
         call = ForwardPass(
             module=self,
+            settings=Settings.of(self),
             loss=loss,
             inputs={name: value for name, value in given.items() if value is not None},
             weights=weights,

@@ -125,7 +125,7 @@ def _nll(module: nn.NLLLoss) -> Translation:
 def _prepare_classes(loss: Loss, inputs: Inputs) -> Prepared:
     """Ignores an index only where targets are indices, and takes a single axis for the classes."""
     predictions, targets = inputs
-    found = _copy(loss)
+    found = copied(loss)
     if predictions.ndim == 1:
         found.class_axis = 0
     if targets.is_floating_point():
@@ -146,12 +146,17 @@ def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
 def _by_element(module: Any, loss: Loss) -> Translation:
     """Translates a loss that PyTorch reduces over elements, and lossd over examples."""
     reduction = _reduction(module)
-    return Translation(loss, reduction, _as_given if reduction == "mean" else _each_element)
+    return Translation(loss, reduction, _all_elements if reduction == "mean" else _each_element)
+
+
+def _all_elements(loss: Loss, inputs: Inputs) -> Prepared:
+    """Leaves the elements to the mean over examples; a single number has no axis of examples."""
+    return (loss, inputs, None) if inputs[0].ndim else _each_element(loss, inputs)
 
 
 def _each_element(loss: Loss, inputs: Inputs) -> Prepared:
     """Makes every element an example."""
-    found = _copy(loss)
+    found = copied(loss)
     found.batch_dims = inputs[0].ndim
     return found, inputs, None
 
@@ -202,7 +207,8 @@ def _prepare_sequences(loss: Loss, inputs: Inputs) -> Prepared:
     return loss, found, None
 
 
-def _copy(loss: Message) -> Any:
+def copied(loss: Message) -> Any:
+    """Returns a loss that stays what it is when the other changes."""
     found = type(loss)()
     found.CopyFrom(loss)
     return found
