@@ -179,3 +179,25 @@ def test_an_array_of_what_the_wire_lacks_is_one_clear_line(tmp_path: Path) -> No
             f"--input=targets={tmp_path}/y.npy",
         )  # fmt: skip
         assert (done.exit_code, "predictions must" in done.output) == (2, True), done.output
+
+
+def of_type(dtype: str, bits: int) -> bytes:
+    """A file of safetensors with 24 numbers of a type, which may be one that NumPy lacks."""
+    size = 24 * bits // 8
+    head = json.dumps({"x": {"dtype": dtype, "shape": [24], "data_offsets": [0, size]}}).encode()
+    return len(head).to_bytes(8, "little") + head + bytes(size)
+
+
+@pytest.mark.parametrize("bits", [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("C64", 64)])
+@pytest.mark.parametrize("command", [["compute", "huber"], ["evaluate", "regression_errors"]])
+def test_a_type_that_numpy_lacks_is_named(
+    tmp_path: Path, command: list[str], bits: tuple[str, int]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(of_type(*bits))
+    done = lossd(*command, f"--input=predictions={path}", f"--input=targets={path}")
+
+    assert done.exit_code == 2, done.output
+    said = done.output.splitlines()[-1]
+    assert said.startswith(f"Error: predictions must be a readable array, got {path}: x must hold")
+    assert said.endswith(f"got {bits[0]}")

@@ -102,6 +102,7 @@ def _rows_of_safetensors(name: str, path: str, key: str) -> Rows | None:
     with safe_open(path, framework="np") as archive:
         chosen = _key(name, path, key, list(archive.keys()))
         shape = tuple(archive.get_slice(chosen).get_shape())
+        _check_type(chosen, archive.get_slice(chosen).get_dtype())
         if not shape:
             return None
         itemsize = np.asarray(archive.get_slice(chosen)[:0]).dtype.itemsize
@@ -136,7 +137,16 @@ def _readable(name: str, path: str) -> Iterator[None]:
 
 def _from_safetensors(name: str, path: str, key: str) -> Array:
     with safe_open(path, framework="np") as archive:
-        return np.asarray(archive.get_tensor(_key(name, path, key, list(archive.keys()))))
+        chosen = _key(name, path, key, list(archive.keys()))
+        _check_type(chosen, archive.get_slice(chosen).get_dtype())
+        return np.asarray(archive.get_tensor(chosen))
+
+
+def _check_type(key: str, dtype: str) -> None:
+    """Refuses types of safetensors that NumPy has not, such as 8 bits with a fraction."""
+    known = _SAFETENSORS_TYPES.values()
+    if dtype not in known:
+        raise columns.ContentError(f"{key} must hold one of {', '.join(known)}, got {dtype}")
 
 
 def _from_numpy(name: str, path: str, key: str) -> Array:
@@ -155,7 +165,7 @@ def _why(path: str, error: Exception) -> str:
     """Returns what is wrong with a file, where the reader's message is not for people."""
     if not Path(path).exists() and path != "-":
         return os.strerror(errno.ENOENT)
-    if isinstance(error, columns.ColumnError):
+    if isinstance(error, columns.ContentError):
         return str(error)
     if path.endswith(columns.SUFFIXES):
         return "no column that Arrow can read"
