@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,25 @@ def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.exit_code == 2, (name, done.output)
         assert done.output.splitlines()[-1].startswith("Error: "), (name, done.output)
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_a_stream_that_is_no_array_is_not_read_to_its_end(tmp_path: Path, source: str) -> None:
+    """It may have none: /dev/zero, or a program that goes on writing."""
+    np.save(tmp_path / "y.npy", np.arange(5.0))
+    given = [f"--input=predictions={source}", f"--input=targets={tmp_path}/y.npy"]
+    command = [sys.executable, "-m", "lossd", "compute", "huber", *given]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"no array" * 10)
+        process.stdin.flush()
+        try:
+            assert process.wait(60) == 2
+        finally:
+            process.kill()
+        said = process.stderr.read().decode().splitlines()[-1]
+    assert said.endswith(f"got {source}: no array that NumPy can read")
 
 
 def test_an_array_of_what_the_wire_lacks_is_one_clear_line(tmp_path: Path) -> None:

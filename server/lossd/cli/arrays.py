@@ -37,6 +37,8 @@ _SAFETENSORS_TYPES = {
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }  # fmt: skip
+_STARTS = (b"\x93NUMPY", b"PK")  # of a .npy file and of an .npz file
+_LONGEST_START = max(map(len, _STARTS))
 _SAVED_BFLOAT16 = np.dtype("V2")
 # Errors that NumPy, zipfile and zlib raise for files that are cut, damaged, encrypted or too large.
 _UNREADABLE = (
@@ -213,8 +215,17 @@ def _opened(path: str) -> IO[bytes]:
     if path == "-":
         if sys.stdin is None:  # as Python has it where the shell closed it
             raise OSError(errno.EBADF, "stdin is closed")
-        return BytesIO(sys.stdin.buffer.read())
-    return BytesIO(Path(path).read_bytes()) if _is_read_once(path) else Path(path).open("rb")
+        return _held(sys.stdin.buffer)
+    if not _is_read_once(path):
+        return Path(path).open("rb")
+    with Path(path).open("rb") as stream:
+        return _held(stream)
+
+
+def _held(stream: IO[bytes]) -> IO[bytes]:
+    """Returns all of a stream; of one that holds no array the start, since it may have no end."""
+    head = stream.read(_LONGEST_START)
+    return BytesIO(head + stream.read() if head.startswith(_STARTS) else head)
 
 
 def _is_read_once(path: str) -> bool:
