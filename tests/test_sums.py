@@ -11,7 +11,7 @@ import pytest
 from lossd import sums
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.losses import LOSSES, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
@@ -184,6 +184,13 @@ def test_a_parameter_of_a_weightless_term_has_no_gradient(engine: Engine) -> Non
     shown = _run(engine, _term(1, "info_nce"), inputs=spoilt, gradients=(name,))
     assert np.isnan(shown.gradients[name])
     assert shown.status is Status.NONFINITE
+
+
+def test_a_parameter_out_of_bounds_is_named_by_the_place_of_its_term(engine: Engine) -> None:
+    wrong = _term(1, "cross_entropy"), _term(1, "huber", SAME, parameters={"delta": -1.0})
+    with pytest.raises(InvalidParameter, match=r"terms\[1\]: delta must be in") as caught:
+        _run(engine, *wrong)
+    assert caught.value.field == "loss.weighted_sum.terms[1].loss.huber.delta"
 
 
 def test_a_parameter_goes_by_the_place_of_its_term(engine: Engine) -> None:

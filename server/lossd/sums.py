@@ -119,9 +119,12 @@ class _Most:
 
 def _of_term(position: int, term: Term, error: ServiceError) -> ServiceError:
     """Returns the same error with the term in it, and with the request's names of inputs."""
+    field = _renamed(term, error.field)
+    if field.startswith("loss."):
+        field = f"loss.weighted_sum.terms[{position}].{field}"
     return type(error)(
         f"terms[{position}]: {_renamed(term, str(error))}",
-        field=_renamed(term, error.field),
+        field=field,
         reason=error.reason,
         details=error.details,
     )

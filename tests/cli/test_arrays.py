@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,25 @@ def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:
         assert done.output.splitlines()[-1].startswith("Error: "), (name, done.output)
 
 
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_a_stream_that_is_no_array_is_not_read_to_its_end(tmp_path: Path, source: str) -> None:
+    """It may have none: /dev/zero, or a program that goes on writing."""
+    np.save(tmp_path / "y.npy", np.arange(5.0))
+    given = [f"--input=predictions={source}", f"--input=targets={tmp_path}/y.npy"]
+    command = [sys.executable, "-m", "lossd", "compute", "huber", *given]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"no array" * 10)
+        process.stdin.flush()
+        try:
+            assert process.wait(60) == 2
+        finally:
+            process.kill()
+        said = process.stderr.read().decode().splitlines()[-1]
+    assert said.endswith(f"got {source}: no array that NumPy can read")
+
+
 def test_an_array_of_what_the_wire_lacks_is_one_clear_line(tmp_path: Path) -> None:
     for array in (np.array(["a"]), np.zeros(3, complex), np.zeros(3, "V5"), np.zeros(2, "M8[s]")):
         np.save(tmp_path / "x.npy", array)
@@ -179,3 +200,25 @@ def test_an_array_of_what_the_wire_lacks_is_one_clear_line(tmp_path: Path) -> No
             f"--input=targets={tmp_path}/y.npy",
         )  # fmt: skip
         assert (done.exit_code, "predictions must" in done.output) == (2, True), done.output
+
+
+def of_type(dtype: str, bits: int) -> bytes:
+    """A file of safetensors with 24 numbers of a type, which may be one that NumPy lacks."""
+    size = 24 * bits // 8
+    head = json.dumps({"x": {"dtype": dtype, "shape": [24], "data_offsets": [0, size]}}).encode()
+    return len(head).to_bytes(8, "little") + head + bytes(size)
+
+
+@pytest.mark.parametrize("bits", [("F8_E4M3", 8), ("F8_E5M2", 8), ("F4", 4), ("C64", 64)])
+@pytest.mark.parametrize("command", [["compute", "huber"], ["evaluate", "regression_errors"]])
+def test_a_type_that_numpy_lacks_is_named(
+    tmp_path: Path, command: list[str], bits: tuple[str, int]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(of_type(*bits))
+    done = lossd(*command, f"--input=predictions={path}", f"--input=targets={path}")
+
+    assert done.exit_code == 2, done.output
+    said = done.output.splitlines()[-1]
+    assert said.startswith(f"Error: predictions must be a readable array, got {path}: x must hold")
+    assert said.endswith(f"got {bits[0]}")

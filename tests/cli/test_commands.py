@@ -354,6 +354,27 @@ def test_evaluate_takes_weights_and_a_mask_of_each_batch(tmp_path: Path) -> None
     assert (found["example_count"], found["ignored_count"]) == (mask.sum(), 20 - mask.sum())
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e"])
+def test_a_text_may_hold_what_separates_lines_elsewhere(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "said.txt").write_text(f"one{mark}two\nthree\n\nfour", encoding="utf-8")
+    (tmp_path / "meant.txt").write_text("one two\nthree\n\nfive\n", encoding="utf-8")
+    files = [f"--input=hypotheses={tmp_path}/said.txt", f"--input=references={tmp_path}/meant.txt"]
+    done = lossd("evaluate", "word_error_rate", *files, "--json")
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["value"], found["example_count"]) == (0.25, 4)  # "five" alone is another word
+
+
+def test_a_mark_of_the_byte_order_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "said.txt").write_text("one two\n", encoding="utf-8-sig")
+    (tmp_path / "meant.txt").write_text("one two\n", encoding="utf-8")
+    files = [f"--input=hypotheses={tmp_path}/said.txt", f"--input=references={tmp_path}/meant.txt"]
+    done = lossd("evaluate", "word_error_rate", *files, "--json")
+
+    assert json.loads(done.stdout)["value"] == 0
+
+
 def test_evaluate_reads_texts_and_says_what_is_not_defined(tmp_path: Path) -> None:
     (tmp_path / "said.txt").write_text("a b\nc\n")
     files = [f"--input={name}={tmp_path}/said.txt" for name in ("hypotheses", "references")]

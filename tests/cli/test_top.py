@@ -234,6 +234,10 @@ def test_what_cannot_be_had_is_told_in_a_line(server: Process) -> None:
         (("127.0.0.1:1", "--once"), 1, "http://127.0.0.1:1/metrics: "),
         (("127.0.0.1:1",), 1, "http://127.0.0.1:1/metrics: "),
         ((server.metrics_url.removesuffix("metrics") + "nothing", "--once"), 1, "Not Found"),
+        ((server.address, "--once"), 1, f"http://{server.address}/metrics must be a page of"),
+        ((server.address,), 1, f"http://{server.address}/metrics must be a page of metrics"),
+        (("a b", "--once"), 1, "url must be one of a page of metrics, got 'http://a b/metrics'"),
+        (("localhost:x",), 1, "url must be one of a page of metrics, got 'http://localhost:x/me"),
         ((server.metrics_url, "--json"), 2, "--json must come with --once"),
         ((server.metrics_url, "--once", "--interval", "0"), 2, "--interval"),
     ):

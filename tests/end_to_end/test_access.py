@@ -553,6 +553,14 @@ def test_a_container_with_tls_finds_itself_ready(files: Files, *, is_secret: boo
     assert "Error: http" in done.stderr
 
 
+def test_a_page_that_is_none_is_told_in_a_line() -> None:
+    with serve(*NUMPY) as process:
+        port = process.address.rpartition(":")[2]  # of gRPC
+        done = run("healthcheck", LOSSD_TLS_CERT="server.crt", LOSSD_METRICS_PORT=port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0].startswith("Error: http")
+
+
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "lossd", *arguments]
     environment = {**os.environ, **variables}

@@ -332,6 +332,18 @@ def test_yes_and_no_may_be_numbers(shape: tuple[int, ...], dtype: Any) -> None:
         assert value(name, predictions=predictions, targets=targets.astype(dtype)) == expected
 
 
+def test_classes_on_another_axis_are_guessed_where_there_is_one() -> None:
+    fitting: dict[str, Any] = {
+        "predictions": np.zeros((2, 3, 4)),
+        "targets": np.zeros((2, 4), np.int64),
+    }
+    with pytest.raises(InputError, match=r"got \[2, 4\]: they would fit classes on axis 1"):
+        score("f1", **fitting)
+    flat: dict[str, Any] = {"predictions": np.zeros(2), "targets": np.zeros(2, np.int64)}
+    with pytest.raises(InputError, match=r"targets must have the shape \[\] .*, got \[2\]$"):
+        score("f1", {"task": ClassificationTask.MULTICLASS}, **flat)
+
+
 def test_the_index_in_an_error_is_the_callers() -> None:
     with pytest.raises(InputError, match=r"targets\[2\] must"):
         score("f1", predictions=[[1.0, 0.0]] * 3, targets=[0, 9, 9], mask=[True, False, True])

@@ -298,6 +298,7 @@ HOSTILE: list[tuple[str, Callable[[v1.MetricState], Any], str]] = [
     ("f1", lambda entry: setattr(entry, "example_count", -1), "example_count must be in"),
     ("f1", lambda entry: setattr(entry, "silent_count", 99), "example_count must hold"),
     ("f1", lambda entry: setattr(entry, "width", 1 << 60), "width must be in"),
+    ("f1", lambda entry: setattr(entry, "task", 9), r"task must be in \[0, 3\], got 9"),
     ("f1", lambda entry: entry.tallies.add(name="hits"), "tallies must be"),
     ("f1", lambda entry: setattr(entry.tallies[0], "name", "x"), "tallies must be"),
     ("f1", set_shape(1 << 40), "data must have"),
@@ -321,6 +322,15 @@ def test_a_state_that_no_server_made_is_refused(
     with pytest.raises(InvalidRequest, match=message) as caught:
         hostile(change, name)
     assert caught.value.field == "states[0]"
+
+
+@pytest.mark.parametrize("encoded", [b"\0", b"\xff" * 9, b"state"])
+def test_bytes_that_are_no_state_are_named(encoded: bytes) -> None:
+    metrics = [read_spec(v1.MetricSpec(f1=v1.F1()), "metrics[0]")]
+    words = f"state must be one that a server made, got {len(encoded)} bytes"
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        evaluation_state.read([b"", encoded], metrics)
+    assert (caught.value.field, caught.value.reason) == ("states[1]", "INVALID_STATE")
 
 
 def sentences(columns: int, *, length: int = 1) -> State:

@@ -122,6 +122,15 @@ def test_a_file_that_is_no_safetensors_is_named(folder: Path) -> None:
     _refused(folder, str(path), "must be a safetensors file")
 
 
+def test_weights_of_a_type_that_numpy_lacks_are_named(folder: Path) -> None:
+    path = folder / "own.safetensors"
+    head = json.dumps({"x": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(8))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    _change_description(folder, lambda said: said["weights"].update(sha256=digest))
+    _refused(folder, str(path), "must hold types that NumPy has, got F8_E4M3")
+
+
 def test_a_description_that_is_no_json_is_named(folder: Path) -> None:
     for text in ("{", "[]", "3", ""):
         (folder / "own.json").write_text(text)

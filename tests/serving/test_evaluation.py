@@ -9,7 +9,7 @@ from lossd.serving.call import Call
 from lossd.serving.evaluation_service import codec
 from lossd.serving.evaluation_service.servicer import RunningEvaluation
 from lossd.serving.rpc.admission import ComputeSlots
-from lossd.serving.wire.reader import Limits
+from lossd.serving.wire.reader import Limits, RequestReader
 
 
 class Waiting:
@@ -44,6 +44,17 @@ def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
     evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=2000)
     with pytest.raises(TooLarge, match="must keep at most 2000 bytes, got 9000"):
         evaluation.add(request, Call(Waiting(), "id"))
+
+
+@pytest.mark.parametrize("name", ["inputs", "sequences"])
+def test_what_is_too_many_in_a_batch_is_named_by_its_path(name: str) -> None:
+    batch = v1.EvaluationBatch()
+    for index in range(3):
+        getattr(batch, name).add(name=str(index))
+    metrics = codec.requested([v1.MetricSpec(f1=v1.F1())])
+    with pytest.raises(TooLarge, match=f"^{name} must have at most 2 entries, got 3$") as caught:
+        codec.batch(batch, metrics, lambda: None, RequestReader(None, Limits(tensors=2)))
+    assert caught.value.field == f"batch.{name}"
 
 
 def test_sizes_below_zero_take_nothing_from_what_counts() -> None:

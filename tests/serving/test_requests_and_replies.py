@@ -1,7 +1,9 @@
 """Whatever the bytes, they become a job or an error that the caller understands."""
 
 import math
+import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, ServiceError, TooLarge
+from lossd.evaluation import METRICS
 from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind, Status
 from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.serving.evaluation_service import codec
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.rpc.messages import parse_framed
@@ -77,6 +81,43 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
         loss_requests.job(request(loss=spec), LIMITS)
 
 
+def choices_of(declared: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The parameters of losses or metrics that are members of enums, or lists of them."""
+    every = ((name, p) for name, one in declared.items() for p in one.all_parameters)
+    return [(name, parameter.name) for name, parameter in every if parameter.choices]
+
+
+def set_to(message: Any, name: str, number: int) -> str:
+    """Sets a parameter to a number, or a list to it alone; returns how an error names it."""
+    if message.DESCRIPTOR.fields_by_name[name].is_repeated:
+        getattr(message, name).append(number)
+        return f"{name}[0]"
+    setattr(message, name, number)
+    return name
+
+
+@pytest.mark.parametrize(("loss", "name"), choices_of(LOSSES))
+def test_a_member_that_a_loss_lacks_is_named_by_its_path(loss: str, name: str) -> None:
+    spec = v1.LossSpec()
+    thing = set_to(getattr(spec, loss), name, 77)
+    summed = v1.LossSpec()
+    summed.weighted_sum.terms.add(loss=v1.LossSpec(huber=v1.Huber()))
+    summed.weighted_sum.terms.add(loss=spec)
+    for each, path in ((spec, "loss"), (summed, "loss.weighted_sum.terms[1].loss")):
+        with pytest.raises(InvalidParameter, match=rf"^{re.escape(thing)} must be one of") as error:
+            loss_requests.read_request(request(loss=each), LIMITS)
+        assert error.value.field == f"{path}.{loss}.{thing}"
+
+
+@pytest.mark.parametrize(("metric", "name"), choices_of(METRICS))
+def test_a_member_that_a_metric_lacks_is_named_by_its_path(metric: str, name: str) -> None:
+    spec = v1.MetricSpec()
+    thing = set_to(getattr(spec, metric), name, 77)
+    with pytest.raises(InvalidParameter, match=rf"^{thing} must be one of .*, got 77$") as error:
+        codec.requested([v1.MetricSpec(f1=v1.F1(threshold=0.25)), spec])
+    assert error.value.field == f"metrics[1].{metric}.{thing}"
+
+
 def test_a_list_of_choices_is_read_in_order() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=["ENTROPY", "LOG_SUM_EXP"]))
 
@@ -91,7 +132,7 @@ def test_a_choice_that_does_not_exist_is_refused_by_its_place(number: int) -> No
     words = rf"outputs\[1\] must be one of LOG_SUM_EXP, .*got {number}"
     with pytest.raises(InvalidParameter, match=words) as caught:
         loss_requests.job(request(loss=spec), LIMITS)
-    assert caught.value.field == "outputs[1]"
+    assert caught.value.field == "loss.cross_entropy.outputs[1]"
 
 
 def test_a_choice_is_not_made_a_million_times() -> None:
@@ -191,13 +232,13 @@ def test_numbers_are_counted_before_each_is_looked_at(loss: str, name: str) -> N
     getattr(getattr(spec, loss), name).extend([-math.inf] * (1 << 13))
     summed = v1.LossSpec()
     summed.weighted_sum.terms.add(loss=spec)
-    for each in (spec, summed):
+    for each, path in ((spec, "loss"), (summed, "loss.weighted_sum.terms[0].loss")):
         made = request(loss=each)
         with pytest.raises(
             InvalidParameter, match=rf"^{name} must have at most 3 numbers"
         ) as error:
             loss_requests.read_request(made, LIMITS)
-        assert error.value.field == f"loss.{loss}.{name}"
+        assert error.value.field == f"{path}.{loss}.{name}"
 
 
 @pytest.mark.parametrize("wire", ["packed", "one by one"])

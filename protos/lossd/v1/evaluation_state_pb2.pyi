@@ -22,7 +22,7 @@ class MetricState(_message.Message):
     """The state of one metric: what it keeps of the data so far.
 
     Args:
-        version: Version of this format: 1.
+        version: Version of this format: 2.
         metric: The metric, with its parameters.
         task: The task that follows from the inputs; unset where there is none. One of "BINARY",
             "MULTICLASS", "MULTILABEL".

@@ -37,6 +37,8 @@ _SAFETENSORS_TYPES = {
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }  # fmt: skip
+_STARTS = (b"\x93NUMPY", b"PK")  # of a .npy file and of an .npz file
+_LONGEST_START = max(map(len, _STARTS))
 _SAVED_BFLOAT16 = np.dtype("V2")
 # Errors that NumPy, zipfile and zlib raise for files that are cut, damaged, encrypted or too large.
 _UNREADABLE = (
@@ -102,6 +104,7 @@ def _rows_of_safetensors(name: str, path: str, key: str) -> Rows | None:
     with safe_open(path, framework="np") as archive:
         chosen = _key(name, path, key, list(archive.keys()))
         shape = tuple(archive.get_slice(chosen).get_shape())
+        _check_type(chosen, archive.get_slice(chosen).get_dtype())
         if not shape:
             return None
         itemsize = np.asarray(archive.get_slice(chosen)[:0]).dtype.itemsize
@@ -136,7 +139,16 @@ def _readable(name: str, path: str) -> Iterator[None]:
 
 def _from_safetensors(name: str, path: str, key: str) -> Array:
     with safe_open(path, framework="np") as archive:
-        return np.asarray(archive.get_tensor(_key(name, path, key, list(archive.keys()))))
+        chosen = _key(name, path, key, list(archive.keys()))
+        _check_type(chosen, archive.get_slice(chosen).get_dtype())
+        return np.asarray(archive.get_tensor(chosen))
+
+
+def _check_type(key: str, dtype: str) -> None:
+    """Refuses types of safetensors that NumPy has not, such as 8 bits with a fraction."""
+    known = _SAFETENSORS_TYPES.values()
+    if dtype not in known:
+        raise columns.ContentError(f"{key} must hold one of {', '.join(known)}, got {dtype}")
 
 
 def _from_numpy(name: str, path: str, key: str) -> Array:
@@ -155,7 +167,7 @@ def _why(path: str, error: Exception) -> str:
     """Returns what is wrong with a file, where the reader's message is not for people."""
     if not Path(path).exists() and path != "-":
         return os.strerror(errno.ENOENT)
-    if isinstance(error, columns.ColumnError):
+    if isinstance(error, columns.ContentError):
         return str(error)
     if path.endswith(columns.SUFFIXES):
         return "no column that Arrow can read"
@@ -203,8 +215,17 @@ def _opened(path: str) -> IO[bytes]:
     if path == "-":
         if sys.stdin is None:  # as Python has it where the shell closed it
             raise OSError(errno.EBADF, "stdin is closed")
-        return BytesIO(sys.stdin.buffer.read())
-    return BytesIO(Path(path).read_bytes()) if _is_read_once(path) else Path(path).open("rb")
+        return _held(sys.stdin.buffer)
+    if not _is_read_once(path):
+        return Path(path).open("rb")
+    with Path(path).open("rb") as stream:
+        return _held(stream)
+
+
+def _held(stream: IO[bytes]) -> IO[bytes]:
+    """Returns all of a stream; of one that holds no array the start, since it may have no end."""
+    head = stream.read(_LONGEST_START)
+    return BytesIO(head + stream.read() if head.startswith(_STARTS) else head)
 
 
 def _is_read_once(path: str) -> bool:

@@ -16,8 +16,8 @@ ARROW = (".arrow", ".feather")
 SUFFIXES = (PARQUET, *ARROW)
 
 
-class ColumnError(ValueError):
-    """A column that is no array of numbers."""
+class ContentError(ValueError):
+    """A column, or an array of an archive, that is no array of numbers."""
 
 
 def column(path: str, chosen: Callable[[Sequence[str]], str]) -> Array:
@@ -27,7 +27,7 @@ def column(path: str, chosen: Callable[[Sequence[str]], str]) -> Array:
 
     Raises:
         click.ClickException: if the library is not installed.
-        ColumnError: if the column is no array of numbers.
+        ContentError: if the column is no array of numbers.
         ValueError, OSError: if the file cannot be read.
     """
     _, ipc, parquet = _arrow(path)
@@ -63,7 +63,7 @@ def rows(path: str, chosen: Callable[[Sequence[str]], str]) -> Rows | None:
 
     def same(part: Array) -> Array:
         if part.shape[1:] != first.shape[1:]:
-            raise ColumnError(f"column {name} must have lists of one length in every row")
+            raise ContentError(f"column {name} must have lists of one length in every row")
         return part
 
     def read(size: int) -> Iterator[Array]:
@@ -114,12 +114,12 @@ def _array(name: str, chunked: Any) -> Array:
     while hasattr(values, "value_lengths"):
         lengths = set(values.value_lengths().to_pylist())
         if values.null_count or len(lengths) > 1:
-            raise ColumnError(f"column {name} must have lists of one length in every row")
+            raise ContentError(f"column {name} must have lists of one length in every row")
         shape.append(lengths.pop() if lengths else 0)
         values = values.flatten()
     if values.null_count:
-        raise ColumnError(f"column {name} must have no nulls, got {values.null_count}")
+        raise ContentError(f"column {name} must have no nulls, got {values.null_count}")
     found = np.asarray(values.to_numpy(zero_copy_only=False))
     if found.dtype.kind not in "biuf":
-        raise ColumnError(f"column {name} must hold numbers, got {values.type}")
+        raise ContentError(f"column {name} must hold numbers, got {values.type}")
     return found.reshape(shape)

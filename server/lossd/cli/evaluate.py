@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +160,8 @@ def _texts(sources: Mapping[str, str]) -> _Lines:
 
 def _lines(name: str, source: str) -> Iterator[Sequence[str]]:
     try:
-        with Path(source).open(encoding="utf-8") as file:
-            lines = chain.from_iterable(map(str.splitlines, file))
+        with Path(source).open(encoding="utf-8-sig") as file:  # a mark at the start is no text
+            lines = (line.removesuffix("\n") for line in file)  # a line may hold other separators
             yield list(islice(lines, _LINES))  # of an empty file none
             while found := list(islice(lines, _LINES)):
                 yield found

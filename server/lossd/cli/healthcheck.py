@@ -1,5 +1,6 @@
 """``lossd healthcheck``."""
 
+import http.client
 import os
 import ssl
 import urllib.request
@@ -78,7 +79,7 @@ def _ask_page(timeout: float) -> None:
     try:
         with opener.open(url, timeout=timeout):
             click.echo("ready")
-    except OSError as error:  # a status of an error too
+    except (OSError, http.client.HTTPException) as error:  # a status of an error too
         raise click.ClickException(f"{url}: {error}") from error
 
 

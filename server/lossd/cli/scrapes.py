@@ -1,5 +1,6 @@
 """Scrapes of a server's Prometheus metrics, and the rates between two of them."""
 
+import http.client
 import itertools
 import math
 import ssl
@@ -64,7 +65,9 @@ def scrape(url: str, authority: Path | None = None) -> Scrape:
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ScrapeError(f"{url}: {reason}") from error
-    except ValueError as error:
+    except http.client.InvalidURL as error:
+        raise ScrapeError(f"url must be one of a page of metrics, got {url!r}: {error}") from error
+    except (ValueError, http.client.HTTPException) as error:  # the port of gRPC, for example
         raise ScrapeError(f"{url} must be a page of metrics, got something else") from error
     return Scrape(now, series)
 

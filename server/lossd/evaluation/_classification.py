@@ -287,7 +287,7 @@ def _example_shape(
             raise shape_error("predictions", "a last axis of at least 2 classes", predictions)
         if targets.shape != shape[:-1]:
             rule = f"the shape {list(shape[:-1])} of the predictions without their classes"
-            fits = targets.shape == shape[:1] + shape[2:]
+            fits = len(shape) > 2 and targets.shape == shape[:1] + shape[2:]
             hint = ": they would fit classes on axis 1, which must be the last" if fits else ""
             raise shape_error("targets", rule, targets, hint)
         return shape[:-1], shape[-1]

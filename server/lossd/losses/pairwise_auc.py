@@ -90,19 +90,17 @@ def pairwise_auc(
         raise ParameterError(
             "margin", f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {margin:g}"
         )
-    positive = [truth == 1 for truth in targets.T]
-    defined = [bool(one.any()) and not bool(one.all()) for one in positive]
-    number = max(sum(defined), 1)
+    defined = _labels_with_pairs(xp, targets)
+    number = max(len(defined), 1)
     derivatives = batch.places.get("predictions")
     if derivatives is None and "predictions" in batch.wanted:
         derivatives = xp.empty(predictions.shape, predictions.dtype)
+    are_all = len(defined) == targets.shape[1]
+    if derivatives is not None and not are_all:
+        derivatives[...] = 0
     value = 0.0
-    for column, is_defined in enumerate(defined):
-        if not is_defined:
-            if derivatives is not None:
-                derivatives[:, column] = 0
-            continue
-        label = Label.of(predictions[:, column], positive[column], batch)
+    for column in defined:
+        label = Label.of(predictions[:, column], targets[:, column] == 1, batch)
         put: Put = put_nowhere
         if derivatives is not None:
             put = functools.partial(_scaled, xp, batch.scales / number, derivatives[:, column])
@@ -113,8 +111,17 @@ def pairwise_auc(
     return BodyResult(
         value / number,
         {} if derivatives is None else {"predictions": derivatives},
-        status=None if all(defined) else Status.UNDEFINED,
+        status=None if are_all else Status.UNDEFINED,
     )
+
+
+def _labels_with_pairs(xp: Any, targets: Array) -> list[int]:
+    """Returns the labels that have positives and negatives; there may be millions of labels."""
+    if not len(targets):  # without examples no label has a pair, however many labels there are
+        return []
+    positive = targets == 1
+    found: list[int] = xp.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0)).tolist()
+    return found
 
 
 def _scaled(xp: Any, scales: Array, out: Array, places: Array, found: Array) -> None:

@@ -176,6 +176,8 @@ def _tensors(
         return parse(data), digest
     except SafetensorError as error:
         raise ValueError(f"{path} must be a safetensors file: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{path} must hold types that NumPy has, got {error.args[0]}") from error
 
 
 def _needed(weights: Mapping[str, Host], modules: tuple[Module, ...]) -> dict[str, Host]:

@@ -51,9 +51,9 @@ def pieces(count: int, step: int) -> list[slice]:
 
 def dots(left: Array, right: Array) -> Array:
     """Returns the products of vectors along the last axis, in float64."""
-    first, *others = parts(left.shape[-1])
-    found = _products(left[..., first], right[..., first])
-    for part in others:
+    found = _products(left[..., :PART], right[..., :PART])
+    length = left.shape[-1] if left.size else 0  # no rows have no parts, however long they would be
+    for part in parts(length)[1:]:
         found += _products(left[..., part], right[..., part])
     return found
 

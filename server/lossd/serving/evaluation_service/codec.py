@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from lossd import tensors, v1
-from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, UnknownMetric
+from lossd.errors import (
+    InvalidParameter,
+    InvalidRequest,
+    InvalidTensor,
+    TooLarge,
+    UnknownMetric,
+)
 from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
@@ -120,7 +126,7 @@ def read_spec(
     path = f"{path}.{name}"
     taken = {p.name: defaults[p.name] for p in metric.all_parameters if p.name in defaults}
     with _told(path):
-        parameters = metric.complete(taken | read_parameters(metric, getattr(spec, name)))
+        parameters = metric.complete(taken | read_parameters(metric, getattr(spec, name), path))
     return Requested(metric, parameters, spec, path)
 
 
@@ -144,7 +150,7 @@ def batch(
             mask=read.optional(message, "mask"),
             checkpoint=checkpoint,
         )
-    except InvalidRequest as error:
+    except (InvalidRequest, TooLarge) as error:
         error.field = f"batch.{error.field}"
         raise
 
@@ -205,7 +211,7 @@ def _sequences(
 
 def _grouped(named: v1.NamedSequences, path: str, read: RequestReader) -> Sequences:
     are_texts = not named.HasField("tokens")
-    check_count("texts", len(named.texts), MAX_SEQUENCES)
+    check_count("texts", len(named.texts), MAX_SEQUENCES, f"{path}.texts")
     each: Sequence[Any] = tuple(named.texts) if are_texts else _tokens(named, path, read)
     if not named.HasField("counts"):
         return Sequences(tuple((one,) for one in each), are_texts)
@@ -237,7 +243,7 @@ def _sizes(
             f"{name} must be int64 on one axis, got {sizes.dtype.name} of {sizes.ndim}",
             field=f"{path}.{name}",
         )
-    check_count(name, len(sizes), MAX_SEQUENCES)
+    check_count(name, len(sizes), MAX_SEQUENCES, f"{path}.{name}")
     found: list[int] = sizes.tolist()
     if min(found, default=0) < 0 or sum(found) != total:
         raise InvalidTensor(

@@ -77,13 +77,22 @@ def read(
     found: list[tuple[int, State]] = []
     for position, encoded in enumerate(data):
         path = f"states[{position}]"
-        message = parse(v1.EvaluationState, encoded, hold)
+        message = _parsed(encoded, path, hold)
         check_count("states", len(found) + len(message.metrics), MAX_ENTRIES)
         hold(_COPIES * len(encoded))
         for entry in message.metrics:
             index = _index(entry, metrics, path)
             found.append((index, _state(entry, metrics[index].metric, path)))
     return found
+
+
+def _parsed(encoded: bytes, path: str, hold: Hold) -> v1.EvaluationState:
+    try:
+        return parse(v1.EvaluationState, encoded, hold)
+    except InvalidRequest as error:
+        raise _invalid(
+            path, f"state must be one that a server made, got {len(encoded)} bytes that are none"
+        ) from error
 
 
 def _index(entry: v1.MetricState, metrics: Sequence[Requested], path: str) -> int:
@@ -107,13 +116,13 @@ def _invalid(path: str, message: str) -> InvalidRequest:
 def _state(entry: v1.MetricState, metric: Metric, path: str) -> State:
     try:
         state = State(
-            task=_TASKS[entry.task],
+            task=_task(entry),
             width=_width(entry),
             tallies=_tallies(entry, metric),
             tables=_tables(entry, metric),
             **_counts(entry),
         )
-    except (tensors.TensorError, KeyError, ValueError) as error:
+    except (tensors.TensorError, ValueError) as error:
         raise _invalid(
             path, f"state must be one that a server made, got one where {error}"
         ) from error
@@ -121,6 +130,12 @@ def _state(entry: v1.MetricState, metric: Metric, path: str) -> State:
     if wrong:
         raise _invalid(path, f"state must be one that a server made, got one where {wrong}")
     return state
+
+
+def _task(entry: v1.MetricState) -> ClassificationTask | None:
+    if entry.task not in _TASKS:
+        raise ValueError(f"task must be in [0, {max(_TASKS)}], got {entry.task}")
+    return _TASKS[entry.task]
 
 
 def _width(entry: v1.MetricState) -> int | None:

@@ -65,7 +65,7 @@ def read_request(
                 field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
             )
     terms = [
-        _term(position, term, _term_job(request, term.loss, read, limits))
+        _term(position, term, _term_job(request, position, term.loss, read, limits))
         for position, term in enumerate(given)
     ]
     return SumJob(
@@ -94,7 +94,7 @@ def job(
     """Reads a request for one loss; raises as ``read_request`` does."""
     request = framed.message
     loss = _loss(request.loss)
-    given = _read_parameters(request, loss, request.loss)
+    given = _read_parameters(request, loss, request.loss, "loss")
     read = _reader(framed, loss, given, limits, lease, device)
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
 
@@ -160,28 +160,33 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
 
 
 def _term_job(
-    request: v1.ComputeLossRequest, spec: v1.LossSpec, read: RequestReader, limits: Limits
+    request: v1.ComputeLossRequest,
+    position: int,
+    spec: v1.LossSpec,
+    read: RequestReader,
+    limits: Limits,
 ) -> Job:
     """Returns the job of one term, without its inputs."""
-    loss = _loss(spec)
-    return _job(request, loss, _read_parameters(request, loss, spec), {}, read, limits)
+    path = f"loss.{WEIGHTED_SUM}.terms[{position}].loss"
+    loss = _loss(spec, path)
+    return _job(request, loss, _read_parameters(request, loss, spec, path), {}, read, limits)
 
 
 def _read_parameters(
-    request: v1.ComputeLossRequest, loss: Loss, spec: v1.LossSpec
+    request: v1.ComputeLossRequest, loss: Loss, spec: v1.LossSpec, path: str
 ) -> dict[str, Any]:
-    """Reads the parameters of a loss.
+    """Reads the parameters of a loss, whose message is at ``path``.
 
     Before each of many numbers is looked at, they must be no more than an axis of an input is long.
     """
-    given = read_parameters(loss, getattr(spec, loss.name))
+    given = read_parameters(loss, getattr(spec, loss.name), f"{path}.{loss.name}")
     for parameter in loss.all_parameters:
         count = len(given.get(parameter.name, ())) if parameter.is_vector else 0
         if count > _FEW_NUMBERS and count > (longest := _longest_axis(request)):
             raise InvalidParameter(
                 f"{parameter.name} must have at most {longest} numbers for inputs of this shape, "
                 f"got {count}",
-                field=f"loss.{loss.name}.{parameter.name}",
+                field=f"{path}.{loss.name}.{parameter.name}",
             )
     return given
 
@@ -213,12 +218,12 @@ def _job(  # noqa: PLR0917 - all that a request says
     )
 
 
-def _loss(spec: v1.LossSpec) -> Loss:
+def _loss(spec: v1.LossSpec, path: str = "loss") -> Loss:
     kind = spec.WhichOneof("kind")
     if kind is None or kind not in LOSSES:
         raise UnknownLoss(
             f"loss must be one of {', '.join(LOSSES)}, got {kind or 'none that is known here'}",
-            field="loss",
+            field=path,
         )
     return LOSSES[kind]
 

@@ -82,12 +82,12 @@ def _refusing(message: type[Message], data: bytes) -> Iterator[None]:
         ) from error
 
 
-def check_count(thing: str, count: int, limit: int) -> None:
-    """Raises TooLarge if there are more entries than may be."""
+def check_count(thing: str, count: int, limit: int, field: str = "") -> None:
+    """Raises TooLarge if there are more entries than may be; ``field`` is its path, if longer."""
     if count > limit:
         raise TooLarge(
             f"{thing} must have at most {limit} entries, got {count}",
-            field=thing,
+            field=field or thing,
             details={"limit": limit, "count": count},
         )
 

@@ -2,7 +2,7 @@
 
 import enum
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -26,8 +26,13 @@ class Declared(Protocol):
         """All parameters that it takes."""
 
 
-def read_parameters(declared: Declared, message: Message) -> dict[str, Any]:
-    """Returns the parameters of a loss or a metric that were set."""
+def read_parameters(declared: Declared, message: Message, path: str = "") -> dict[str, Any]:
+    """Returns the parameters of a loss or a metric that were set; ``path`` is the message's own.
+
+    Raises:
+        InvalidParameter: for the number of a member that an enum lacks.
+        TooLarge: for a list that is longer than any may be.
+    """
     found: dict[str, Any] = {}
     were_set = message.ListFields()
     if not were_set:
@@ -35,35 +40,33 @@ def read_parameters(declared: Declared, message: Message) -> dict[str, Any]:
     known = {parameter.name: parameter for parameter in declared.all_parameters}
     for descriptor, value in were_set:
         name, parameter = descriptor.name, known[descriptor.name]
+        field = f"{path}.{name}" if path else name
         if parameter.is_vector:
-            check_count(name, len(value), MAX_VECTOR)
+            check_count(name, len(value), MAX_VECTOR, field)
             found[name] = tuple(value)
         elif parameter.choices is None and parameter.is_list:
-            check_count(name, len(value), MAX_NAMES)
+            check_count(name, len(value), MAX_NAMES, field)
             found[name] = tuple(value)
         elif parameter.choices is None:
             found[name] = value
         elif parameter.is_list:
-            found[name] = _choices(descriptor.enum_type, name, value, parameter.choices)
+            check_count(name, len(value), MAX_CHOICES, field)
+            found[name] = tuple(
+                _choice(descriptor.enum_type, f"{field}[{position}]", number, parameter.choices)
+                for position, number in enumerate(value)
+            )
         else:
-            found[name] = _choice(descriptor.enum_type, name, value, parameter.choices)
+            found[name] = _choice(descriptor.enum_type, field, value, parameter.choices)
     return found
 
 
-def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
+def _choice(kind: Any, field: str, number: int, members: type[E]) -> E:
     found: E | None = members_by_number(kind, members).get(number)
     if found is None:
         names = ", ".join(member.name for member in members)
-        raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=name)
+        name = field.rpartition(".")[2]
+        raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=field)
     return found
-
-
-def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
-    check_count(name, len(numbers), MAX_CHOICES)
-    return tuple(
-        _choice(kind, f"{name}[{position}]", number, members)
-        for position, number in enumerate(numbers)
-    )
 
 
 @functools.cache
