@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd.client import LossClient
 from lossd.v1 import SquaredError
 from tests import faulty_server
+from tests.certificates import Authority
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary
 from tests.waiting import until
@@ -116,6 +119,48 @@ def test_a_watcher_does_not_delay_the_end() -> None:
         assert time.monotonic() - started < 1 + LATE  # of the 25 seconds that calls have
         assert next(told).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert told.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("has_tls", "said"),
+    [(False, b""), (False, b"PRI * HT"), (True, b""), (True, b"\x16\x03\x01\x02\x00\x01")],
+)
+def test_half_a_handshake_does_not_delay_the_end(
+    said: bytes, tmp_path: Path, *, has_tls: bool
+) -> None:
+    certificate, key = Authority().issue("server").write(tmp_path, "server")
+    flags = ("--tls-cert", str(certificate), "--tls-key", str(key)) if has_tls else ()
+    with serve("--backend", "numpy", *flags) as process:
+        host, _, port = process.address.rpartition(":")
+        with socket.create_connection((host, int(port))) as caller:
+            caller.sendall(said)
+            port_of_caller = caller.getsockname()[1]
+            until(lambda: is_taken(process, port_of_caller))
+            started = time.monotonic()
+            assert process.end(signal.SIGTERM) == 0
+            assert time.monotonic() - started < 2 + LATE  # of the 20 that a handshake has
+
+
+def is_taken(process: Process, port: int) -> bool:
+    """Whether the server has taken a connection that comes from a port."""
+    made = psutil.Process(process.process.pid).net_connections("tcp")
+    return any(each.raddr and each.raddr.port == port for each in made)
+
+
+def test_calls_have_their_time_to_end_while_others_shake_hands() -> None:
+    with (
+        serve("--backend", "numpy") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = Held(channel)
+        until(lambda: metric(process, "lossd_inflight_requests") == 1)
+        host, _, port = process.address.rpartition(":")
+        with socket.create_connection((host, int(port))):
+            process.process.send_signal(signal.SIGTERM)
+            time.sleep(2)  # longer than those have who only shake hands
+            held.send(request())
+            assert held.future.result(timeout=20)
+            assert process.process.wait(timeout=20) == 0
 
 
 def test_a_log_that_nobody_reads_stops_no_call() -> None:

@@ -80,6 +80,29 @@ def test_two_connections_that_say_nothing_leave_a_slot_to_a_third() -> None:
         wait_until(honest.is_answered)  # as the bundled client would, which comes again
 
 
+def test_only_its_own_calls_give_way_to_a_caller_that_has_its_share(tmp_path: Path) -> None:
+    rules, tokens = tmp_path / "rules.toml", {"greedy": TOKEN, "modest": TOKEN[::-1]}
+    text = '[callers.{}]\nmay = ["compute"]\ntokens = ["{}"]\ncalls = 2\n'
+    rules.write_text("".join(text.format(*each) for each in tokens.items()))
+    greedy, modest = ((("authorization", f"Bearer {token}"),) for token in tokens.values())
+    with (
+        serve("--backend", "numpy", "--max-calls", "4", "--access", str(rules)) as process,
+        connections(process.address, greedy, greedy, modest) as (first, second, quiet),
+    ):
+        first.hold(2)
+        quiet.hold(2)
+        wait_until(lambda: metric(process, "lossd_inflight_requests") == 4)
+        assert second.compute().loss > 0
+        wait_until(lambda: first.over == 1)
+        second.hold(1)
+        wait_until(lambda: metric(process, "lossd_inflight_requests") == 4)
+        for _ in range(5):  # the only calls of two connections
+            with pytest.raises(grpc.RpcError) as refused:
+                second.compute()
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert quiet.over == 0
+
+
 def test_nobody_gives_way_to_a_stranger(tmp_path: Path) -> None:
     file, known = tmp_path / "tokens", (("authorization", f"Bearer {TOKEN}"),)
     file.write_text(TOKEN)

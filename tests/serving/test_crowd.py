@@ -28,26 +28,26 @@ class Room:
         self.crowd = Crowd(PLACES, (self.silent,), self.unread, clock=lambda: self.now)
         self.ended: list[str] = []
 
-    def take(self, peer: str) -> AdmissionTicket:
+    def take(self, peer: str, caller: str = "") -> AdmissionTicket:
         """Lets in a call that has its message."""
         ticket = self.admission.enter()
         try:
-            self.crowd.take(lambda: peer, ticket)
+            self.crowd.take(lambda: peer, ticket).caller = caller
         except Overloaded:
             end(ticket)
             raise
         return ticket
 
-    def keep_silent(self, peer: str) -> None:
+    def keep_silent(self, peer: str, caller: str = "") -> None:
         """Lets in a call that waits for its message."""
-        self._let_in(peer, self.silent)
+        self._let_in(peer, self.silent, caller)
 
     def leave_unread(self, peer: str) -> None:
         """Lets in a call whose answer nobody reads."""
         self._let_in(peer, self.unread)
 
-    def _let_in(self, peer: str, watchdog: Watchdog) -> None:
-        ticket = self.take(peer)
+    def _let_in(self, peer: str, watchdog: Watchdog, caller: str = "") -> None:
+        ticket = self.take(peer, caller)
 
         def cancel() -> None:
             self.ended.append(peer)
@@ -107,6 +107,29 @@ def test_a_call_whose_answer_nobody_reads_gives_way_even_alone(room: Room) -> No
         room.leave_unread(f"connection {number}")
     assert room.crowd.turned_away("connection 0")
     assert room.ended == ["connection 1"]
+
+
+@pytest.mark.parametrize("kind", ["keep_silent", "leave_unread"])
+def test_none_gives_way_to_a_connection_that_has_half_of_the_places(room: Room, kind: str) -> None:
+    for _ in range(PLACES // 2 - 1):
+        room.take("much")
+    for _ in range(PLACES // 2 + 1):
+        getattr(room, kind)("little")
+    assert room.crowd.turned_away("much")
+    room.take("much")
+    assert not room.crowd.turned_away("much")
+    assert room.ended == ["little"]
+    assert room.crowd.turned_away("other")
+
+
+def test_only_its_own_give_way_to_a_caller_that_has_its_share(room: Room) -> None:
+    for peer, caller in [("own", "a")] * 2 + [("both", "a"), ("both", "b")] + [("other", "b")] * 4:
+        room.keep_silent(peer, caller)
+    assert room.crowd.turned_away("new", own="a")
+    assert room.ended == ["own"]
+    assert not room.crowd.turned_away("new", own="a")
+    assert room.crowd.turned_away("new")
+    assert room.ended == ["own", "other"]
 
 
 def test_what_computes_does_not_give_way(room: Room) -> None:

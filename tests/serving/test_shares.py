@@ -33,6 +33,33 @@ def test_a_share_is_given_back_with_the_place() -> None:
     assert admission.calls == 0
 
 
+def test_a_caller_has_room_while_it_has_less_than_its_share() -> None:
+    admission, shares = Admission(calls=9, request_bytes=100), Shares(Config(caller_calls=2))
+    tickets = [admission.enter() for _ in range(2)]
+    for ticket in tickets:
+        assert shares.has_room(ONE)
+        shares.take(ONE, ticket)
+    assert not shares.has_room(ONE)
+    assert shares.has_room(OTHER)
+    end(tickets[0])
+    assert shares.has_room(ONE)
+
+
+def test_a_caller_has_turns_at_its_rate_and_asking_takes_none() -> None:
+    admission, shares = Admission(calls=9, request_bytes=100), Shares(Config())
+    rated = Caller(name="rated", quotas=Quotas(calls_per_second=1e-3))
+    assert all(shares.has_turn(rated) for _ in range(3))
+    shares.take(rated, admission.enter())
+    assert not shares.has_turn(rated)
+    assert shares.has_turn(ONE)
+
+
+def test_callers_of_this_host_without_a_name_always_have_room() -> None:
+    shares = Shares(Config(caller_calls=1))
+    assert shares.has_room(HERE)
+    assert shares.has_turn(HERE)
+
+
 def test_bytes_are_counted_by_caller_and_all_together() -> None:
     admission = Admission(calls=4, request_bytes=100)
     shares = Shares(Config(caller_inflight_bytes=60))

@@ -184,25 +184,39 @@ class _Door:
 
 def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry) -> _Door:
     crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
-    admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
+    gate, shares = entered.gate, Shares(config)
+    admit = None if gate is None else let_in_by(gate, shares)
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
-        crowd.take(context.peer, ticket)
-        return HERE if admit is None else admit(method, context, ticket)
+        slot = crowd.take(context.peer, ticket)
+        if admit is None:
+            return HERE
+        caller = admit(method, context, ticket)
+        slot.caller = caller.key
+        return caller
 
     def turned_away(method: str, context: grpc.ServicerContext) -> bool:
-        return _may_come(entered.gate, method, context) and crowd.turned_away(context.peer())
+        if gate is None:
+            return crowd.turned_away(context.peer())
+        caller = _who_may_come(gate, shares, method, context)
+        if caller is None:
+            return False
+        own = None if shares.has_room(caller) else caller.key
+        return crowd.turned_away(context.peer(), own)
 
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
     return _Door(let_in, turned_away, resets)
 
 
-def _may_come(gate: Gate | None, method: str, context: grpc.ServicerContext) -> bool:
-    """Returns whether a call would be served: for others none gives way."""
+def _who_may_come(
+    gate: Gate, shares: Shares, method: str, context: grpc.ServicerContext
+) -> Caller | None:
+    """Returns who makes a call; None if it would not be served: for such a one none gives way."""
     try:
-        return gate is None or bool(gate.admit(method, context))
+        caller = gate.admit(method, context)
     except ServiceError:
-        return False
+        return None
+    return caller if shares.has_turn(caller) else None
 
 
 def _boundary(

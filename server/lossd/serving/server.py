@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that gRPC may take to end calls once it has been told to.
 _CUTTING_SECONDS = 0.5
+# Seconds that whoever has no call in flight may take, as for half of a handshake.
+_LEAVING_SECONDS = 1.0
 # Seconds for which calls that come while it ends are refused, until none comes.
 _REFUSING_SECONDS = 0.4
 # Seconds that a caller has to read the last answers on its connection.
@@ -95,17 +97,22 @@ class Server:
         had_calls = self._boundary.calls > 0
         self._refuse_what_waits()
         patience = self._config.drain_seconds
-        try:
-            self._server.stop(patience)
-        except RuntimeError as error:  # no thread to cut calls with; the end of the process does it
-            log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
+        self._cut_after(patience)
         until = time.monotonic() + patience
-        if had_calls or self._boundary.refused:
+        if had_calls or self._boundary.calls or self._boundary.refused:
             self._outlast_calls(until)
         self._health.close()
-        left = max(0.0, until - time.monotonic())
+        left = min(max(0.0, until - time.monotonic()), _LEAVING_SECONDS)
+        self._cut_after(left)
         is_late = self._server.wait_for_termination(left + _CUTTING_SECONDS)
         return not is_late
+
+    def _cut_after(self, seconds: float) -> None:
+        """Has gRPC stop, and end then what it still waits for."""
+        try:
+            self._server.stop(seconds)
+        except RuntimeError as error:  # no thread to do it with; the end of the process does it
+            log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
 
     def _outlast_calls(self, until: float) -> None:
         """Waits until all calls are over and their answers were read, for who watches its health.

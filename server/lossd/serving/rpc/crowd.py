@@ -4,7 +4,7 @@ A connection may have all slots while nobody else wants one.  When a call of ano
 none, a call that waits for its message, or whose answer is not read, gives way, of the connection
 that has the most of them; and for some seconds no connection is given more than half of the slots.
 The only one of a connection gives way where its answer is not read.  What computes never does, and
-the bundled client sends again what did.
+the bundled client sends again what did.  None gives way to a connection that has half of the slots.
 """
 
 import functools
@@ -39,47 +39,64 @@ class Crowd:
         self._silent = (*silent, unread)
         self._unread = unread
         self._clock = clock
-        self._taken: set[_Taken] = set()
+        self._taken: set[Taken] = set()
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 
-    def take(self, peer: Owner, ticket: AdmissionTicket) -> None:
-        """Counts a call among those of its connection, which ``peer`` tells.
+    def take(self, peer: Owner, ticket: AdmissionTicket) -> "Taken":
+        """Counts a call among those of its connection, which ``peer`` tells; returns its slot.
 
         Raises:
             Overloaded: if they are half of all, and another connection has found no slot.
         """
-        slot = _Taken(peer, self._taken)
+        slot = Taken(peer, self._taken)
         with self._lock:
             if self._is_wanted_beside(slot):
                 self._check(slot)
             ticket.count_in(slot)
+        return slot
 
-    def turned_away(self, peer: str) -> bool:
-        """Makes room for a call of a connection that found no slot; returns whether one left."""
-        waiting = Counter(owner for watchdog in self._silent for owner in watchdog.owners())
-        del waiting[""]
+    def turned_away(self, peer: str, own: str | None = None) -> bool:
+        """Makes room for a call of a connection that found no slot; returns whether one left.
+
+        ``own`` is the caller of a call for which only its own may give way: those of connections
+        on which nobody else has a call.
+        """
+        if self._slots_of(peer) >= self._half:
+            return False
+        spared = {"", *self._connections_of_others(own)}
+        owners = (owner for watchdog in self._silent for owner in watchdog.owners())
+        waiting = Counter(owner for owner in owners if owner not in spared)
         if not waiting:
             return False
         owner, count = waiting.most_common(1)[0]
         if count <= 1:  # the only call of a connection may yet say something, but not be read
-            return any(self._unread.end_newest(1, late) for late in self._late(peer))
+            return any(self._unread.end_newest(1, late) for late in self._late({peer, *spared}))
         if owner == peer:
             return False
         with self._lock:
             self._wanted = (peer, self._clock())
         return any(watchdog.end_newest(1, owner) for watchdog in self._silent)
 
-    def _late(self, peer: str) -> Iterator[str]:
-        """Yields the connections, but one, that do not read an answer."""
-        return (owner for owner in self._unread.owners() if owner not in {"", peer})
+    def _connections_of_others(self, own: str | None) -> set[str]:
+        """Returns the connections on which somebody else than a caller has a call."""
+        if own is None:
+            return set()
+        return {slot.peer for slot in [*self._taken] if slot.caller != own}
 
-    def _is_wanted_beside(self, slot: "_Taken") -> bool:
+    def _late(self, spared: set[str]) -> Iterator[str]:
+        """Yields the connections, but some, that do not read an answer."""
+        return (owner for owner in self._unread.owners() if owner not in spared)
+
+    def _is_wanted_beside(self, slot: "Taken") -> bool:
         by, when = self._wanted
         return self._clock() - when < _WANTED_SECONDS and by != slot.peer
 
-    def _check(self, slot: "_Taken") -> None:
-        wanted = 1 + sum(each.peer == slot.peer for each in [*self._taken])
+    def _slots_of(self, peer: str) -> int:
+        return sum(each.peer == peer for each in [*self._taken])
+
+    def _check(self, slot: "Taken") -> None:
+        wanted = 1 + self._slots_of(slot.peer)
         if wanted > self._half:
             raise Overloaded(
                 f"calls in flight of one connection must be at most {self._half} while others "
@@ -89,10 +106,15 @@ class Crowd:
             )
 
 
-class _Taken:
-    """The slot of one call; gRPC is asked for its connection when somebody counts them."""
+class Taken:
+    """The slot of one call; gRPC is asked for its connection when somebody counts them.
 
-    def __init__(self, ask: Owner, taken: "set[_Taken]") -> None:
+    Attributes:
+        caller: The key of who makes it, once that is known.
+    """
+
+    def __init__(self, ask: Owner, taken: "set[Taken]") -> None:
+        self.caller = ""
         self._ask = ask
         self._taken = taken
 

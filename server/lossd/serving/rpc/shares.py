@@ -30,16 +30,18 @@ class Rate:
     def __post_init__(self) -> None:
         self._left, self._at = max(self.per_second, 1.0), self.clock()
 
+    def has_turn(self) -> bool:
+        """Returns whether a call may begin now."""
+        self._refill()
+        return self._left >= 1
+
     def take(self) -> None:
         """Counts a call that begins.
 
         Raises:
             Overloaded: if there were as many as may be; it says when there is room for one.
         """
-        now = self.clock()
-        refilled = self._left + (now - self._at) * self.per_second
-        self._left, self._at = min(refilled, max(self.per_second, 1.0)), now
-        if self._left < 1:
+        if not self.has_turn():
             error = Overloaded(
                 f"calls a second of one caller must be at most {self.per_second:g}, got more",
                 reason="TOO_MANY_CALLS",
@@ -48,6 +50,11 @@ class Rate:
             error.retry_seconds = (1 - self._left) / self.per_second
             raise error
         self._left -= 1
+
+    def _refill(self) -> None:
+        now = self.clock()
+        refilled = self._left + (now - self._at) * self.per_second
+        self._left, self._at = min(refilled, max(self.per_second, 1.0)), now
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,22 @@ class Shares:
             if share.rate is not None:
                 share.rate.take()
             share.admission.narrow(ticket)
+
+    def has_room(self, caller: Caller) -> bool:
+        """Returns whether another call of a caller would be within its share; counts none."""
+        if not caller.key:
+            return True
+        with self._lock:
+            admission = self._shares.of((caller.key, caller.quotas)).admission
+            return admission.calls < admission.max_calls
+
+    def has_turn(self, caller: Caller) -> bool:
+        """Returns whether a caller may begin a call now; counts none."""
+        if not caller.key:
+            return True
+        with self._lock:
+            rate = self._shares.of((caller.key, caller.quotas)).rate
+            return rate is None or rate.has_turn()
 
     def _of_caller(self, quotas: Quotas) -> _Share:
         admission = Admission(
