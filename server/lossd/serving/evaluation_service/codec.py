@@ -120,7 +120,7 @@ def read_spec(
     path = f"{path}.{name}"
     taken = {p.name: defaults[p.name] for p in metric.all_parameters if p.name in defaults}
     with _told(path):
-        parameters = metric.complete(taken | read_parameters(metric, getattr(spec, name)))
+        parameters = metric.complete(taken | read_parameters(metric, getattr(spec, name), path))
     return Requested(metric, parameters, spec, path)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lossd import tensors, v1
 from lossd.batch import Job
-from lossd.errors import InvalidParameter, InvalidRequest, UnknownLoss
+from lossd.errors import InvalidParameter, InvalidRequest, ServiceError, UnknownLoss
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
@@ -18,7 +18,7 @@ from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.wire.parameters import members_by_number, read_parameters
 from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.shapes import rules_of
-from lossd.sums import MAX_TERMS, SumJob, Term
+from lossd.sums import MAX_TERMS, SumJob, Term, of_term
 
 WEIGHTED_SUM = "weighted_sum"  # the only member of a spec that is no loss of the catalogue
 _FEW_NUMBERS = 1 << 12  # of a list, which may be looked at first
@@ -65,7 +65,7 @@ def read_request(
                 field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
             )
     terms = [
-        _term(position, term, _term_job(request, term.loss, read, limits))
+        _term(position, term, _term_job(position, request, term.loss, read, limits))
         for position, term in enumerate(given)
     ]
     return SumJob(
@@ -160,11 +160,19 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
 
 
 def _term_job(
-    request: v1.ComputeLossRequest, spec: v1.LossSpec, read: RequestReader, limits: Limits
+    position: int,
+    request: v1.ComputeLossRequest,
+    spec: v1.LossSpec,
+    read: RequestReader,
+    limits: Limits,
 ) -> Job:
     """Returns the job of one term, without its inputs."""
-    loss = _loss(spec)
-    return _job(request, loss, _read_parameters(request, loss, spec), {}, read, limits)
+    try:
+        loss = _loss(spec)
+        given = _read_parameters(request, loss, spec)
+    except ServiceError as error:
+        raise of_term(position, error) from error
+    return _job(request, loss, given, {}, read, limits)
 
 
 def _read_parameters(
@@ -174,7 +182,7 @@ def _read_parameters(
 
     Before each of many numbers is looked at, they must be no more than an axis of an input is long.
     """
-    given = read_parameters(loss, getattr(spec, loss.name))
+    given = read_parameters(loss, getattr(spec, loss.name), f"loss.{loss.name}")
     for parameter in loss.all_parameters:
         count = len(given.get(parameter.name, ())) if parameter.is_vector else 0
         if count > _FEW_NUMBERS and count > (longest := _longest_axis(request)):

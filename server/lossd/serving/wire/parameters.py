@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from lossd.errors import InvalidParameter
+from lossd.errors import InvalidParameter, ServiceError
 from lossd.losses import Parameter
 from lossd.serving.rpc.messages import check_count
 
@@ -26,8 +26,21 @@ class Declared(Protocol):
         """All parameters that it takes."""
 
 
-def read_parameters(declared: Declared, message: Message) -> dict[str, Any]:
-    """Returns the parameters of a loss or a metric that were set."""
+def read_parameters(declared: Declared, message: Message, path: str = "") -> dict[str, Any]:
+    """Returns the parameters of a loss or a metric that were set; ``path`` is its field.
+
+    Raises:
+        InvalidParameter: if a member of an enum is none.
+        TooLarge: if a list has too many entries.
+    """
+    try:
+        return _read(declared, message)
+    except ServiceError as error:
+        error.field = f"{path}.{error.field}".removeprefix(".")
+        raise
+
+
+def _read(declared: Declared, message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {}
     were_set = message.ListFields()
     if not were_set:
