@@ -8,7 +8,7 @@ import pytest
 
 from lossd.client.call import RELEASE_DEVICE
 from lossd.client.device import DeviceSharing
-from lossd.client.errors import PermissionDeniedError
+from lossd.client.errors import DeadlineExceededError, PermissionDeniedError
 
 
 class Segment:
@@ -51,6 +51,16 @@ def test_unused_memory_is_released_before_more_is_asked_for(
 ) -> None:
     assert sharing.block(1 << 30, 0) is None
     assert released == [b"one", b"two"]
+
+
+def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(sharing: Any) -> None:
+    def ask(_: Any, __: Any, seconds: float) -> None:
+        time.sleep(seconds)
+        raise DeadlineExceededError("late")
+
+    sharing._ask, sharing._segments = ask, []
+    assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.02) is None
+    assert sharing._rests_until == 0.0
 
 
 def test_a_call_without_time_leaves_it_to_the_next(sharing: Any, released: list[bytes]) -> None:

@@ -32,7 +32,7 @@ from lossd.client.errors import (
     UnavailableError,
 )
 from lossd.client.segments import Segment
-from lossd.client.waiting import NEVER, held, seconds
+from lossd.client.waiting import NEVER, held, is_over, seconds
 
 Ask = Callable[[Method[Any], Message, float], Any]
 
@@ -85,7 +85,8 @@ class DeviceSharing:
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
             except (LossdError, OSError):  # no server, no room
-                self._rests_until = time.monotonic() + REST_SECONDS
+                if not is_over(until):
+                    self._rests_until = time.monotonic() + REST_SECONDS
             except Exception:  # noqa: BLE001 - no CuPy, no device, a handle that cannot be opened
                 self._rests_until = math.inf
             return None

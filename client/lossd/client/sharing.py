@@ -37,7 +37,7 @@ from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableEr
 from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import Arena, Block, Segment
-from lossd.client.waiting import NEVER, held, seconds
+from lossd.client.waiting import NEVER, held, is_over, seconds
 from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
 
@@ -179,17 +179,21 @@ class Sharing:
                 self._let_go(self._arena.remove_unused(), until)
                 segment = Segment(directory, size)
                 self._attach(segment, until)
-            except PermissionDeniedError:  # nor will there be a moment later
-                self._rests_until = math.inf
-                return None
             except (LossdError, OSError) as error:  # no server, no room, no permission
-                unreached = isinstance(error, UnavailableError)
-                rest = UNREACHED_SECONDS if unreached else REST_SECONDS
-                self._rests_until = time.monotonic() + rest
+                self._rest_after(error, until)
                 return None
             block = segment.take(size)
             self._arena.add(segment)
             return block
+
+    def _rest_after(self, error: Exception, until: float) -> None:
+        """Does without memory for a while; a call that had no time left shows no fault of it."""
+        if isinstance(error, PermissionDeniedError):  # nor will there be any a moment later
+            self._rests_until = math.inf
+        elif not is_over(until):
+            unreached = isinstance(error, UnavailableError)
+            rest = UNREACHED_SECONDS if unreached else REST_SECONDS
+            self._rests_until = time.monotonic() + rest
 
     def _own_segment(self, until: float) -> Segment | None:
         """Returns a segment that nothing is put into; None where there is none."""
