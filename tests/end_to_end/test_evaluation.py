@@ -151,6 +151,26 @@ def test_an_evaluation_that_has_ended_takes_no_more(client: LossClient) -> None:
             run.state  # noqa: B018 - reading it is the call
 
 
+def test_an_evaluation_needs_something_to_evaluate(server: Process, connect: Any) -> None:
+    with connect(server.address) as client:
+        nothings: list[dict[str, Any]] = [{}, {"states": []}, {"predictions": None}]
+        for given in nothings:
+            with pytest.raises(InvalidRequestError, match="inputs must be given, or") as caught:
+                client.evaluate(Accuracy(), **given)
+            assert caught.value.field == "inputs"
+        for kept in ({"weights": [1.0]}, {"mask": [True]}):
+            with pytest.raises(InvalidRequestError, match="predictions must be given"):
+                client.evaluate(Accuracy(), **kept)
+
+
+def test_a_batch_of_an_evaluation_has_inputs(client: LossClient) -> None:
+    with client.evaluation(Accuracy()) as run:
+        with pytest.raises(InvalidRequestError, match="inputs must be given, got none"):
+            run.update()
+        run.merge()  # of no other evaluations
+        assert run.result().example_count == 0
+
+
 def test_errors_name_the_field(client: LossClient) -> None:
     with pytest.raises(InvalidRequestError, match=r"top_k must be in") as caught:
         client.evaluate([F1(), Accuracy(top_k=0)], predictions=[1.0], targets=[1])

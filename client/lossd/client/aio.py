@@ -247,8 +247,8 @@ class AsyncLossClient:
             asyncio.CancelledError: if the task is cancelled meanwhile.
         """
         with self._begin(timeout, request_id) as call:
-            request = metrics_wire.build_request(
-                metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
+            request = metrics_wire.evaluate_request(
+                metrics, inputs, weights=weights, mask=mask, states=states
             )
             results = metrics_wire.read_results(await self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]

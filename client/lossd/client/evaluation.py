@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -33,8 +33,12 @@ Part = v1.EvaluateStreamRequest
 _AHEAD = 2  # batches that wait to be sent
 
 
-def _part(*arguments: Any, **named: Any) -> Part:
-    return Part(part=metrics.build_request(*arguments, **named))
+def _batch(inputs: Mapping[str, Any], **extras: Any) -> Part:
+    return Part(part=metrics.filled(metrics.build_request((), inputs, **extras), ""))
+
+
+def _states(states: tuple[bytes, ...]) -> Part:
+    return Part(part=metrics.build_request((), {}, states=states))
 
 
 class _Answer(Generic[Results]):
@@ -185,7 +189,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             LossdError: as ``LossClient.evaluate``, of this batch or an earlier one.
         """
         with self._call:
-            self._put(_part((), inputs, weights=weights, mask=mask))
+            self._put(_batch(inputs, weights=weights, mask=mask))
         self._advance()
 
     def merge(self, *states: bytes) -> None:
@@ -195,7 +199,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             LossdError: as ``LossClient.evaluate``.
         """
         with self._call:
-            self._put(_part((), {}, states=states))
+            self._put(_states(states))
 
     def result(self) -> Results:
         """Ends the evaluation and returns its results; may be repeated.
@@ -271,13 +275,13 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Does what ``Evaluation.update`` does."""
         with self._call:
-            await self._write(_part((), inputs, weights=weights, mask=mask))
+            await self._write(_batch(inputs, weights=weights, mask=mask))
         self._advance()
 
     async def merge(self, *states: bytes) -> None:
         """Does what ``Evaluation.merge`` does."""
         with self._call:
-            await self._write(_part((), {}, states=states))
+            await self._write(_states(states))
 
     async def result(self) -> Results:
         """Returns what ``Evaluation.result`` does."""
