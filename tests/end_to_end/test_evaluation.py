@@ -151,6 +151,31 @@ def test_an_evaluation_that_has_ended_takes_no_more(client: LossClient) -> None:
             run.state  # noqa: B018 - reading it is the call
 
 
+def test_an_evaluation_is_entered_once(server: Process, client: LossClient) -> None:
+    """A second stream would stay until its deadline, with a place of the server's."""
+    run = client.evaluation(Accuracy(), timeout=60)
+    with pytest.raises(InvalidRequestError, match="open, got one that has not begun"):
+        run.update(predictions=[1.0], targets=[1])
+    with run:
+        with pytest.raises(InvalidRequestError, match="must be entered once"), run:
+            pass
+        run.update(predictions=[1.0], targets=[1])
+        assert run.result().value == 1.0
+    with pytest.raises(InvalidRequestError, match="must be entered once"), run:
+        pass
+
+    async def enter_twice() -> None:
+        async with AsyncLossClient(server.address) as other:
+            async with other.evaluation(Accuracy(), timeout=60) as own:
+                with pytest.raises(InvalidRequestError, match="must be entered once"):
+                    await own.__aenter__()
+                await own.update(predictions=[1.0], targets=[1])
+                assert (await own.result()).value == 1.0
+            until(lambda: scraped(server, "lossd_inflight_requests") == 0)
+
+    asyncio.run(enter_twice())
+
+
 def test_an_evaluation_needs_something_to_evaluate(server: Process, connect: Any) -> None:
     with connect(server.address) as client:
         nothings: list[dict[str, Any]] = [{}, {"states": []}, {"predictions": None}]

@@ -73,7 +73,7 @@ class _Answer(Generic[Results]):
 
     def _response(self) -> Framed[v1.EvaluateResponse]:
         if self._whole is None:
-            raise _ended()
+            raise _not_open("has ended")
         return self._whole
 
 
@@ -81,8 +81,8 @@ def _nothing() -> None:
     """Moves no bar on, before there is one."""
 
 
-def _ended() -> InvalidRequestError:
-    return InvalidRequestError("evaluation must be open, got one that has ended")
+def _not_open(got: str) -> InvalidRequestError:
+    return InvalidRequestError(f"evaluation must be open, got one that {got}")
 
 
 class _Evaluation(Generic[Connected, Results]):
@@ -120,8 +120,15 @@ class _Evaluation(Generic[Connected, Results]):
         self._opened = opened.pop_all()
 
     def _check_open(self) -> None:
-        if self._answer.is_there or self._stream is None:
-            raise _ended()
+        if self._stream is None:
+            raise _not_open("has not begun")
+        if self._answer.is_there:
+            raise _not_open("has ended")
+
+    def _check_new(self) -> None:
+        """Raises InvalidRequestError if it was entered: a second stream would have no end."""
+        if self._stream is not None:
+            raise InvalidRequestError("evaluation must be entered once, got a second time")
 
 
 class Evaluation(_Evaluation[Connection, Results]):
@@ -135,8 +142,9 @@ class Evaluation(_Evaluation[Connection, Results]):
     _parts: queue.Queue[Part | None]
 
     def __enter__(self) -> Self:
-        self._parts = queue.Queue(_AHEAD)
         with self._call, contextlib.ExitStack() as opened:
+            self._check_new()
+            self._parts = queue.Queue(_AHEAD)
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
             with turns():
@@ -256,6 +264,7 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
 
     async def __aenter__(self) -> Self:
         with self._call, contextlib.ExitStack() as opened:
+            self._check_new()
             traced = self._traced(opened)
             self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
             opened.callback(self._stream.cancel)
