@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -489,6 +490,35 @@ def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None
     for make in (loss_client.empty, loss_client.device_empty):
         with pytest.raises(client.InvalidRequestError, match="client must be open"):
             make(3)
+
+
+# What can be asked of a client.
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "compute": lambda asked: asked.compute(v1.Huber(), *INPUTS.values()),
+    "device_empty": lambda asked: asked.device_empty(3),
+    "empty": lambda asked: asked.empty(3),
+    "evaluate": lambda asked: asked.evaluate(v1.Accuracy(), **INPUTS),
+    "evaluation": lambda asked: asked.evaluation(v1.Accuracy()),
+    "input_names": lambda asked: asked.input_names(v1.Huber()),
+    "list_losses": lambda asked: asked.list_losses(),
+    "list_metrics": lambda asked: asked.list_metrics(),
+    "server_info": lambda asked: asked.server_info(),
+    "submit": lambda asked: asked.submit(v1.Huber(), **INPUTS),
+    "wait_until_ready": lambda asked: asked.wait_until_ready(5),
+}
+
+
+def test_a_closed_client_refuses_whatever_it_is_asked(serve: Any, connect: Any) -> None:
+    """Also what it knows by itself, and what would fail only later."""
+    methods = {name for name in dir(client.LossClient) if not name.startswith("_")}
+    assert methods == {*CALLS, "close"}
+    loss_client = connect(serve().address)
+    assert loss_client.input_names(v1.Huber()) == ("predictions", "targets")
+    loss_client.close()
+    for name, call in CALLS.items():
+        if hasattr(client.AsyncLossClient, name) or isinstance(loss_client, client.LossClient):
+            with pytest.raises(client.InvalidRequestError, match="^client must be open"):
+                call(loss_client)
 
 
 @pytest.mark.parametrize("wrong", [None, 1.5, "é", [1], 10**400, object()])

@@ -350,6 +350,37 @@ def test_forks_leave_an_open_evaluation_to_their_parent_and_call_nobody(
     run(sharing, tmp_path, script, "threads")
 
 
+def test_forks_do_not_open_what_their_parent_has_closed(
+    sharing: Process, tmp_path: Path, kind: str
+) -> None:
+    script = """
+    from lossd.client import AsyncLossClient, LossClient
+    import asyncio
+
+    def refused(client):
+        calls = [lambda: squared(client), lambda: client.empty(3), client.server_info]
+        if kind == "asyncio":
+            calls = [lambda call=call: asyncio.run(call()) for call in calls]
+        for call in calls:
+            try:
+                call()
+            except InvalidRequestError as error:
+                assert "client must be open, got a closed one" in str(error)
+            else:
+                raise AssertionError
+
+    if kind == "asyncio":
+        squared = lambda client: client.compute(SquaredError(), ZEROS, ZEROS)
+        client = AsyncLossClient(address)
+        asyncio.run(client.close())
+    else:
+        with LossClient(address) as client:
+            squared(client)
+    assert ended_well(forked(lambda: refused(client)))
+    """
+    run(sharing, tmp_path, script, kind)
+
+
 def test_forks_leave_a_server_in_this_process_to_their_parent(
     sharing: Process, tmp_path: Path
 ) -> None:

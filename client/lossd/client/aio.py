@@ -185,10 +185,12 @@ class AsyncLossClient:
         """Returns the names of a loss's inputs, as ``LossClient.input_names`` does.
 
         Raises:
-            InvalidRequestError: if it is no loss.
+            InvalidRequestError: if it is no loss, or the client was closed, or is used in another
+                event loop.
             LossdError: if the server does not answer.
         """
         with self._begin(None, None) as call:
+            self._connection().bind()
             return await self._names(loss, call)
 
     async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -287,6 +289,7 @@ class AsyncLossClient:
         """
         call = self._begin(timeout, request_id)
         with call:
+            self._connection().check_open()
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )

@@ -84,6 +84,20 @@ class AsyncConnection:
         """Whether there can be another in a fork of this process: not of gRPC's own threads."""
         return self._loop is None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
+
+    def check_open(self) -> None:
+        """Raises InvalidRequestError if the connection was closed."""
+        if self._closed.is_set():
+            raise closed_error()
+
+    def begin_closed(self) -> None:
+        """Is closed from the beginning, as that of the parent was before a fork."""
+        self._closed.set()
+
     def channel(self) -> grpc.aio.Channel:
         """Returns the channel.
 
@@ -91,21 +105,20 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, is used in another event loop, or
                 this is a fork of a process with a server in it, or with an open evaluation.
         """
-        self._bind()
+        self.bind()
         if self._channel is None:
             if parted := turns().parted:
                 raise forked_error(parted)
             self._channel = self._security.opened(grpc.aio, self._target)
         return self._channel
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
         """Belongs to the event loop that runs from now on, which threads ask through.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        if self._closed.is_set():
-            raise closed_error()
+        self.check_open()
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
             raise InvalidRequestError("client must stay in one event loop, got a second one")
@@ -127,7 +140,7 @@ class AsyncConnection:
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        self._bind()
+        self.bind()
         return await asyncio.to_thread(work)
 
     async def wait(self, seconds: float) -> None:

@@ -116,14 +116,27 @@ class Connection:
             if self._owned and self._channel is not None:
                 self._channel.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
+
+    def check_open(self) -> None:
+        """Raises InvalidRequestError if the connection was closed."""
+        if self._closed.is_set():
+            raise closed_error()
+
+    def begin_closed(self) -> None:
+        """Is closed from the beginning, as that of the parent was before a fork."""
+        self.close()
+
     def open_sharing(self) -> Sharing:
         """Returns what it shares with the server.
 
         Raises:
             InvalidRequestError: if the connection was closed.
         """
-        if self._closed.is_set():
-            raise closed_error()
+        self.check_open()
         return self.sharing
 
     def wait(self, seconds: float) -> None:

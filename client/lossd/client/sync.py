@@ -243,10 +243,11 @@ class LossClient(Submitting):
         The server is asked for them once.
 
         Raises:
-            InvalidRequestError: if it is no loss.
+            InvalidRequestError: if it is no loss, or the client was closed.
             LossdError: if the server does not answer.
         """
         with self._begin(None, None) as call:
+            self._connection().check_open()
             return self._names(loss, call)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -383,6 +384,7 @@ class LossClient(Submitting):
         """
         call = self._begin(timeout, request_id)
         with call:
+            self._connection().check_open()
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )
