@@ -381,6 +381,38 @@ def test_forks_do_not_open_what_their_parent_has_closed(
     run(sharing, tmp_path, script, kind)
 
 
+def test_forks_do_not_touch_an_evaluation_of_their_parent(sharing: Process, tmp_path: Path) -> None:
+    script = """
+    from lossd.v1 import Accuracy
+    batch = {"predictions": [0.1, -2.0, 3.0, 1.0], "targets": [1, 0, 1, 1]}
+
+    def refused(call):
+        try:
+            call()
+        except InvalidRequestError as error:
+            assert "must stay in the process that made it" in str(error)
+        else:
+            raise AssertionError
+
+    def try_all(evaluation):
+        for _ in range(4):  # more than wait to be sent
+            refused(lambda: evaluation.update(**batch))
+        refused(lambda: evaluation.merge(b""))
+        refused(evaluation.result)
+        evaluation.__exit__(None, None, None)  # as the block of the parent would
+
+    with LossClient(address) as mine:
+        waiting = mine.evaluation(Accuracy())
+        assert ended_well(forked(lambda: refused(waiting.__enter__)))
+        with waiting:
+            waiting.update(**batch)
+            assert {ending(forked(lambda: try_all(waiting))) for _ in range(5)} >= {0}
+            waiting.update(**batch)
+            assert waiting.result().example_count == 8
+    """
+    run(sharing, tmp_path, script, "threads")
+
+
 def test_forks_leave_a_server_in_this_process_to_their_parent(
     sharing: Process, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import os
 import queue
 import sys
 from collections.abc import Iterator, Mapping
@@ -108,6 +109,7 @@ class _Evaluation(Generic[Connected, Results]):
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
         self._opened = contextlib.ExitStack()
+        self._process = os.getpid()
 
     def _traced(self, opened: contextlib.ExitStack) -> Metadata:
         """Begins the span, which ends with what is opened; returns what the server is told."""
@@ -119,7 +121,19 @@ class _Evaluation(Generic[Connected, Results]):
         self._advance = opened.enter_context(self._bar)
         self._opened = opened.pop_all()
 
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a fork of its process, to which the stream belongs."""
+        return os.getpid() != self._process
+
+    def _check_own(self) -> None:
+        if self._is_inherited:
+            raise InvalidRequestError(
+                "evaluation must stay in the process that made it, got a fork of that"
+            )
+
     def _check_open(self) -> None:
+        self._check_own()
         if self._stream is None:
             raise _not_open("has not begun")
         if self._answer.is_there:
@@ -127,6 +141,7 @@ class _Evaluation(Generic[Connected, Results]):
 
     def _check_new(self) -> None:
         """Raises InvalidRequestError if it was entered: a second stream would have no end."""
+        self._check_own()
         if self._stream is not None:
             raise InvalidRequestError("evaluation must be entered once, got a second time")
 
@@ -162,6 +177,8 @@ class Evaluation(_Evaluation[Connection, Results]):
         traceback: TracebackType | None,
     ) -> None:
         if sys.is_finalizing():  # threads were ended, perhaps with a lock; the server notices
+            return
+        if self._is_inherited:
             return
         self._opened.__exit__(kind, error, traceback)
 
@@ -279,7 +296,8 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._opened.__exit__(kind, error, traceback)
+        if not self._is_inherited:
+            self._opened.__exit__(kind, error, traceback)
 
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Does what ``Evaluation.update`` does."""
