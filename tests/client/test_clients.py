@@ -341,6 +341,27 @@ def test_a_slow_server_is_not_waited_for_beyond_the_deadline(serve: Any, connect
         done.set()
 
 
+@pytest.mark.parametrize("slow", ["token", "target"])
+@pytest.mark.parametrize("size", [2, 1 << 20])
+def test_what_is_slow_before_a_call_takes_of_its_time(
+    serve: Any, connect: Any, slow: str, size: int
+) -> None:
+    """Nothing ends the caller's own functions, but a call does not begin anew after them."""
+    server = serve()
+
+    def answer(word: str) -> str:
+        time.sleep(0.4)
+        return word
+
+    functions = {"token": lambda: answer("secret"), "target": lambda: answer(server.address)}
+    options = {"target": server.address, slow: functions[slow]}
+    batch = np.zeros(size, np.float32)
+    with connect(**options) as loss_client, pytest.raises(client.DeadlineExceededError):
+        loss_client.compute(v1.Huber(), predictions=batch, targets=batch, timeout=0.3)
+    assert not server.calls("ComputeLoss")
+    assert not server.calls("StreamLoss")
+
+
 def test_a_busy_server_is_asked_again_when_it_said(serve: Any, refuse: Any, connect: Any) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=150_000_000))
     server = serve(ComputeLoss=refuse("RESOURCE_EXHAUSTED", "busy", retry, times=1))
@@ -517,7 +538,7 @@ def test_a_closed_client_refuses_whatever_it_is_asked(serve: Any, connect: Any) 
     loss_client.close()
     for name, call in CALLS.items():
         if hasattr(client.AsyncLossClient, name) or isinstance(loss_client, client.LossClient):
-            with pytest.raises(client.InvalidRequestError, match="^client must be open"):
+            with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
                 call(loss_client)
 
 

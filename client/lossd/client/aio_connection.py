@@ -6,6 +6,7 @@ It belongs to one event loop, because a channel is bound to the loop that it was
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any, TypeVar, cast
@@ -225,13 +226,15 @@ class AsyncConnection:
             raise _ended_error() from error
 
     async def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
+        until = time.monotonic() + timeout
         channel = self.channel()
         invoke: Any = self._unary.get(path)
         if invoke is None:
             invoke = self._unary[path] = channel.unary_unary(path)
         proven = self._security.metadata(metadata)
         with self.translated():
-            answer: bytes = await invoke(encoded, timeout=timeout, metadata=proven)
+            left = until - time.monotonic()  # all before takes of it: a token, files
+            answer: bytes = await invoke(encoded, timeout=left, metadata=proven)
         return answer
 
     @contextlib.contextmanager
@@ -274,6 +277,7 @@ class AsyncConnection:
         self, question: chunked.Question, left: float, metadata: Any
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
+        until = time.monotonic() + left
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
         answer = chunked.Answer(self._memory)
@@ -289,7 +293,7 @@ class AsyncConnection:
                 yield chunk
 
         with self.translated():
-            replies = invoke(messages(), timeout=left, metadata=proven)
+            replies = invoke(messages(), timeout=until - time.monotonic(), metadata=proven)
             status = ServerStatus(replies)
             try:
                 async for encoded in replies:

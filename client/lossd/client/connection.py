@@ -7,6 +7,7 @@ import contextlib
 import functools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -230,16 +231,18 @@ class Connection:
             return self._unary.setdefault(path, channel.unary_unary(path))
 
     def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
+        until = time.monotonic() + timeout
         invoke = self._unary.get(path) or self._unary_call(path)
         proven = self._security.metadata(metadata)
         submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter
             answer: bytes
             with self._turns:
+                left = until - time.monotonic()  # all before takes of it: a token, files, a fork
                 if submission is None:
-                    answer = invoke(encoded, timeout=timeout, metadata=proven)
+                    answer = invoke(encoded, timeout=left, metadata=proven)
                 else:
-                    future = invoke.future(encoded, timeout, metadata=proven)
+                    future = invoke.future(encoded, left, metadata=proven)
                     submission.watch(future)
                     answer = future.result()
         except _FAILURES as error:
@@ -286,6 +289,7 @@ class Connection:
         self, question: chunked.Question, metadata: Any, left: float
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
+        until = time.monotonic() + left
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
         answer = chunked.Answer(self._memory)
@@ -297,7 +301,7 @@ class Connection:
             yield from question.chunks()
 
         with self.translated(), self._turns:
-            replies = invoke(messages(), timeout=left, metadata=proven)
+            replies = invoke(messages(), timeout=until - time.monotonic(), metadata=proven)
             if self.background.current is not None:
                 self.background.current.watch(replies)
             started.set_result(replies)
