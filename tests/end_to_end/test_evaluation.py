@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -174,6 +175,14 @@ def test_an_evaluation_is_entered_once(server: Process, client: LossClient) -> N
             until(lambda: scraped(server, "lossd_inflight_requests") == 0)
 
     asyncio.run(enter_twice())
+
+
+def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
+    """An interrupt from the keyboard would leave it locked, and the client would hang."""
+    with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:
+        with run._stream._state.condition:
+            threads.submit(run.update, predictions=[1.0], targets=[1]).result(10)
+        assert run.result().example_count == 1
 
 
 def test_an_evaluation_needs_something_to_evaluate(server: Process, connect: Any) -> None:

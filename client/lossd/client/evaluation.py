@@ -146,6 +146,20 @@ class _Evaluation(Generic[Connected, Results]):
             raise InvalidRequestError("evaluation must be entered once, got a second time")
 
 
+class _Over:
+    """Whether a stream has ended; gRPC calls it then.
+
+    Why not gRPC's own ``done``: it takes a lock that its threads contend for, which an interrupt
+    from the keyboard leaves locked, and nothing would end then.
+    """
+
+    def __init__(self) -> None:
+        self.is_so = False
+
+    def __call__(self, _: object) -> None:
+        self.is_so = True
+
+
 class Evaluation(_Evaluation[Connection, Results]):
     """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
 
@@ -155,17 +169,19 @@ class Evaluation(_Evaluation[Connection, Results]):
     """
 
     _parts: queue.Queue[Part | None]
+    _over: "_Over"
 
     def __enter__(self) -> Self:
         with self._call, contextlib.ExitStack() as opened:
             self._check_new()
-            self._parts = queue.Queue(_AHEAD)
+            self._parts, self._over = queue.Queue(_AHEAD), _Over()
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
             with turns():
                 self._stream = self._connection.follow(
                     EVALUATE_STREAM, self._sent(), self._call, traced
                 )
+                self._stream.add_done_callback(self._over)
             opened.callback(self._cancel)
             self._keep_open(opened)
         return self
@@ -194,7 +210,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         """
         with turns():
             yield Part(part=self._first)
-        while not self._is_done():
+        while not self._over.is_so:
             try:
                 part = self._parts.get(timeout=0.2)
             except queue.Empty:
@@ -203,9 +219,6 @@ class Evaluation(_Evaluation[Connection, Results]):
                 return
             with turns():
                 yield part
-
-    def _is_done(self) -> bool:
-        return self._stream is not None and bool(self._stream.done())
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -252,7 +265,7 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     def _put(self, part: Part | None) -> None:
         self._check_open()
-        while not self._is_done():
+        while not self._over.is_so:
             try:
                 self._parts.put(part, timeout=0.2)
             except queue.Full:
