@@ -513,6 +513,20 @@ def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None
             make(3)
 
 
+@pytest.mark.parametrize("wrong", [-1, (2, -1), 1.5, "3", None, (1 << 62,), (1 << 70,), object()])
+def test_a_shape_that_no_array_has_is_refused_by_name(serve: Any, connect: Any, wrong: Any) -> None:
+    with connect(serve().address) as loss_client:
+        for make in (loss_client.empty, loss_client.device_empty):
+            with pytest.raises(
+                client.InvalidRequestError, match=r"^shape must be .*, got "
+            ) as told:
+                make(wrong)
+            assert told.value.field == "shape"
+            with pytest.raises(client.InvalidRequestError, match=r"^dtype must be .*, got") as told:
+                make(3, "float99")
+            assert told.value.field == "dtype"
+
+
 # What can be asked of a client.
 CALLS: dict[str, Callable[[Any], Any]] = {
     "compute": lambda asked: asked.compute(v1.Huber(), *INPUTS.values()),

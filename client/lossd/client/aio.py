@@ -197,7 +197,7 @@ class AsyncLossClient:
         """Returns an array that ``compute`` need not copy, as ``LossClient.empty``.
 
         Raises:
-            InvalidRequestError: if the client was closed, or is used in another event loop.
+            InvalidRequestError: as ``LossClient``, or if it is used in another event loop.
         """
         connection = self._connection()
         make = functools.partial(connection.sharing.empty, shape, dtype)
@@ -215,7 +215,7 @@ class AsyncLossClient:
         Without a ``device`` it is on the first one, since it is made in another thread.
 
         Raises:
-            InvalidRequestError: if the client was closed, or is used in another event loop.
+            InvalidRequestError: as ``LossClient``, or if it is used in another event loop.
         """
         connection = self._connection()
         make = functools.partial(connection.sharing.device_empty, shape, dtype, device)

@@ -12,7 +12,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +33,12 @@ from lossd.client.call import (
 from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice, is_on_device
 from lossd.client.device_call import DeviceCall
-from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
+from lossd.client.errors import (
+    InvalidRequestError,
+    LossdError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import Arena, Block, Segment
@@ -99,7 +104,7 @@ class Sharing:
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
-        ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
+        ordinary = _ordinary(shape, dtype)
         is_shareable = ordinary.nbytes > 0 and not ordinary.dtype.hasobject
         block = self.block(ordinary.nbytes) if is_shareable else None
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
@@ -108,7 +113,7 @@ class Sharing:
         self, shape: int | tuple[int, ...], dtype: npt.DTypeLike, device: int | None = None
     ) -> Any:
         """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
-        ordinary = np.empty(shape, to_dtype(dtype))
+        ordinary = _ordinary(shape, dtype)
         found = self.device.empty(ordinary.shape, ordinary.dtype, device)
         return self.empty(shape, dtype) if found is None else found
 
@@ -237,6 +242,29 @@ class Sharing:
             for segment in segments:
                 request = v1.DetachSegmentRequest(segment=segment.token)
                 self._ask(DETACH_SEGMENT, request, seconds(1.0, until))
+
+
+def _ordinary(shape: Any, dtype: npt.DTypeLike) -> Array:
+    """Returns an array, which takes no memory before it is filled.
+
+    Raises:
+        InvalidRequestError: if no array can have the shape or the type.
+    """
+    with _named("dtype", "a type of NumPy's", dtype):
+        kind = np.dtype(to_dtype(dtype))
+    with _named("shape", "sizes in [0, 2**63), of an array that can be", shape):
+        made: Array = np.empty(shape, kind)
+        return made
+
+
+@contextlib.contextmanager
+def _named(field: str, rule: str, given: object) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequestError(
+            f"{field} must be {rule}, got {given!r:.64}: {error}", field=field
+        ) from error
 
 
 def _is_seen(offer: v1.SharedMemoryOffer) -> bool:

@@ -261,7 +261,7 @@ class LossClient(Submitting):
             dtype: The type of its elements.
 
         Raises:
-            InvalidRequestError: if the client was closed.
+            InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
         return self._connection().open_sharing().empty(shape, dtype)
 
@@ -285,7 +285,7 @@ class LossClient(Submitting):
             device: The index of the GPU in this process; None for the one that is current.
 
         Raises:
-            InvalidRequestError: if the client was closed.
+            InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
         return self._connection().open_sharing().device_empty(shape, dtype, device)
 
