@@ -146,20 +146,6 @@ class _Evaluation(Generic[Connected, Results]):
             raise InvalidRequestError("evaluation must be entered once, got a second time")
 
 
-class _Over:
-    """Whether a stream has ended; gRPC calls it then.
-
-    Why not gRPC's own ``done``: it takes a lock that its threads contend for, which an interrupt
-    from the keyboard leaves locked, and nothing would end then.
-    """
-
-    def __init__(self) -> None:
-        self.is_so = False
-
-    def __call__(self, _: object) -> None:
-        self.is_so = True
-
-
 class Evaluation(_Evaluation[Connection, Results]):
     """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
 
@@ -169,19 +155,18 @@ class Evaluation(_Evaluation[Connection, Results]):
     """
 
     _parts: queue.Queue[Part | None]
-    _over: "_Over"
+    _is_over = False  # once the thread that sends has seen the end
 
     def __enter__(self) -> Self:
         with self._call, contextlib.ExitStack() as opened:
             self._check_new()
-            self._parts, self._over = queue.Queue(_AHEAD), _Over()
+            self._parts = queue.Queue(_AHEAD)
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
             with turns():
                 self._stream = self._connection.follow(
                     EVALUATE_STREAM, self._sent(), self._call, traced
                 )
-                self._stream.add_done_callback(self._over)
             opened.callback(self._cancel)
             self._keep_open(opened)
         return self
@@ -208,17 +193,20 @@ class Evaluation(_Evaluation[Connection, Results]):
 
         It comes again when one is sent, so until then forks wait.
         """
-        with turns():
-            yield Part(part=self._first)
-        while not self._over.is_so:
-            try:
-                part = self._parts.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if part is None:
-                return
+        try:
             with turns():
-                yield part
+                yield Part(part=self._first)
+            while self._stream is None or not self._stream.done():
+                try:
+                    part = self._parts.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if part is None:
+                    return
+                with turns():
+                    yield part
+        finally:
+            self._is_over = True
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -265,10 +253,12 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     def _put(self, part: Part | None) -> None:
         self._check_open()
-        while not self._over.is_so:
+        while not self._is_over:
             try:
                 self._parts.put(part, timeout=0.2)
             except queue.Full:
+                # Asked for each batch, an interrupt would often leave gRPC's lock of it locked.
+                self._is_over = bool(self._stream.done())
                 continue
             return
         self._receive()  # it failed; nothing else ends a call before its stream
