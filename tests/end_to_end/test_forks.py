@@ -406,7 +406,10 @@ def test_forks_do_not_touch_an_evaluation_of_their_parent(sharing: Process, tmp_
         assert ended_well(forked(lambda: refused(waiting.__enter__)))
         with waiting:
             waiting.update(**batch)
-            assert {ending(forked(lambda: try_all(waiting))) for _ in range(5)} >= {0}
+            endings = []  # gRPC itself aborts many
+            while 0 not in endings and len(endings) < 100:
+                endings.append(ending(forked(lambda: try_all(waiting))))
+            assert 0 in endings and set(endings) <= {0, -signal.SIGABRT}, endings
             waiting.update(**batch)
             assert waiting.result().example_count == 8
     """
