@@ -86,7 +86,7 @@ def run(
         try:
             return engine.run(own, checkpoint=checkpoint, hold=most.hold)
         except ServiceError as error:
-            raise _of_term(position, job.terms[position], error) from error
+            raise of_term(position, error, job.terms[position]) from error
 
     for position in range(len(job.terms)):
         total.add(position, computed(position, _job(job, position)))
@@ -117,13 +117,15 @@ class _Most:
             self._held += beyond
 
 
-def _of_term(position: int, term: Term, error: ServiceError) -> ServiceError:
+def of_term(position: int, error: ServiceError, term: Term | None = None) -> ServiceError:
     """Returns the same error with the term in it, and with the request's names of inputs."""
-    field = _renamed(term, error.field)
-    if field.startswith("loss."):
+    field, message = error.field, str(error)
+    if field.partition(".")[0] == "loss":
         field = f"loss.weighted_sum.terms[{position}].{field}"
+    elif term is not None:
+        field = _renamed(term, field)
     return type(error)(
-        f"terms[{position}]: {_renamed(term, str(error))}",
+        f"terms[{position}]: {message if term is None else _renamed(term, message)}",
         field=field,
         reason=error.reason,
         details=error.details,

@@ -239,6 +239,32 @@ def test_tasks_that_start_together_find_out_once_what_is_shared(
     assert sorted(offering.detached) == sorted(offering.attached)
 
 
+def test_a_call_that_lost_its_server_waits_for_a_thread_within_its_timeout(
+    serve: Any, refuse: Any, tmp_path: Path
+) -> None:
+    threads, done = ThreadPoolExecutor(1), threading.Event()
+    unavailable = refuse("UNAVAILABLE")
+
+    def take_the_thread(request: Any, context: Any) -> Any:
+        threads.submit(done.wait, 20)
+        return unavailable(request, context)
+
+    handlers = SharingServer(tmp_path).handlers()
+    loss_client = AsyncLossClient(serve(ComputeLoss=take_the_thread, **handlers).address)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(threads)
+        try:
+            with pytest.raises(client.DeadlineExceededError, match="within the call's timeout"):
+                async with asyncio.timeout(10):
+                    await loss_client.compute(v1.CrossEntropy(), **BATCH, timeout=1)
+        finally:
+            done.set()
+            await loss_client.close()
+
+    asyncio.run(main())
+
+
 class Counting(ThreadPoolExecutor):
     """Threads that count what they are given."""
 

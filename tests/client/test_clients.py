@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,27 @@ def test_a_slow_server_is_not_waited_for_beyond_the_deadline(serve: Any, connect
         done.set()
 
 
+@pytest.mark.parametrize("slow", ["token", "target"])
+@pytest.mark.parametrize("size", [2, 1 << 20])
+def test_what_is_slow_before_a_call_takes_of_its_time(
+    serve: Any, connect: Any, slow: str, size: int
+) -> None:
+    """Nothing ends the caller's own functions, but a call does not begin anew after them."""
+    server = serve()
+
+    def answer(word: str) -> str:
+        time.sleep(0.4)
+        return word
+
+    functions = {"token": lambda: answer("secret"), "target": lambda: answer(server.address)}
+    options = {"target": server.address, slow: functions[slow]}
+    batch = np.zeros(size, np.float32)
+    with connect(**options) as loss_client, pytest.raises(client.DeadlineExceededError):
+        loss_client.compute(v1.Huber(), predictions=batch, targets=batch, timeout=0.3)
+    assert not server.calls("ComputeLoss")
+    assert not server.calls("StreamLoss")
+
+
 def test_a_busy_server_is_asked_again_when_it_said(serve: Any, refuse: Any, connect: Any) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=150_000_000))
     server = serve(ComputeLoss=refuse("RESOURCE_EXHAUSTED", "busy", retry, times=1))
@@ -489,6 +511,49 @@ def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None
     for make in (loss_client.empty, loss_client.device_empty):
         with pytest.raises(client.InvalidRequestError, match="client must be open"):
             make(3)
+
+
+@pytest.mark.parametrize("wrong", [-1, (2, -1), 1.5, "3", None, (1 << 62,), (1 << 70,), object()])
+def test_a_shape_that_no_array_has_is_refused_by_name(serve: Any, connect: Any, wrong: Any) -> None:
+    with connect(serve().address) as loss_client:
+        for make in (loss_client.empty, loss_client.device_empty):
+            with pytest.raises(
+                client.InvalidRequestError, match=r"^shape must be .*, got "
+            ) as told:
+                make(wrong)
+            assert told.value.field == "shape"
+            with pytest.raises(client.InvalidRequestError, match=r"^dtype must be .*, got") as told:
+                make(3, "float99")
+            assert told.value.field == "dtype"
+
+
+# What can be asked of a client.
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "compute": lambda asked: asked.compute(v1.Huber(), *INPUTS.values()),
+    "device_empty": lambda asked: asked.device_empty(3),
+    "empty": lambda asked: asked.empty(3),
+    "evaluate": lambda asked: asked.evaluate(v1.Accuracy(), **INPUTS),
+    "evaluation": lambda asked: asked.evaluation(v1.Accuracy()),
+    "input_names": lambda asked: asked.input_names(v1.Huber()),
+    "list_losses": lambda asked: asked.list_losses(),
+    "list_metrics": lambda asked: asked.list_metrics(),
+    "server_info": lambda asked: asked.server_info(),
+    "submit": lambda asked: asked.submit(v1.Huber(), **INPUTS),
+    "wait_until_ready": lambda asked: asked.wait_until_ready(5),
+}
+
+
+def test_a_closed_client_refuses_whatever_it_is_asked(serve: Any, connect: Any) -> None:
+    """Also what it knows by itself, and what would fail only later."""
+    methods = {name for name in dir(client.LossClient) if not name.startswith("_")}
+    assert methods == {*CALLS, "close"}
+    loss_client = connect(serve().address)
+    assert loss_client.input_names(v1.Huber()) == ("predictions", "targets")
+    loss_client.close()
+    for name, call in CALLS.items():
+        if hasattr(client.AsyncLossClient, name) or isinstance(loss_client, client.LossClient):
+            with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
+                call(loss_client)
 
 
 @pytest.mark.parametrize("wrong", [None, 1.5, "é", [1], 10**400, object()])

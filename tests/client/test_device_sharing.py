@@ -1,14 +1,37 @@
 """Device memory that nobody uses any more is given back, by a later call if there is no time."""
 
+import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lossd import v1
 from lossd.client.call import RELEASE_DEVICE
 from lossd.client.device import DeviceSharing
-from lossd.client.errors import PermissionDeniedError
+from lossd.client.device_call import DeviceCall
+from lossd.client.device_segments import OpenedSegment
+from lossd.client.errors import DeadlineExceededError, PermissionDeniedError
+from lossd.client.waiting import NEVER
+
+
+def opened(size: int) -> OpenedSegment:
+    """Memory of a made-up device."""
+    runtime = SimpleNamespace(
+        CUDARuntimeError=OSError,
+        ipcOpenMemHandle=lambda _: 1 << 32,
+        ipcOpenEventHandle=lambda _: 1,
+        ipcCloseMemHandle=lambda _: None,
+        getDevice=lambda: 0,
+        setDevice=lambda _: None,
+        deviceSynchronize=lambda: None,
+    )
+    device = contextlib.nullcontext
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=device))
+    lease: Any = SimpleNamespace(token=b"lease")
+    return OpenedSegment(cupy, 0, v1.AllocateDeviceResponse(size=size, segment=b"own"), lease)
 
 
 class Segment:
@@ -51,6 +74,27 @@ def test_unused_memory_is_released_before_more_is_asked_for(
 ) -> None:
     assert sharing.block(1 << 30, 0) is None
     assert released == [b"one", b"two"]
+
+
+def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(sharing: Any) -> None:
+    def ask(_: Any, __: Any, seconds: float) -> None:
+        time.sleep(seconds)
+        raise DeadlineExceededError("late")
+
+    sharing._ask, sharing._segments = ask, []
+    assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.02) is None
+    assert sharing._rests_until == 0.0
+
+
+def test_a_call_ends_while_another_asks_the_server(sharing: Any) -> None:
+    """Nothing else is put where the server may still write, which takes no wait to say."""
+    sharing._segments = [opened(1 << 20)]
+    call = DeviceCall(sharing, NEVER)
+    call._reply = sharing.block(1 << 10, 0)
+    with ThreadPoolExecutor(1) as threads, sharing._lock:
+        threads.submit(call.end, was_answered=False).result(10)
+    assert call._reply is None
+    assert sharing.block(1 << 10, 0) is None
 
 
 def test_a_call_without_time_leaves_it_to_the_next(sharing: Any, released: list[bytes]) -> None:

@@ -172,6 +172,32 @@ def test_memory_is_set_up_within_the_time_of_the_call(server: SharingServer, ans
     assert not any(lease.in_use for lease in leases)
 
 
+def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(
+    server: SharingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing about the server, whichever question it ran out at."""
+    monkeypatch.setattr("lossd.client.sharing.REST_SECONDS", 1000.0)
+    monkeypatch.setattr("lossd.client.sharing.UNREACHED_SECONDS", 1000.0)
+    in_time = 0
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        nonlocal in_time
+        in_time -= 1
+        if in_time < 0 and timeout < 1:
+            time.sleep(timeout)
+            raise (DeadlineExceededError, UnavailableError)[in_time % 2]("late")
+        return server.ask(method, request, timeout)
+
+    sharing = Sharing(ask)
+    for in_time in range(3):  # noqa: B007 - counted down where it is asked
+        with sharing.lease(time.monotonic() + 0.02) as lease:
+            filled(lease)
+            assert not lease.in_use
+    with sharing.lease(time.monotonic() + 60) as lease:
+        filled(lease)
+        assert lease.in_use
+
+
 def test_a_call_without_time_asks_for_nothing(server: SharingServer, sharing: Sharing) -> None:
     lease = sharing.lease(time.monotonic())
     filled(lease)

@@ -192,6 +192,13 @@ def test_errors_of_a_sum_name_inputs_as_the_caller_does(server: Process, connect
     ):
         client.compute(total, predictions=logits(), targets=logits(), kinds=[0, 1, 2, 0, 3, 0])
     assert caught.value.field == "inputs.kinds"
+    short = weighted_sum((1, Huber()), (1, CrossEntropy(class_weights=[1]), {"targets": "kinds"}))
+    with (
+        connect(server.address) as client,
+        pytest.raises(InvalidRequestError, match=r"^terms\[1\]: class_weights must have") as caught,
+    ):
+        client.compute(short, predictions=logits(), targets=logits(), kinds=[0, 1, 2, 0, 2, 0])
+    assert caught.value.field == "loss.weighted_sum.terms[1].loss.cross_entropy.class_weights"
 
 
 def test_the_order_of_classes_in_pytorch_is_told(server: Process, connect: Any) -> None:

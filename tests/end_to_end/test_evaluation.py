@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -149,6 +150,59 @@ def test_an_evaluation_that_has_ended_takes_no_more(client: LossClient) -> None:
             run.update(predictions=[1.0], targets=[1])
         with pytest.raises(InvalidRequestError, match="state must be asked for"):
             run.state  # noqa: B018 - reading it is the call
+
+
+def test_an_evaluation_is_entered_once(server: Process, client: LossClient) -> None:
+    """A second stream would stay until its deadline, with a place of the server's."""
+    run = client.evaluation(Accuracy(), timeout=60)
+    with pytest.raises(InvalidRequestError, match="open, got one that has not begun"):
+        run.update(predictions=[1.0], targets=[1])
+    with run:
+        with pytest.raises(InvalidRequestError, match="must be entered once"), run:
+            pass
+        run.update(predictions=[1.0], targets=[1])
+        assert run.result().value == 1.0
+    with pytest.raises(InvalidRequestError, match="must be entered once"), run:
+        pass
+
+    async def enter_twice() -> None:
+        async with AsyncLossClient(server.address) as other:
+            async with other.evaluation(Accuracy(), timeout=60) as own:
+                with pytest.raises(InvalidRequestError, match="must be entered once"):
+                    await own.__aenter__()
+                await own.update(predictions=[1.0], targets=[1])
+                assert (await own.result()).value == 1.0
+            until(lambda: scraped(server, "lossd_inflight_requests") == 0)
+
+    asyncio.run(enter_twice())
+
+
+def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
+    """An interrupt from the keyboard would leave it locked, and the client would hang."""
+    with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:
+        with run._stream._state.condition:
+            threads.submit(run.update, predictions=[1.0], targets=[1]).result(10)
+        assert run.result().example_count == 1
+
+
+def test_an_evaluation_needs_something_to_evaluate(server: Process, connect: Any) -> None:
+    with connect(server.address) as client:
+        nothings: list[dict[str, Any]] = [{}, {"states": []}, {"predictions": None}]
+        for given in nothings:
+            with pytest.raises(InvalidRequestError, match="inputs must be given, or") as caught:
+                client.evaluate(Accuracy(), **given)
+            assert caught.value.field == "inputs"
+        for kept in ({"weights": [1.0]}, {"mask": [True]}):
+            with pytest.raises(InvalidRequestError, match="predictions must be given"):
+                client.evaluate(Accuracy(), **kept)
+
+
+def test_a_batch_of_an_evaluation_has_inputs(client: LossClient) -> None:
+    with client.evaluation(Accuracy()) as run:
+        with pytest.raises(InvalidRequestError, match="inputs must be given, got none"):
+            run.update()
+        run.merge()  # of no other evaluations
+        assert run.result().example_count == 0
 
 
 def test_errors_name_the_field(client: LossClient) -> None:

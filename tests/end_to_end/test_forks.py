@@ -350,6 +350,72 @@ def test_forks_leave_an_open_evaluation_to_their_parent_and_call_nobody(
     run(sharing, tmp_path, script, "threads")
 
 
+def test_forks_do_not_open_what_their_parent_has_closed(
+    sharing: Process, tmp_path: Path, kind: str
+) -> None:
+    script = """
+    from lossd.client import AsyncLossClient, LossClient
+    import asyncio
+
+    def refused(client):
+        calls = [lambda: squared(client), lambda: client.empty(3), client.server_info]
+        if kind == "asyncio":
+            calls = [lambda call=call: asyncio.run(call()) for call in calls]
+        for call in calls:
+            try:
+                call()
+            except InvalidRequestError as error:
+                assert "client must be open, got a closed one" in str(error)
+            else:
+                raise AssertionError
+
+    if kind == "asyncio":
+        squared = lambda client: client.compute(SquaredError(), ZEROS, ZEROS)
+        client = AsyncLossClient(address)
+        asyncio.run(client.close())
+    else:
+        with LossClient(address) as client:
+            squared(client)
+    assert ended_well(forked(lambda: refused(client)))
+    """
+    run(sharing, tmp_path, script, kind)
+
+
+def test_forks_do_not_touch_an_evaluation_of_their_parent(sharing: Process, tmp_path: Path) -> None:
+    script = """
+    from lossd.v1 import Accuracy
+    batch = {"predictions": [0.1, -2.0, 3.0, 1.0], "targets": [1, 0, 1, 1]}
+
+    def refused(call):
+        try:
+            call()
+        except InvalidRequestError as error:
+            assert "must stay in the process that made it" in str(error)
+        else:
+            raise AssertionError
+
+    def try_all(evaluation):
+        for _ in range(4):  # more than wait to be sent
+            refused(lambda: evaluation.update(**batch))
+        refused(lambda: evaluation.merge(b""))
+        refused(evaluation.result)
+        evaluation.__exit__(None, None, None)  # as the block of the parent would
+
+    with LossClient(address) as mine:
+        waiting = mine.evaluation(Accuracy())
+        assert ended_well(forked(lambda: refused(waiting.__enter__)))
+        with waiting:
+            waiting.update(**batch)
+            endings = []  # gRPC itself aborts many
+            while 0 not in endings and len(endings) < 100:
+                endings.append(ending(forked(lambda: try_all(waiting))))
+            assert 0 in endings and set(endings) <= {0, -signal.SIGABRT}, endings
+            waiting.update(**batch)
+            assert waiting.result().example_count == 8
+    """
+    run(sharing, tmp_path, script, "threads")
+
+
 def test_forks_leave_a_server_in_this_process_to_their_parent(
     sharing: Process, tmp_path: Path
 ) -> None:

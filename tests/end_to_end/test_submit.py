@@ -2,11 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import functools
 import os
 import pickle
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from lossd.client import (
     DeadlineExceededError,
     InvalidRequestError,
     LossClient,
+    cautions,
 )
 from lossd.client.submitting import CALLS
 from lossd.v1 import F1, Accuracy, CrossEntropy, PairwiseAuc, SquaredError
@@ -237,3 +240,30 @@ def test_a_warning_names_the_line_that_called(client: LossClient, server: Proces
         asyncio.run(compute())
     assert [record.category for record in caught] == [BatchWarning] * 3
     assert {record.filename for record in caught} == {__file__}
+
+
+def test_a_warning_names_no_line_of_what_runs_a_call(client: LossClient, server: Process) -> None:
+    """A task of the client's own coroutine, and a thread of its method, have none of the caller."""
+    batch: dict[str, Any] = {
+        "predictions": np.zeros((32, 32, 32), np.float32),
+        "targets": np.zeros((32, 32), int),
+    }
+    call = functools.partial(client.compute, CrossEntropy(), **batch)
+
+    async def compute() -> None:
+        async with AsyncLossClient(server.address) as other:
+            await asyncio.gather(*(other.compute(CrossEntropy(), **batch) for _ in range(2)))
+            await asyncio.create_task(other.compute(CrossEntropy(), **batch))
+        await asyncio.to_thread(call)
+
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(1) as threads:
+        warnings.simplefilter("always")
+        asyncio.run(compute())
+        threads.submit(call).result(20)
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        threads.submit(lambda: client.compute(CrossEntropy(), **batch)).result(20)
+    assert [record.category for record in caught] == [BatchWarning] * 7
+    assert {record.filename for record in caught[:6]} == {cautions.__file__}
+    assert caught[6].filename == __file__

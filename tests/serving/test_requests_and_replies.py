@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
-from lossd.errors import InvalidParameter, ServiceError, TooLarge
+from lossd.errors import InvalidParameter, ServiceError, TooLarge, UnknownLoss
 from lossd.evaluation import METRICS
 from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind, Status
@@ -135,6 +135,41 @@ def test_a_choice_that_does_not_exist_is_refused_by_its_place(number: int) -> No
     assert caught.value.field == "loss.cross_entropy.outputs[1]"
 
 
+def wrong_members(kind: Any) -> list[tuple[str, Any]]:
+    """Each parameter of a message that is an enum, or a list of them, with no member of it."""
+    fields = [field for field in kind.fields if field.enum_type is not None]
+    return [(f.name + "[0]" * f.is_repeated, [77] if f.is_repeated else 77) for f in fields]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_no_member_is_refused_by_its_field(loss: str) -> None:
+    for name, wrong in wrong_members(v1.LossSpec.DESCRIPTOR.fields_by_name[loss].message_type):
+        spec: Any = v1.LossSpec(**{loss: {name.partition("[")[0]: wrong}})
+        summed = v1.LossSpec(weighted_sum={"terms": [{"loss": CROSS_ENTROPY}, {"loss": spec}]})
+        for each, told, path in ((spec, "", ""), (summed, "terms[1]: ", "weighted_sum.terms[1].")):
+            with pytest.raises(InvalidParameter) as caught:
+                loss_requests.read_request(request(loss=each), LIMITS)
+            assert str(caught.value).startswith(f"{told}{name} must be one of ")
+            place = f"loss.{path}loss." if path else "loss."
+            assert caught.value.field == f"{place}{loss}.{name}"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_no_member_of_a_metric_is_refused_by_its_field(metric: str) -> None:
+    for name, wrong in wrong_members(v1.MetricSpec.DESCRIPTOR.fields_by_name[metric].message_type):
+        spec: Any = v1.MetricSpec(**{metric: {name.partition("[")[0]: wrong}})
+        with pytest.raises(InvalidParameter, match="must be one of ") as caught:
+            codec.read_spec(spec, "metrics[3]")
+        assert caught.value.field == f"metrics[3].{metric}.{name}"
+
+
+def test_a_term_without_a_loss_is_refused_by_its_field() -> None:
+    summed = v1.LossSpec(weighted_sum={"terms": [{"loss": CROSS_ENTROPY}, {}]})
+    with pytest.raises(UnknownLoss, match=r"^terms\[1\]: loss must be one of ") as caught:
+        loss_requests.read_request(request(loss=summed), LIMITS)
+    assert caught.value.field == "loss.weighted_sum.terms[1].loss"
+
+
 def test_a_choice_is_not_made_a_million_times() -> None:
     chosen = [v1.CROSS_ENTROPY_OUTPUT_ENTROPY] * 1_000_000
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=chosen))
@@ -232,13 +267,14 @@ def test_numbers_are_counted_before_each_is_looked_at(loss: str, name: str) -> N
     getattr(getattr(spec, loss), name).extend([-math.inf] * (1 << 13))
     summed = v1.LossSpec()
     summed.weighted_sum.terms.add(loss=spec)
-    for each, path in ((spec, "loss"), (summed, "loss.weighted_sum.terms[0].loss")):
+    cases = ((spec, "", ""), (summed, r"terms\[0\]: ", "loss.weighted_sum.terms[0]."))
+    for each, told, path in cases:
         made = request(loss=each)
         with pytest.raises(
-            InvalidParameter, match=rf"^{name} must have at most 3 numbers"
+            InvalidParameter, match=rf"^{told}{name} must have at most 3 numbers"
         ) as error:
             loss_requests.read_request(made, LIMITS)
-        assert error.value.field == f"{path}.{loss}.{name}"
+        assert error.value.field == f"{path}loss.{loss}.{name}"
 
 
 @pytest.mark.parametrize("wire", ["packed", "one by one"])

@@ -107,6 +107,14 @@ LABELS = torch.tensor([0, 0, 1, 2, 0, 2, 1])
 WEIGHTS = torch.tensor([1.0, 2, 5], dtype=torch.float64)
 TWO_DIVISORS = weighted_sum((1, CrossEntropy(class_weights=[1, 2, 5])), (0.5, CrossEntropy()))
 IGNORING = weighted_sum((1, CrossEntropy(ignore_index=0)), (1, CrossEntropy(ignore_index=1)))
+FAILURES = {  # of the first worker, with words of its own error
+    "a wrong label": "targets",
+    "a second call that fails": "server must",
+    "weights with a gradient": "weights must",
+    "one input too many": "inputs must",
+    "what is no array": "targets must",
+    "a closed client": "client must be open",
+}
 NOTHING = torch.zeros(sum(PARTS), dtype=torch.bool)
 
 
@@ -135,6 +143,10 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
         "an error": (remote(plain, empty="error"), {"mask": NOTHING}),
         "a wrong label": (remote(plain), {}),
         "a second call that fails": (remote(TWO_DIVISORS), {}),
+        "weights with a gradient": (remote(plain), {"weights": torch.ones(sum(PARTS))}),
+        "one input too many": (remote(TWO_DIVISORS), {}),
+        "what is no array": (remote(plain), {}),
+        "a closed client": (remote(plain), {}),
         "a whole set": (remote(SoftF1()), {}),
     }  # fmt: skip
 
@@ -164,14 +176,29 @@ def fail_later(client: Any) -> None:
     client.compute = compute
 
 
+def break_one(name: str, criterion: RemoteLoss, inputs: list[Any], shares: dict[str, Any]) -> None:
+    """Has one worker fail, before it asks the server or later."""
+    if name == "a second call that fails":
+        fail_later(criterion.client)
+    elif name == "weights with a gradient":
+        shares["weights"].requires_grad_()
+    elif name == "one input too many":
+        inputs.append(inputs[1])
+    elif name == "what is no array":
+        inputs[1] = object()
+    elif name == "a closed client":
+        criterion.client.close()
+
+
 def answer(criterion: RemoteLoss, name: str, own: slice, options: dict[str, Any]) -> Any:
     """The value and the gradient of a share of the batch, or the words of a refusal."""
     predictions, targets = inputs_of(name, own)
     shares = {k: v[own] if isinstance(v, torch.Tensor) else v for k, v in options.items()}
-    if name == "a second call that fails" and own.start == 0:
-        fail_later(criterion.client)
+    inputs = [predictions, targets]
+    if own.start == 0:
+        break_one(name, criterion, inputs, shares)
     try:
-        value = criterion(predictions, targets, **shares)
+        value = criterion(*inputs, **shares)
     except LossdError as error:
         return str(error)
     (value * 65536.0 if name == "half precision" else value).backward()
@@ -237,7 +264,7 @@ def test_two_workers_have_the_mean_of_one_or_are_refused_alike(
     assert [str(one) for one in both.pop("an error")] == [
         "examples must be kept and have weight, got none"
     ] * len(PARTS)
-    for case, told in (("a wrong label", "targets"), ("a second call that fails", "server must")):
+    for case, told in FAILURES.items():
         first, second = both.pop(case)
         assert told in first
         assert "workers must all compute their batches, got 1 that could not" in second

@@ -185,17 +185,19 @@ class AsyncLossClient:
         """Returns the names of a loss's inputs, as ``LossClient.input_names`` does.
 
         Raises:
-            InvalidRequestError: if it is no loss.
+            InvalidRequestError: if it is no loss, or the client was closed, or is used in another
+                event loop.
             LossdError: if the server does not answer.
         """
         with self._begin(None, None) as call:
+            self._connection().bind()
             return await self._names(loss, call)
 
     async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array that ``compute`` need not copy, as ``LossClient.empty``.
 
         Raises:
-            InvalidRequestError: if the client was closed, or is used in another event loop.
+            InvalidRequestError: as ``LossClient``, or if it is used in another event loop.
         """
         connection = self._connection()
         make = functools.partial(connection.sharing.empty, shape, dtype)
@@ -213,7 +215,7 @@ class AsyncLossClient:
         Without a ``device`` it is on the first one, since it is made in another thread.
 
         Raises:
-            InvalidRequestError: if the client was closed, or is used in another event loop.
+            InvalidRequestError: as ``LossClient``, or if it is used in another event loop.
         """
         connection = self._connection()
         make = functools.partial(connection.sharing.device_empty, shape, dtype, device)
@@ -247,8 +249,8 @@ class AsyncLossClient:
             asyncio.CancelledError: if the task is cancelled meanwhile.
         """
         with self._begin(timeout, request_id) as call:
-            request = metrics_wire.build_request(
-                metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
+            request = metrics_wire.evaluate_request(
+                metrics, inputs, weights=weights, mask=mask, states=states
             )
             results = metrics_wire.read_results(await self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
@@ -287,6 +289,7 @@ class AsyncLossClient:
         """
         call = self._begin(timeout, request_id)
         with call:
+            self._connection().check_open()
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )

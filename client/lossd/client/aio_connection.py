@@ -6,6 +6,7 @@ It belongs to one event loop, because a channel is bound to the loop that it was
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any, TypeVar, cast
@@ -84,6 +85,20 @@ class AsyncConnection:
         """Whether there can be another in a fork of this process: not of gRPC's own threads."""
         return self._loop is None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
+
+    def check_open(self) -> None:
+        """Raises InvalidRequestError if the connection was closed."""
+        if self._closed.is_set():
+            raise closed_error()
+
+    def begin_closed(self) -> None:
+        """Is closed from the beginning, as that of the parent was before a fork."""
+        self._closed.set()
+
     def channel(self) -> grpc.aio.Channel:
         """Returns the channel.
 
@@ -91,21 +106,20 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, is used in another event loop, or
                 this is a fork of a process with a server in it, or with an open evaluation.
         """
-        self._bind()
+        self.bind()
         if self._channel is None:
             if parted := turns().parted:
                 raise forked_error(parted)
             self._channel = self._security.opened(grpc.aio, self._target)
         return self._channel
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
         """Belongs to the event loop that runs from now on, which threads ask through.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        if self._closed.is_set():
-            raise closed_error()
+        self.check_open()
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
             raise InvalidRequestError("client must stay in one event loop, got a second one")
@@ -127,7 +141,7 @@ class AsyncConnection:
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        self._bind()
+        self.bind()
         return await asyncio.to_thread(work)
 
     async def wait(self, seconds: float) -> None:
@@ -212,13 +226,15 @@ class AsyncConnection:
             raise _ended_error() from error
 
     async def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
+        until = time.monotonic() + timeout
         channel = self.channel()
         invoke: Any = self._unary.get(path)
         if invoke is None:
             invoke = self._unary[path] = channel.unary_unary(path)
         proven = self._security.metadata(metadata)
         with self.translated():
-            answer: bytes = await invoke(encoded, timeout=timeout, metadata=proven)
+            left = until - time.monotonic()  # all before takes of it: a token, files
+            answer: bytes = await invoke(encoded, timeout=left, metadata=proven)
         return answer
 
     @contextlib.contextmanager
@@ -261,6 +277,7 @@ class AsyncConnection:
         self, question: chunked.Question, left: float, metadata: Any
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
+        until = time.monotonic() + left
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
         answer = chunked.Answer(self._memory)
@@ -276,7 +293,7 @@ class AsyncConnection:
                 yield chunk
 
         with self.translated():
-            replies = invoke(messages(), timeout=left, metadata=proven)
+            replies = invoke(messages(), timeout=until - time.monotonic(), metadata=proven)
             status = ServerStatus(replies)
             try:
                 async for encoded in replies:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +24,10 @@ Result = TypeVar("Result")
 _TOLERANCE = 1e-2
 # Nothing is looked for in a batch whose inputs all have fewer axes.
 LEAST_AXES = 3
+# What stands between this package and whoever calls it.
 _PASSED = re.compile(r"(lossd\.client|torch|jax)(\.|$)")
+# What calls a function that somebody else gave it.
+_RUNS_OTHERS = re.compile(r"(asyncio|concurrent|multiprocessing|threading)(\.|$)")
 
 
 class BatchWarning(UserWarning):
@@ -144,7 +148,10 @@ def _has_padded_frames(predictions: Array | None) -> bool:
 
 
 def warn(message: str) -> None:
-    """Warns where the code outside of this package called it, be it in another thread."""
+    """Warns where the code outside of this package called it, be it in another thread.
+
+    Where no line of it is known, as in a task that runs this package's own coroutine, here.
+    """
     caller = _blamed.get() or _caller()
     if caller is None:
         warnings.warn(message, BatchWarning, stacklevel=2)
@@ -187,13 +194,18 @@ _blamed: ContextVar[_Caller | None] = ContextVar("_blamed", default=None)
 
 
 def _caller() -> _Caller | None:
-    """Returns the nearest line outside this package.
+    """Returns the nearest line outside this package; None if that is of a thread or an event loop.
 
-    PyTorch's modules stand between a ``RemoteLoss`` and whoever calls it.
+    Lines further out than those tell only where the thread or the loop was started.
     """
     frame = inspect.currentframe()
-    while frame is not None and _PASSED.match(frame.f_globals.get("__name__", "")):
+    while frame is not None and _PASSED.match(_module(frame)):
         frame = frame.f_back
-    if frame is None:
+    if frame is None or _RUNS_OTHERS.match(_module(frame)):
         return None
     return _Caller(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+
+
+def _module(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -116,14 +117,27 @@ class Connection:
             if self._owned and self._channel is not None:
                 self._channel.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
+
+    def check_open(self) -> None:
+        """Raises InvalidRequestError if the connection was closed."""
+        if self._closed.is_set():
+            raise closed_error()
+
+    def begin_closed(self) -> None:
+        """Is closed from the beginning, as that of the parent was before a fork."""
+        self.close()
+
     def open_sharing(self) -> Sharing:
         """Returns what it shares with the server.
 
         Raises:
             InvalidRequestError: if the connection was closed.
         """
-        if self._closed.is_set():
-            raise closed_error()
+        self.check_open()
         return self.sharing
 
     def wait(self, seconds: float) -> None:
@@ -217,16 +231,18 @@ class Connection:
             return self._unary.setdefault(path, channel.unary_unary(path))
 
     def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
+        until = time.monotonic() + timeout
         invoke = self._unary.get(path) or self._unary_call(path)
         proven = self._security.metadata(metadata)
         submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter
             answer: bytes
             with self._turns:
+                left = until - time.monotonic()  # all before takes of it: a token, files, a fork
                 if submission is None:
-                    answer = invoke(encoded, timeout=timeout, metadata=proven)
+                    answer = invoke(encoded, timeout=left, metadata=proven)
                 else:
-                    future = invoke.future(encoded, timeout, metadata=proven)
+                    future = invoke.future(encoded, left, metadata=proven)
                     submission.watch(future)
                     answer = future.result()
         except _FAILURES as error:
@@ -273,6 +289,7 @@ class Connection:
         self, question: chunked.Question, metadata: Any, left: float
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
+        until = time.monotonic() + left
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
         answer = chunked.Answer(self._memory)
@@ -284,7 +301,7 @@ class Connection:
             yield from question.chunks()
 
         with self.translated(), self._turns:
-            replies = invoke(messages(), timeout=left, metadata=proven)
+            replies = invoke(messages(), timeout=until - time.monotonic(), metadata=proven)
             if self.background.current is not None:
                 self.background.current.watch(replies)
             started.set_result(replies)

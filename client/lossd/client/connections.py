@@ -68,7 +68,10 @@ class Connections(Generic[Made]):
                 "client of asyncio must be first used after a fork, got one that the parent used: "
                 "start the process with spawn or forkserver"
             )
-        return self._make(self._target, self._channel, self._security, self._trace)
+        made = self._make(self._target, self._channel, self._security, self._trace)
+        if any(inherited.is_closed for inherited in self._made.values()):
+            made.begin_closed()
+        return made
 
     def __str__(self) -> str:
         """Returns the arguments that made them, without the token."""

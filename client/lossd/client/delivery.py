@@ -7,7 +7,7 @@ client.
 import asyncio
 import functools
 from collections.abc import Awaitable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from lossd.client import cautions, chunked
 from lossd.client.aio_connection import AsyncConnection
@@ -20,6 +20,8 @@ from lossd.client.requests import Request
 from lossd.client.responses import read_cut, read_response
 from lossd.client.result import LossResult
 from lossd.client.sharing import Build
+
+Done = TypeVar("Done")
 
 
 def computed(connection: Connection, build: Build, call: ClientCall) -> LossResult[Any]:
@@ -94,7 +96,7 @@ async def computed_soon(
             framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
             return read_response(framed, lease.view, lease.on_device)
         except LossdError as error:
-            if not await asyncio.to_thread(lease.is_lost, error):
+            if not await _in_time(call, asyncio.to_thread(lease.is_lost, error)):
                 raise
     again = cautions.blaming_caller(
         functools.partial(build, bring=connection.sharing.device.on_host)
@@ -103,15 +105,15 @@ async def computed_soon(
     return await _sent_soon(connection, request, call)
 
 
-async def _in_time(call: ClientCall, prepared: Awaitable[Request]) -> Request:
-    """Returns the request of a call, made in a thread; all threads may be taken for long.
+async def _in_time(call: ClientCall, done: Awaitable[Done]) -> Done:
+    """Returns what a thread does for a call; all threads may be taken for long.
 
     Raises:
         DeadlineExceededError: if it takes longer than the call may.
     """
     try:
         async with asyncio.timeout(call.left()) as limit:
-            return await prepared
+            return await done
     except TimeoutError as error:
         if not limit.expired():
             raise

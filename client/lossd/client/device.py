@@ -32,7 +32,7 @@ from lossd.client.errors import (
     UnavailableError,
 )
 from lossd.client.segments import Segment
-from lossd.client.waiting import NEVER, held, seconds
+from lossd.client.waiting import NEVER, held, is_over, seconds
 
 Ask = Callable[[Method[Any], Message, float], Any]
 
@@ -57,11 +57,11 @@ class DeviceSharing:
         self._uuids: dict[int, bytes] = {}  # of the devices that the server uses too
         self._lease: Segment | None = None
         self._segments: list[OpenedSegment] = []
-        self._retired: list[OpenedSegment] = []
         self._lost: list[OpenedSegment] = []  # of a server that has ended, perhaps
         self._unreleased: list[bytes] = []  # tokens of segments that are closed here
         self._events: deque[tuple[int, Any, bytes]] = deque()  # of a device, to record again
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # held while the server is asked
+        self._events_lock = threading.Lock()
         self._rests_until = 0.0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int | None = None) -> Any:
@@ -85,7 +85,8 @@ class DeviceSharing:
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
             except (LossdError, OSError):  # no server, no room
-                self._rests_until = time.monotonic() + REST_SECONDS
+                if not is_over(until):
+                    self._rests_until = time.monotonic() + REST_SECONDS
             except Exception:  # noqa: BLE001 - no CuPy, no device, a handle that cannot be opened
                 self._rests_until = math.inf
             return None
@@ -102,7 +103,7 @@ class DeviceSharing:
                 f"{name} must be in memory of a server that is there, got that of one that was "
                 "lost: make it anew with device_empty"
             )
-        segment = _found(array, (*self._segments, *self._retired))
+        segment = _found(array, self._segments)
         if segment is None:
             return fetched(name, array)
         cupy = self._cupy
@@ -112,13 +113,6 @@ class DeviceSharing:
         host.flags.writeable = False
         return host
 
-    def retire(self, segment: OpenedSegment) -> None:
-        """Uses a segment no more: a call that was given up may still write to it."""
-        with self._lock:
-            if segment in self._segments:
-                self._segments.remove(segment)
-                self._retired.append(segment)
-
     def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed."""
         with held(self._lock, until) as is_held:
@@ -126,8 +120,8 @@ class DeviceSharing:
                 return
             self._rests_until = time.monotonic() + REST_SECONDS
             self._lost = [s for s in self._lost if not s.is_free()]
-            self._lost += self._segments + self._retired
-            self._segments, self._retired, self._lease, self._uuids = [], [], None, {}
+            self._lost += self._segments
+            self._segments, self._lease, self._uuids = [], None, {}
             self._unreleased.clear()
 
     def close(self) -> None:
@@ -135,7 +129,7 @@ class DeviceSharing:
         with self._lock:
             self._rests_until = math.inf
             self._release_unused()
-            self._segments, self._retired, self._lost, self._lease = [], [], [], None
+            self._segments, self._lost, self._lease = [], [], None
             self._events.clear()
 
     # -------------------------------------------------------------- segments
@@ -196,11 +190,10 @@ class DeviceSharing:
             raise
 
     def _release_unused(self, until: float = NEVER) -> None:
-        for kept in (self._segments, self._retired):
-            unused = [segment for segment in kept if segment.is_free()]
-            kept[:] = [segment for segment in kept if segment not in unused]
-            self._unreleased += [segment.token for segment in unused]
-            unused.clear()  # closed here before they are freed there
+        unused = [segment for segment in self._segments if segment.is_free()]
+        self._segments = [segment for segment in self._segments if segment not in unused]
+        self._unreleased += [segment.token for segment in unused]
+        unused.clear()  # closed here before they are freed there
         for token in list(self._unreleased):
             request = v1.ReleaseDeviceRequest(segment=token)
             try:
@@ -231,7 +224,7 @@ class DeviceSharing:
     def place(self, array: OnDevice) -> v1.DeviceMemory | None:
         """Returns where an array lies in memory of the server; None if it lies elsewhere."""
         segment = _found(array, self._segments)
-        if segment is None:
+        if segment is None or segment.is_retired:
             return None
         return v1.DeviceMemory(segment=segment.token, offset=array.address - segment.address)
 
@@ -291,7 +284,7 @@ class DeviceSharing:
             self._events.append(kept)
 
     def _event(self, device: int) -> tuple[int, Any, bytes]:
-        with self._lock:
+        with self._events_lock:
             for position, kept in enumerate(self._events):
                 if kept[0] == device:
                     del self._events[position]

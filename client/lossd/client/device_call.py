@@ -76,7 +76,7 @@ class DeviceCall:
         if self._reply is not None and was_answered:
             self._sharing.follow(self._reply.segment, self._streams)
         if self._reply is not None and not was_answered:
-            self._sharing.retire(self._reply.segment)
+            self._reply.segment.retire()  # a call that was given up may still write to it
         self._stack.close()
         self._blocks.clear()
         self._reply = None

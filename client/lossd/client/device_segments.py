@@ -26,6 +26,7 @@ class OpenedSegment:
         address: Where it begins.
         size: How many bytes it has.
         done: The server's event, opened: results are complete.
+        is_retired: Whether it gives no more blocks.
     """
 
     def __init__(
@@ -39,14 +40,20 @@ class OpenedSegment:
         self._lease = lease  # whose lock ends with the last of these
         self._lock = threading.RLock()  # collecting garbage may return a block meanwhile
         self._space = Space(found.size, ALIGNMENT)
+        self.is_retired = False
         self.token, self.device, self.size = found.segment, device, found.size
         self.address: int = base + found.offset
 
     def take(self, size: int) -> "DeviceBlock | None":
-        """Returns a block of so many bytes; None where none is free."""
+        """Returns a block of so many bytes; None where none is free, or it is retired."""
         with self._lock:
-            part = self._space.take(size)
+            part = None if self.is_retired else self._space.take(size)
             return None if part is None else DeviceBlock(self, *part)
+
+    def retire(self) -> None:
+        """Gives no more blocks; those in use stay valid."""
+        with self._lock:  # which nobody holds for long
+            self.is_retired = True
 
     def is_free(self) -> bool:
         """Returns whether no block of it is in use."""

@@ -5,9 +5,10 @@
 
 import asyncio
 import contextlib
+import os
 import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -33,8 +34,12 @@ Part = v1.EvaluateStreamRequest
 _AHEAD = 2  # batches that wait to be sent
 
 
-def _part(*arguments: Any, **named: Any) -> Part:
-    return Part(part=metrics.build_request(*arguments, **named))
+def _batch(inputs: Mapping[str, Any], **extras: Any) -> Part:
+    return Part(part=metrics.filled(metrics.build_request((), inputs, **extras), ""))
+
+
+def _states(states: tuple[bytes, ...]) -> Part:
+    return Part(part=metrics.build_request((), {}, states=states))
 
 
 class _Answer(Generic[Results]):
@@ -69,7 +74,7 @@ class _Answer(Generic[Results]):
 
     def _response(self) -> Framed[v1.EvaluateResponse]:
         if self._whole is None:
-            raise _ended()
+            raise _not_open("has ended")
         return self._whole
 
 
@@ -77,8 +82,8 @@ def _nothing() -> None:
     """Moves no bar on, before there is one."""
 
 
-def _ended() -> InvalidRequestError:
-    return InvalidRequestError("evaluation must be open, got one that has ended")
+def _not_open(got: str) -> InvalidRequestError:
+    return InvalidRequestError(f"evaluation must be open, got one that {got}")
 
 
 class _Evaluation(Generic[Connected, Results]):
@@ -104,6 +109,7 @@ class _Evaluation(Generic[Connected, Results]):
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
         self._opened = contextlib.ExitStack()
+        self._process = os.getpid()
 
     def _traced(self, opened: contextlib.ExitStack) -> Metadata:
         """Begins the span, which ends with what is opened; returns what the server is told."""
@@ -115,9 +121,29 @@ class _Evaluation(Generic[Connected, Results]):
         self._advance = opened.enter_context(self._bar)
         self._opened = opened.pop_all()
 
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether this is a fork of its process, to which the stream belongs."""
+        return os.getpid() != self._process
+
+    def _check_own(self) -> None:
+        if self._is_inherited:
+            raise InvalidRequestError(
+                "evaluation must stay in the process that made it, got a fork of that"
+            )
+
     def _check_open(self) -> None:
-        if self._answer.is_there or self._stream is None:
-            raise _ended()
+        self._check_own()
+        if self._stream is None:
+            raise _not_open("has not begun")
+        if self._answer.is_there:
+            raise _not_open("has ended")
+
+    def _check_new(self) -> None:
+        """Raises InvalidRequestError if it was entered: a second stream would have no end."""
+        self._check_own()
+        if self._stream is not None:
+            raise InvalidRequestError("evaluation must be entered once, got a second time")
 
 
 class Evaluation(_Evaluation[Connection, Results]):
@@ -129,10 +155,12 @@ class Evaluation(_Evaluation[Connection, Results]):
     """
 
     _parts: queue.Queue[Part | None]
+    _is_over = False  # once the thread that sends has seen the end
 
     def __enter__(self) -> Self:
-        self._parts = queue.Queue(_AHEAD)
         with self._call, contextlib.ExitStack() as opened:
+            self._check_new()
+            self._parts = queue.Queue(_AHEAD)
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
             with turns():
@@ -151,6 +179,8 @@ class Evaluation(_Evaluation[Connection, Results]):
     ) -> None:
         if sys.is_finalizing():  # threads were ended, perhaps with a lock; the server notices
             return
+        if self._is_inherited:
+            return
         self._opened.__exit__(kind, error, traceback)
 
     def _cancel(self) -> None:
@@ -163,20 +193,20 @@ class Evaluation(_Evaluation[Connection, Results]):
 
         It comes again when one is sent, so until then forks wait.
         """
-        with turns():
-            yield Part(part=self._first)
-        while not self._is_done():
-            try:
-                part = self._parts.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if part is None:
-                return
+        try:
             with turns():
-                yield part
-
-    def _is_done(self) -> bool:
-        return self._stream is not None and bool(self._stream.done())
+                yield Part(part=self._first)
+            while self._stream is None or not self._stream.done():
+                try:
+                    part = self._parts.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if part is None:
+                    return
+                with turns():
+                    yield part
+        finally:
+            self._is_over = True
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -185,7 +215,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             LossdError: as ``LossClient.evaluate``, of this batch or an earlier one.
         """
         with self._call:
-            self._put(_part((), inputs, weights=weights, mask=mask))
+            self._put(_batch(inputs, weights=weights, mask=mask))
         self._advance()
 
     def merge(self, *states: bytes) -> None:
@@ -195,7 +225,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             LossdError: as ``LossClient.evaluate``.
         """
         with self._call:
-            self._put(_part((), {}, states=states))
+            self._put(_states(states))
 
     def result(self) -> Results:
         """Ends the evaluation and returns its results; may be repeated.
@@ -223,10 +253,12 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     def _put(self, part: Part | None) -> None:
         self._check_open()
-        while not self._is_done():
+        while not self._is_over:
             try:
                 self._parts.put(part, timeout=0.2)
             except queue.Full:
+                # Asked for each batch, an interrupt would often leave gRPC's lock of it locked.
+                self._is_over = bool(self._stream.done())
                 continue
             return
         self._receive()  # it failed; nothing else ends a call before its stream
@@ -252,6 +284,7 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
 
     async def __aenter__(self) -> Self:
         with self._call, contextlib.ExitStack() as opened:
+            self._check_new()
             traced = self._traced(opened)
             self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
             opened.callback(self._stream.cancel)
@@ -266,18 +299,19 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._opened.__exit__(kind, error, traceback)
+        if not self._is_inherited:
+            self._opened.__exit__(kind, error, traceback)
 
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Does what ``Evaluation.update`` does."""
         with self._call:
-            await self._write(_part((), inputs, weights=weights, mask=mask))
+            await self._write(_batch(inputs, weights=weights, mask=mask))
         self._advance()
 
     async def merge(self, *states: bytes) -> None:
         """Does what ``Evaluation.merge`` does."""
         with self._call:
-            await self._write(_part((), {}, states=states))
+            await self._write(_states(states))
 
     async def result(self) -> Results:
         """Returns what ``Evaluation.result`` does."""

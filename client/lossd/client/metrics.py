@@ -90,6 +90,34 @@ def build_request(
     return request
 
 
+def filled(request: v1.EvaluateRequest, rule: str) -> v1.EvaluateRequest:
+    """Returns a request that has a batch or states.
+
+    Raises:
+        InvalidRequestError: if it has neither, with the rule that says what it needs.
+    """
+    if not request.HasField("batch") and not request.states:
+        raise InvalidRequestError(f"inputs must be given{rule}, got none", field="inputs")
+    return request
+
+
+def evaluate_request(
+    metrics: object,
+    inputs: Mapping[str, Any],
+    *,
+    weights: Any,
+    mask: Any,
+    states: Iterable[bytes],
+) -> v1.EvaluateRequest:
+    """Returns the request of ``evaluate``.
+
+    Raises:
+        InvalidRequestError: for an argument that no server could take, or without any.
+    """
+    request = build_request(listed(metrics), inputs, weights=weights, mask=mask, states=states)
+    return filled(request, ", or states of evaluations")
+
+
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidRequestError(f"{name} must be True or False, got {value!r:.64}", field=name)

@@ -12,7 +12,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,11 +33,16 @@ from lossd.client.call import (
 from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice, is_on_device
 from lossd.client.device_call import DeviceCall
-from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
+from lossd.client.errors import (
+    InvalidRequestError,
+    LossdError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import Arena, Block, Segment
-from lossd.client.waiting import NEVER, held, seconds
+from lossd.client.waiting import NEVER, held, is_over, seconds
 from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
 
@@ -99,7 +104,7 @@ class Sharing:
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
-        ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
+        ordinary = _ordinary(shape, dtype)
         is_shareable = ordinary.nbytes > 0 and not ordinary.dtype.hasobject
         block = self.block(ordinary.nbytes) if is_shareable else None
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
@@ -108,7 +113,7 @@ class Sharing:
         self, shape: int | tuple[int, ...], dtype: npt.DTypeLike, device: int | None = None
     ) -> Any:
         """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
-        ordinary = np.empty(shape, to_dtype(dtype))
+        ordinary = _ordinary(shape, dtype)
         found = self.device.empty(ordinary.shape, ordinary.dtype, device)
         return self.empty(shape, dtype) if found is None else found
 
@@ -179,17 +184,21 @@ class Sharing:
                 self._let_go(self._arena.remove_unused(), until)
                 segment = Segment(directory, size)
                 self._attach(segment, until)
-            except PermissionDeniedError:  # nor will there be a moment later
-                self._rests_until = math.inf
-                return None
             except (LossdError, OSError) as error:  # no server, no room, no permission
-                unreached = isinstance(error, UnavailableError)
-                rest = UNREACHED_SECONDS if unreached else REST_SECONDS
-                self._rests_until = time.monotonic() + rest
+                self._rest_after(error, until)
                 return None
             block = segment.take(size)
             self._arena.add(segment)
             return block
+
+    def _rest_after(self, error: Exception, until: float) -> None:
+        """Does without memory for a while; a call that had no time left shows no fault of it."""
+        if isinstance(error, PermissionDeniedError):  # nor will there be any a moment later
+            self._rests_until = math.inf
+        elif not is_over(until):
+            unreached = isinstance(error, UnavailableError)
+            rest = UNREACHED_SECONDS if unreached else REST_SECONDS
+            self._rests_until = time.monotonic() + rest
 
     def _own_segment(self, until: float) -> Segment | None:
         """Returns a segment that nothing is put into; None where there is none."""
@@ -233,6 +242,29 @@ class Sharing:
             for segment in segments:
                 request = v1.DetachSegmentRequest(segment=segment.token)
                 self._ask(DETACH_SEGMENT, request, seconds(1.0, until))
+
+
+def _ordinary(shape: Any, dtype: npt.DTypeLike) -> Array:
+    """Returns an array, which takes no memory before it is filled.
+
+    Raises:
+        InvalidRequestError: if no array can have the shape or the type.
+    """
+    with _named("dtype", "a type of NumPy's", dtype):
+        kind = np.dtype(to_dtype(dtype))
+    with _named("shape", "sizes in [0, 2**63), of an array that can be", shape):
+        made: Array = np.empty(shape, kind)
+        return made
+
+
+@contextlib.contextmanager
+def _named(field: str, rule: str, given: object) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequestError(
+            f"{field} must be {rule}, got {given!r:.64}: {error}", field=field
+        ) from error
 
 
 def _is_seen(offer: v1.SharedMemoryOffer) -> bool:

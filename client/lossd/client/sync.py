@@ -243,10 +243,11 @@ class LossClient(Submitting):
         The server is asked for them once.
 
         Raises:
-            InvalidRequestError: if it is no loss.
+            InvalidRequestError: if it is no loss, or the client was closed.
             LossdError: if the server does not answer.
         """
         with self._begin(None, None) as call:
+            self._connection().check_open()
             return self._names(loss, call)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -260,7 +261,7 @@ class LossClient(Submitting):
             dtype: The type of its elements.
 
         Raises:
-            InvalidRequestError: if the client was closed.
+            InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
         return self._connection().open_sharing().empty(shape, dtype)
 
@@ -284,7 +285,7 @@ class LossClient(Submitting):
             device: The index of the GPU in this process; None for the one that is current.
 
         Raises:
-            InvalidRequestError: if the client was closed.
+            InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
         return self._connection().open_sharing().device_empty(shape, dtype, device)
 
@@ -330,8 +331,8 @@ class LossClient(Submitting):
             LossdError: otherwise as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            request = metrics_wire.build_request(
-                metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
+            request = metrics_wire.evaluate_request(
+                metrics, inputs, weights=weights, mask=mask, states=states
             )
             results = metrics_wire.read_results(self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
@@ -383,6 +384,7 @@ class LossClient(Submitting):
         """
         call = self._begin(timeout, request_id)
         with call:
+            self._connection().check_open()
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )

@@ -14,6 +14,8 @@ from lossd.client.errors import DeadlineExceededError
 
 # The end of what nobody waits for.
 NEVER = math.inf
+# gRPC's clock, and that of an event loop, may end a call so much before this one.
+_SOON = 0.01
 
 
 class Lock(Protocol):
@@ -38,6 +40,14 @@ def seconds(most: float, until: float) -> float:
     if left <= 0:
         raise DeadlineExceededError("memory must be set up within the call's timeout, got none")
     return min(most, left)
+
+
+def is_over(until: float) -> bool:
+    """Returns whether a time on the monotonic clock is past, or so near that nothing is answered.
+
+    What fails then says nothing about who was asked: the caller gave it no time.
+    """
+    return until - time.monotonic() < _SOON
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """One forward pass of a remote loss, with the state for its backward pass."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
 from lossd.client.torch.tensors import to_array, to_input, to_tensor
 from lossd.client.torch.translations import copied
-from lossd.client.torch.workers import Workers
+from lossd.client.torch.workers import Divisors, Workers
 from lossd.v1 import LossSpec
 from lossd.v1.losses import Loss
 
@@ -46,7 +46,6 @@ class Settings:
     nonfinite: NonfinitePolicy
     lint: bool
     gradient_scale: Any
-    process_group: Any
     timeout: float | None
 
     @classmethod
@@ -60,7 +59,7 @@ class ForwardPass:
     """The arguments of one call, whose ``value`` is attached to the graph of its inputs.
 
     ``normalizer`` is the caller's; ``divisor`` is that of this batch without one, where it is not
-    the loss's to say.
+    the loss's to say.  ``workers`` are those that compute the whole batch; None for this one alone.
     """
 
     module: LossModule
@@ -72,6 +71,7 @@ class ForwardPass:
     cotangent: Any
     normalizer: float | None
     divisor: float | None = None
+    workers: Workers | None = None
 
     def value(self) -> torch.Tensor:
         """Computes the loss.
@@ -130,7 +130,7 @@ class ForwardPass:
         """Returns the loss, its gradients, and the factor that they still lack."""
         settings = self.settings
         scale = _scale(settings.gradient_scale) if wanted else 1.0
-        is_alone = settings.process_group is None
+        is_alone = self.workers is None
         # What is divided only when all workers have been asked may be too large for float16.
         is_scaled = settings.gradient_scale is not None and is_alone
         compute = functools.partial(
@@ -141,23 +141,13 @@ class ForwardPass:
             widened=() if is_scaled else wanted,
         )
         divisor = self.divisor if self.normalizer is None else self.normalizer
-        if is_alone:
+        if self.workers is None:
             result, of_loss, factor = compute(self.loss, normalizer=divisor), 1.0, 1.0
         else:
-            result, of_loss, factor = self._workers().computed(compute, self.loss)
+            divisors = Divisors(whole=self.normalizer, own=self.divisor)
+            result, of_loss, factor = self.workers.computed(compute, self.loss, divisors)
         loss = self._as_tensor(np.asarray((result.loss or 0.0) * of_loss))
         return loss, self._in_order(result.gradients), factor / scale
-
-    def _workers(self) -> Workers:
-        settings = self.settings
-        return Workers(
-            group=settings.process_group,
-            device=self._first().device,
-            reduction=settings.reduction,
-            normalizer=self.normalizer,
-            divisor=self.divisor,
-            empty=settings.empty,
-        )
 
     def _vector(self) -> torch.Tensor:
         """Returns the weighted loss of each example, as its gradients have the weights in them."""
@@ -234,7 +224,7 @@ class ForwardPass:
         return found
 
     def _first(self) -> torch.Tensor:
-        return next((one for given in self.inputs.values() for one in _tensors(given)), _NOWHERE)
+        return first(self.inputs.values())
 
     def _as_tensor(self, values: Any) -> torch.Tensor:
         """Returns values in the type that the loss is computed in, beside the inputs."""
@@ -245,6 +235,11 @@ class ForwardPass:
 
 
 _NOWHERE = torch.empty(0)
+
+
+def first(inputs: Iterable[Any]) -> torch.Tensor:
+    """Returns the first tensor among inputs, or one of the CPU."""
+    return next((one for given in inputs for one in _tensors(given)), _NOWHERE)
 
 
 def number_of(loss: Message, name: str) -> float:

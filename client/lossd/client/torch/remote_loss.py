@@ -1,6 +1,7 @@
 """``RemoteLoss``: a loss that a lossd server computes, as a module of PyTorch."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -12,9 +13,9 @@ from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.reaching import client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
-from lossd.client.torch.forward_pass import ForwardPass, Settings, number_of
+from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
 from lossd.client.torch.translations import Translation, translated
-from lossd.client.torch.workers import DENOMINATORS
+from lossd.client.torch.workers import DENOMINATORS, Workers
 
 
 class RemoteLoss(nn.Module):
@@ -150,6 +151,36 @@ class RemoteLoss(nn.Module):
         Raises:
             LossdError: as ``LossClient.compute``.
         """
+        with self._workers((*inputs, *named_inputs.values())) as workers:
+            return self._value(
+                inputs,
+                named_inputs,
+                workers,
+                weights=weights,
+                mask=mask,
+                cotangent=cotangent,
+                normalizer=self.normalizer if normalizer is None else normalizer,
+            )
+
+    def _workers(self, inputs: Iterable[Any]) -> AbstractContextManager[Workers | None]:
+        """Returns those that have a share of a batch, for one call."""
+        if self.process_group is None:
+            return nullcontext()
+        return Workers(
+            self.process_group,
+            first(inputs).device,
+            self.loss,
+            reduction=self.reduction,
+            empty=self.empty,
+        )
+
+    def _value(
+        self,
+        inputs: tuple[Any, ...],
+        named_inputs: Mapping[str, Any],
+        workers: Workers | None,
+        **options: Any,
+    ) -> torch.Tensor:
         loss, divisor = self.loss, None
         named: Mapping[str, Any] = named_inputs
         if self._translation is not None:
@@ -163,11 +194,9 @@ class RemoteLoss(nn.Module):
             settings=Settings.of(self),
             loss=loss,
             inputs={name: value for name, value in given.items() if value is not None},
-            weights=weights,
-            mask=mask,
-            cotangent=cotangent,
-            normalizer=self.normalizer if normalizer is None else normalizer,
             divisor=divisor,
+            workers=workers,
+            **options,
         )
         return call.value()
 

@@ -4,17 +4,18 @@ Whatever decides how workers go on is added up first, so that all of them do the
 raised alone would leave the others waiting for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol, Self
 
 import torch
 from torch import distributed
 
 from lossd.client.errors import InvalidRequestError, LossdError
 from lossd.client.hints import EmptyPolicy, Reduction
-from lossd.client.result import LossResult, TermResult
+from lossd.client.result import LossResult
 from lossd.v1 import WeightedSum
 
 # The field of a result with the divisor of each mean.
@@ -33,26 +34,64 @@ class OwnCall(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Divisors:
+    """Divisors of the batch of one worker, where a mean would not say them.
+
+    Attributes:
+        whole: That of the whole batch, which the caller gave; None for what a mean would take.
+        own: What this worker adds to that of the whole batch; None where that is the loss's to say.
+    """
+
+    whole: float | None
+    own: float | None
+
+
 class Workers:
     """Workers whose gradients are averaged, as ``DistributedDataParallel`` does.
 
-    Attributes:
+    As a context it is one call of all of them: where one raises before it has told the others its
+    counts, it tells them that, and they raise too.
+
+    Args:
         group: A group of ``torch.distributed``, or True for all workers.
         device: Where the counts are that they exchange.
+        loss: The loss, whose terms have counts each.
         reduction: The mean that is wanted, "mean" or "batch_mean".
-        normalizer: The divisor of the whole batch; None for what a mean would divide it by.
-        divisor: What this worker adds to the divisor, where that is not the loss's to say.
         empty: How to handle a whole batch without examples.
     """
 
-    group: Any
-    device: torch.device
-    reduction: Reduction
-    normalizer: float | None
-    divisor: float | None
-    empty: EmptyPolicy
+    def __init__(
+        self,
+        group: Any,
+        device: torch.device,
+        loss: Any,
+        *,
+        reduction: Reduction,
+        empty: EmptyPolicy,
+    ) -> None:
+        self._group = None if group is True else group
+        self._device = device
+        self._reduction = reduction
+        self._empty = empty
+        terms = len(loss.terms) if isinstance(loss, WeightedSum) else 1
+        self._due: int | None = 2 * terms  # numbers that the others wait for; None for no wait
 
-    def computed(self, compute: OwnCall, loss: Any) -> tuple[Result, float, float]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._due is not None and isinstance(error, Exception):
+            with contextlib.suppress(RuntimeError, ValueError):  # the first error says more
+                self._added([0.0] * self._due, failed=True)
+
+    def computed(
+        self, compute: OwnCall, loss: Any, divisors: Divisors
+    ) -> tuple[Result, float, float]:
         """Returns this worker's result, and what to multiply its loss and its gradients by.
 
         The average over workers is then the mean of the whole batch.
@@ -60,65 +99,45 @@ class Workers:
         Raises:
             LossdError: as ``compute``; in all workers if it raises in one of them.
         """
-        terms = len(loss.terms) if isinstance(loss, WeightedSum) else 1
-        result, totals = self._together(compute, loss, 2 * terms, self._counts)
+        result = _share(compute, loss, divisors)
+        totals = self._added(self._counts(result, divisors))
         counts = totals[0::2]
-        divisors = totals[1::2] if self.normalizer is None else [1.0] * len(counts)
-        is_whole = all(counts) and all(divisors)
-        if not is_whole and self.empty == "error":
+        divided = totals[1::2] if divisors.whole is None else [1.0] * len(counts)
+        is_whole = all(counts) and all(divided)
+        if not is_whole and self._empty == "error":
             raise InvalidRequestError(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
         size = distributed.get_world_size(self._group)
-        factors = [size / each if each else 0.0 for each in divisors]
+        factors = [size / each if each else 0.0 for each in divided]
         factor = factors[0]
         if len(set(factors)) > 1:  # each term of a sum has a divisor of its own
-            again = _reweighted(loss, factors)
-            (result, _), factor = self._together(compute, again, 0, lambda _: []), 1.0
-        return result, factor if is_whole or self.empty == "zero" else float("nan"), factor
+            self._due = 0
+            result, factor = _share(compute, _reweighted(loss, factors), divisors), 1.0
+            self._added([])
+        return result, factor if is_whole or self._empty == "zero" else float("nan"), factor
 
-    def _together(
-        self, compute: OwnCall, loss: Any, size: int, counts: Callable[[Result], list[float]]
-    ) -> tuple[Result, list[float]]:
-        """Returns a result and the sums of all workers' counts, ``size`` of them; or all raise."""
-        try:
-            result = self._share(compute, loss)
-        except Exception:
-            self._added([0.0] * size, failed=True)
-            raise
-        return result, self._added(counts(result), failed=False)
-
-    def _share(self, compute: OwnCall, loss: Any) -> Result:
-        normalizer = 1.0 if self.normalizer is None else self.normalizer
-        try:
-            return compute(loss, normalizer=normalizer, empty="zero")
-        except LossdError as error:
-            if self.normalizer is None and error.field.endswith("normalizer"):
-                raise InvalidRequestError(
-                    "process_group must go with losses that are means over examples, "
-                    f"got {loss.DESCRIPTOR.name}",
-                    field="process_group",
-                ) from error
-            raise
-
-    def _counts(self, result: Result) -> list[float]:
+    def _counts(self, result: Result, divisors: Divisors) -> list[float]:
         """Returns the examples and the divisor of each term of a loss."""
         parts = result.terms or (result,)
-        return [count for part in parts for count in (part.example_count, self._divisor(part))]
+        name = DENOMINATORS[self._reduction]
+        return [
+            count
+            for part in parts
+            for count in (
+                part.example_count,
+                getattr(part, name) if divisors.own is None else divisors.own,
+            )
+        ]
 
-    def _divisor(self, part: Result | TermResult) -> float:
-        if self.divisor is not None:
-            return self.divisor
-        found: float = getattr(part, DENOMINATORS[self.reduction])
-        return found
-
-    def _added(self, counts: Sequence[float], *, failed: bool) -> list[float]:
+    def _added(self, counts: Sequence[float], *, failed: bool = False) -> list[float]:
         """Returns the sums of all workers' counts.
 
         Raises:
             LossdError: if another worker failed.
         """
-        total = torch.tensor([*counts, float(failed)], dtype=torch.float64, device=self.device)
+        total = torch.tensor([*counts, float(failed)], dtype=torch.float64, device=self._device)
+        self._due = None
         distributed.all_reduce(total, group=self._group)
         *found, failures = total.tolist()
         if failures and not failed:
@@ -130,9 +149,19 @@ class Workers:
             )
         return found
 
-    @property
-    def _group(self) -> Any:
-        return None if self.group is True else self.group
+
+def _share(compute: OwnCall, loss: Any, divisors: Divisors) -> Result:
+    normalizer = 1.0 if divisors.whole is None else divisors.whole
+    try:
+        return compute(loss, normalizer=normalizer, empty="zero")
+    except LossdError as error:
+        if divisors.whole is None and error.field.endswith("normalizer"):
+            raise InvalidRequestError(
+                "process_group must go with losses that are means over examples, "
+                f"got {loss.DESCRIPTOR.name}",
+                field="process_group",
+            ) from error
+        raise
 
 
 def _reweighted(loss: WeightedSum, factors: Sequence[float]) -> WeightedSum:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lossd import tensors, v1
 from lossd.batch import Job
-from lossd.errors import InvalidParameter, InvalidRequest, UnknownLoss
+from lossd.errors import InvalidParameter, InvalidRequest, ServiceError, UnknownLoss
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
@@ -18,7 +18,7 @@ from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.wire.parameters import members_by_number, read_parameters
 from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.shapes import rules_of
-from lossd.sums import MAX_TERMS, SumJob, Term
+from lossd.sums import MAX_TERMS, SumJob, Term, of_term
 
 WEIGHTED_SUM = "weighted_sum"  # the only member of a spec that is no loss of the catalogue
 _FEW_NUMBERS = 1 << 12  # of a list, which may be looked at first
@@ -65,7 +65,7 @@ def read_request(
                 field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
             )
     terms = [
-        _term(position, term, _term_job(request, position, term.loss, read, limits))
+        _term(position, term, _term_job(position, request, term.loss, read, limits))
         for position, term in enumerate(given)
     ]
     return SumJob(
@@ -94,7 +94,7 @@ def job(
     """Reads a request for one loss; raises as ``read_request`` does."""
     request = framed.message
     loss = _loss(request.loss)
-    given = _read_parameters(request, loss, request.loss, "loss")
+    given = _read_parameters(request, loss, request.loss)
     read = _reader(framed, loss, given, limits, lease, device)
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
 
@@ -160,33 +160,36 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
 
 
 def _term_job(
-    request: v1.ComputeLossRequest,
     position: int,
+    request: v1.ComputeLossRequest,
     spec: v1.LossSpec,
     read: RequestReader,
     limits: Limits,
 ) -> Job:
     """Returns the job of one term, without its inputs."""
-    path = f"loss.{WEIGHTED_SUM}.terms[{position}].loss"
-    loss = _loss(spec, path)
-    return _job(request, loss, _read_parameters(request, loss, spec, path), {}, read, limits)
+    try:
+        loss = _loss(spec)
+        given = _read_parameters(request, loss, spec)
+    except ServiceError as error:
+        raise of_term(position, error) from error
+    return _job(request, loss, given, {}, read, limits)
 
 
 def _read_parameters(
-    request: v1.ComputeLossRequest, loss: Loss, spec: v1.LossSpec, path: str
+    request: v1.ComputeLossRequest, loss: Loss, spec: v1.LossSpec
 ) -> dict[str, Any]:
-    """Reads the parameters of a loss, whose message is at ``path``.
+    """Reads the parameters of a loss.
 
     Before each of many numbers is looked at, they must be no more than an axis of an input is long.
     """
-    given = read_parameters(loss, getattr(spec, loss.name), f"{path}.{loss.name}")
+    given = read_parameters(loss, getattr(spec, loss.name), f"loss.{loss.name}")
     for parameter in loss.all_parameters:
         count = len(given.get(parameter.name, ())) if parameter.is_vector else 0
         if count > _FEW_NUMBERS and count > (longest := _longest_axis(request)):
             raise InvalidParameter(
                 f"{parameter.name} must have at most {longest} numbers for inputs of this shape, "
                 f"got {count}",
-                field=f"{path}.{loss.name}.{parameter.name}",
+                field=f"loss.{loss.name}.{parameter.name}",
             )
     return given
 
@@ -218,12 +221,12 @@ def _job(  # noqa: PLR0917 - all that a request says
     )
 
 
-def _loss(spec: v1.LossSpec, path: str = "loss") -> Loss:
+def _loss(spec: v1.LossSpec) -> Loss:
     kind = spec.WhichOneof("kind")
     if kind is None or kind not in LOSSES:
         raise UnknownLoss(
             f"loss must be one of {', '.join(LOSSES)}, got {kind or 'none that is known here'}",
-            field=path,
+            field="loss",
         )
     return LOSSES[kind]
 

@@ -2,12 +2,12 @@
 
 import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from lossd.errors import InvalidParameter
+from lossd.errors import InvalidParameter, ServiceError
 from lossd.losses import Parameter
 from lossd.serving.rpc.messages import check_count
 
@@ -27,12 +27,20 @@ class Declared(Protocol):
 
 
 def read_parameters(declared: Declared, message: Message, path: str = "") -> dict[str, Any]:
-    """Returns the parameters of a loss or a metric that were set; ``path`` is the message's own.
+    """Returns the parameters of a loss or a metric that were set; ``path`` is its field.
 
     Raises:
-        InvalidParameter: for the number of a member that an enum lacks.
-        TooLarge: for a list that is longer than any may be.
+        InvalidParameter: if a member of an enum is none.
+        TooLarge: if a list has too many entries.
     """
+    try:
+        return _read(declared, message)
+    except ServiceError as error:
+        error.field = f"{path}.{error.field}".removeprefix(".")
+        raise
+
+
+def _read(declared: Declared, message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {}
     were_set = message.ListFields()
     if not were_set:
@@ -40,33 +48,35 @@ def read_parameters(declared: Declared, message: Message, path: str = "") -> dic
     known = {parameter.name: parameter for parameter in declared.all_parameters}
     for descriptor, value in were_set:
         name, parameter = descriptor.name, known[descriptor.name]
-        field = f"{path}.{name}" if path else name
         if parameter.is_vector:
-            check_count(name, len(value), MAX_VECTOR, field)
+            check_count(name, len(value), MAX_VECTOR)
             found[name] = tuple(value)
         elif parameter.choices is None and parameter.is_list:
-            check_count(name, len(value), MAX_NAMES, field)
+            check_count(name, len(value), MAX_NAMES)
             found[name] = tuple(value)
         elif parameter.choices is None:
             found[name] = value
         elif parameter.is_list:
-            check_count(name, len(value), MAX_CHOICES, field)
-            found[name] = tuple(
-                _choice(descriptor.enum_type, f"{field}[{position}]", number, parameter.choices)
-                for position, number in enumerate(value)
-            )
+            found[name] = _choices(descriptor.enum_type, name, value, parameter.choices)
         else:
-            found[name] = _choice(descriptor.enum_type, field, value, parameter.choices)
+            found[name] = _choice(descriptor.enum_type, name, value, parameter.choices)
     return found
 
 
-def _choice(kind: Any, field: str, number: int, members: type[E]) -> E:
+def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
     found: E | None = members_by_number(kind, members).get(number)
     if found is None:
         names = ", ".join(member.name for member in members)
-        name = field.rpartition(".")[2]
-        raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=field)
+        raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=name)
     return found
+
+
+def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
+    check_count(name, len(numbers), MAX_CHOICES)
+    return tuple(
+        _choice(kind, f"{name}[{position}]", number, members)
+        for position, number in enumerate(numbers)
+    )
 
 
 @functools.cache
