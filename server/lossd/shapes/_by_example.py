@@ -199,7 +199,7 @@ class _Run:
                 self._flag(cut.rows, nonfinite)
         elif found.is_flagged:
             self._is_flagged = True
-        if self._parts is not None:
+        if self._parts is not None and found.values is not None:
             share = piece.elements / self._batch.length
             self._parts[cut.rows, cut.segment] = np.multiply(found.values, share, dtype=np.float64)
         elif found.values is not None and (found.sums is None or self._pieces.zero_nonfinite):
