@@ -1,5 +1,6 @@
 """The plan of what is done to each row, which is made before a loss is computed."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,28 @@ def test_a_cotangent_multiplies_the_weights() -> None:
         reduction=Reduction.SUM,
     )
     np.testing.assert_array_equal(plan.gradient_scale, [1.0, -2.0, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("normalizer", [1e-300, 1e-8, 3.0, 1e100, 1e300])
+def test_what_is_made_of_cotangents_and_weights_may_leave_float64_on_the_way(
+    normalizer: float,
+) -> None:
+    """Compared with fractions, which have no end; rows of weight 0 lie among the others."""
+    rng = np.random.default_rng(8)
+    sizes = rng.uniform(-160, 200, (2, 400))
+    cotangent, weights = rng.uniform(1, 10, (2, 400)) * 10.0**sizes
+    cotangent, weights = np.append(cotangent, [1e200, -1e200]), np.append(weights, [1e149, 0])
+    plan = _plan(402, cotangent=cotangent, weights=weights, normalizer=normalizer)
+    exact = [
+        Fraction(c) * Fraction(w) / Fraction(normalizer)
+        for c, w in zip(cotangent.tolist(), weights.tolist(), strict=True)
+    ]
+    is_normal = np.array([1e-307 < abs(number) < 1.7e308 for number in exact])
+    assert is_normal.sum() > 50
+    found = np.asarray(plan.gradient_scale)
+    expected = [float(number) for number, normal in zip(exact, is_normal, strict=True) if normal]
+    np.testing.assert_allclose(found[is_normal], expected, rtol=1e-15)
+    assert found[-1] == 0
 
 
 def test_the_cotangent_of_an_excluded_row_raises_no_warning() -> None:

@@ -459,6 +459,42 @@ def test_a_slope_that_a_weight_makes_infinite_says_so(engine: Engine) -> None:
     assert result.status is Status.NONFINITE
 
 
+@pytest.mark.parametrize("reduction", [Reduction.SUM, Reduction.MEAN, Reduction.BATCH_MEAN])
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("kahneman_tversky", {"baseline": 0.2}),
+        ("binary_classifier_optimization", {}),  # its shift is that of all examples
+    ],
+)
+def test_a_sequence_that_is_zeroed_is_not_in_the_loss(
+    engine: Engine, loss: str, options: dict[str, float], reduction: Reduction
+) -> None:
+    """The gradient of one sequence is infinite in float16, and in no term."""
+    rng = np.random.default_rng(4)
+    inputs: dict[str, Any] = {
+        "log_probabilities": -rng.exponential(1, (4, 3)).astype(np.float16),
+        "reference_log_probabilities": -rng.exponential(1, (4, 3)).astype(np.float16),
+        "desirable": np.array([True, False, True, False]),
+    }
+    weights, mask = np.array([0.5, 2, np.nan, 1]), np.array([True, True, False, True])
+    more: dict[str, Any] = {
+        "reduction": reduction, "parameters": options, "weights": weights, "mask": mask,
+        "cotangent": np.array([1.0, 1e7, 1, 1]),
+    }  # fmt: skip
+    term = _term(0.5, loss, nonfinite=NonfinitePolicy.ZERO, **more)
+    found = _run(engine, term, inputs=inputs)
+    assert found.nonfinite_examples.tolist() == [1]
+    values = found.per_example
+    assert values is not None
+    assert values[1] == 0
+    left = [0, 3]
+    total = float((values[left].astype(np.float64) * weights[left]).sum())
+    divisor = {Reduction.SUM: 1.0, Reduction.MEAN: 3.5, Reduction.BATCH_MEAN: 3.0}[reduction]
+    assert found.loss_sum == pytest.approx(total, rel=1e-6)
+    assert found.loss == pytest.approx(total / divisor, rel=1e-6)
+
+
 def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:
     options = {"nonfinite": NonfinitePolicy.ZERO, "empty": EmptyPolicy.ERROR}
     inputs = {"predictions": np.array([1e15, 1e16], np.float32), "other": np.zeros(2, np.float32)}

@@ -22,7 +22,7 @@ from lossd.errors import InvalidRequest
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-# Between these, products with a weight are far from where float64 ends.
+# Between these, a number and its quotient by another are far from where float64 ends.
 _SMALL, _LARGE = 1e-150, 1e150
 
 
@@ -158,9 +158,31 @@ def _gradient_scale(
     if weights is None and isinstance(cotangent, float):
         return cotangent / divisor
     with np.errstate(all="ignore"):  # the cotangent of an excluded row may be any number
-        if weights is not None and not _SMALL < divisor < _LARGE:  # nor may their product end
-            return cotangent * (weights / divisor)
-        return (cotangent if weights is None else cotangent * weights) / divisor
+        if weights is None:
+            return cotangent / divisor
+        if isinstance(cotangent, float) and cotangent == 1:
+            return weights / divisor
+        product = cotangent * weights
+        if _SMALL < divisor < _LARGE and _is_far_from_the_ends(product):
+            return product / divisor
+        return _product_over(cotangent, weights, divisor)
+
+
+def _is_far_from_the_ends(numbers: Floats) -> bool:
+    sizes = np.abs(numbers)
+    return bool(sizes.min(initial=1) > _SMALL and sizes.max(initial=1) < _LARGE)
+
+
+def _product_over(cotangent: float | Floats, weights: Floats, divisor: float) -> Floats:
+    """Returns cotangent times weights over divisor, also where a step between has no number.
+
+    What is not a power of 2 is computed near 1, with the bits that it has anywhere else.
+    """
+    first, power = np.frexp(cotangent)
+    second, of_weight = np.frexp(weights)
+    third, of_divisor = np.frexp(divisor)
+    found: Floats = np.ldexp(first * second / third, power + of_weight - of_divisor)
+    return found
 
 
 def _check_normalizer(normalizer: float | None, reduction: Reduction) -> None:

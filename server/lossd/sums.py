@@ -94,10 +94,11 @@ def run(
     if lost is not None:
         total.take_losses(
             {
-                position: computed(position, _without(_job(job, position), lost))
+                position: computed(position, _without(_job(job, position), lost)).loss_sum
                 for position, term in enumerate(job.terms)
                 if term.job.loss.shape.is_apart
-            }
+            },
+            lost,
         )
     return total.finished(engine.backend.name)
 
@@ -344,17 +345,20 @@ class _Total:
                 rows[lost] = 0
         return lost
 
-    def take_losses(self, kept: Mapping[int, Result]) -> None:
+    def take_losses(self, kept: Mapping[int, float], lost: Array) -> None:
         """Takes the losses of the examples that are left; they are divided as before.
 
-        Terms whose examples are compared with each other keep theirs: it is that of all of them.
+        ``kept`` are those of terms that were computed again.  Where an example decides what another
+        loses, computing again would change that: the values that are left are added up.  Terms
+        that are no sum of values keep theirs: it is that of all examples.
         """
         self._loss = self._loss_sum = 0.0
         pairs = zip(self._job.terms, self._results, strict=True)
         for position, (term, before) in enumerate(pairs):
             loss, loss_sum = before.loss or 0.0, before.loss_sum
-            if position in kept:
-                loss_sum = kept[position].loss_sum
+            values = before.per_example if term.job.loss.shape.adds_up_values else None
+            if position in kept or values is not None:
+                loss_sum = kept[position] if values is None else _sum_of(term.job, values, lost)
                 loss = loss_sum / _divisor(term.job, before)
             self._loss_sum += _weighed(term.weight, loss_sum)
             self._loss += _weighed(term.weight, loss)
@@ -457,6 +461,15 @@ def _by_example(array: Array, lost: Array, slot: Slot) -> Array | None:
     rows = slot.moved(array)
     is_theirs = slot.leads_with_examples and rows.shape[: lost.ndim] == lost.shape
     return rows if is_theirs else None
+
+
+def _sum_of(job: Job, values: Array, lost: Array) -> float:
+    """Returns the weighted sum of the values of all examples but those that are lost."""
+    left = np.where(lost, 0, values).astype(np.float64)
+    counts = left != 0  # the weight of an ignored example may be any number
+    if job.weights is not None:
+        left[counts] *= job.weights.reshape(left.shape)[counts]
+    return float(left.sum())
 
 
 def _divisor(job: Job, found: Result) -> float:

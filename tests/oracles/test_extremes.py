@@ -43,6 +43,30 @@ def assert_equal(actual: Any, expected: Any, tolerance: float = 1e-6) -> None:
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=0)
 
 
+@pytest.mark.parametrize("length", [2, 100, 700, (1 << 18) + 1])
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "huber", "quantile"])
+def test_a_mean_is_finite_where_the_sum_of_its_elements_is_not(
+    engine: Engine, name: str, length: int
+) -> None:
+    """Every element comes to more than half of float32's largest number."""
+    far = 1.6e19 if name == "squared_error" else 3e38
+    predictions = np.full((2, length), far) * [[1], [0.9]]
+    result = run(engine, name, {}, predictions, np.zeros_like(predictions), dtype=np.float32)
+    exact = predictions.astype(np.float32).astype(np.float64)
+    each = run(engine, name, {}, exact[:, :1], np.zeros((2, 1)), dtype=np.float64)
+    assert_equal(values(result), values(each), 3e-6)
+    assert not len(result.nonfinite_examples)
+
+
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "log_cosh"])
+def test_the_error_of_a_mean_does_not_grow_with_the_row(engine: Engine, name: str) -> None:
+    predictions = np.random.default_rng(3).normal(0, 1, (1, 1 << 18)).astype(np.float32)
+    targets = np.zeros_like(predictions)
+    single = run(engine, name, {}, predictions, targets, dtype=np.float32)
+    double = run(engine, name, {}, predictions, targets, dtype=np.float64)
+    assert_equal(values(single), values(double), 1e-6)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_focal_with_a_small_gamma_is_finite_at_saturation(engine: Engine, dtype: type) -> None:
     logits, targets = [1000.0, -1000.0, 1000.0, -1000.0], [1.0, 0.0, 0.0, 1.0]

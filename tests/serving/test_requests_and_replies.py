@@ -1,9 +1,7 @@
 """Whatever the bytes, they become a job or an error that the caller understands."""
 
 import math
-import re
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,43 +77,6 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
 
     with pytest.raises(InvalidParameter, match=r"prediction_kind must be one of LOGITS, .*got 77"):
         loss_requests.job(request(loss=spec), LIMITS)
-
-
-def choices_of(declared: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The parameters of losses or metrics that are members of enums, or lists of them."""
-    every = ((name, p) for name, one in declared.items() for p in one.all_parameters)
-    return [(name, parameter.name) for name, parameter in every if parameter.choices]
-
-
-def set_to(message: Any, name: str, number: int) -> str:
-    """Sets a parameter to a number, or a list to it alone; returns how an error names it."""
-    if message.DESCRIPTOR.fields_by_name[name].is_repeated:
-        getattr(message, name).append(number)
-        return f"{name}[0]"
-    setattr(message, name, number)
-    return name
-
-
-@pytest.mark.parametrize(("loss", "name"), choices_of(LOSSES))
-def test_a_member_that_a_loss_lacks_is_named_by_its_path(loss: str, name: str) -> None:
-    spec = v1.LossSpec()
-    thing = set_to(getattr(spec, loss), name, 77)
-    summed = v1.LossSpec()
-    summed.weighted_sum.terms.add(loss=v1.LossSpec(huber=v1.Huber()))
-    summed.weighted_sum.terms.add(loss=spec)
-    for each, path in ((spec, "loss"), (summed, "loss.weighted_sum.terms[1].loss")):
-        with pytest.raises(InvalidParameter, match=rf"^{re.escape(thing)} must be one of") as error:
-            loss_requests.read_request(request(loss=each), LIMITS)
-        assert error.value.field == f"{path}.{loss}.{thing}"
-
-
-@pytest.mark.parametrize(("metric", "name"), choices_of(METRICS))
-def test_a_member_that_a_metric_lacks_is_named_by_its_path(metric: str, name: str) -> None:
-    spec = v1.MetricSpec()
-    thing = set_to(getattr(spec, metric), name, 77)
-    with pytest.raises(InvalidParameter, match=rf"^{thing} must be one of .*, got 77$") as error:
-        codec.requested([v1.MetricSpec(f1=v1.F1(threshold=0.25)), spec])
-    assert error.value.field == f"metrics[1].{metric}.{thing}"
 
 
 def test_a_list_of_choices_is_read_in_order() -> None:

@@ -182,7 +182,9 @@ def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequenc
         }
     values = evaluation.value
     if values.ndim == 2:
-        values = values.sum(axis=-1) / batch.dtype.type(tile.elements)
+        # In double: a row may add up to more than the type holds.
+        means = values.sum(axis=-1, dtype=np.float64) / tile.elements
+        values = means.astype(batch.dtype)
     outputs = dict(evaluation.outputs)
     if tile.excluded is not None:
         # Selected, never multiplied: an excluded row may hold NaN.

@@ -157,7 +157,11 @@ def _row_values(value: Array, elements: int) -> Array:
         return value
     if value.shape[1] == 1:
         return value[:, 0]
-    means: Array = np.add.reduce(value, axis=-1)
-    if elements != 1:
-        means /= elements
-    return means
+    found: Array = np.add.reduce(value, axis=-1)
+    if elements == 1:
+        return found
+    beyond = ~np.isfinite(found)
+    found /= elements
+    if beyond.any():  # a row may add up to more than the type holds, and its mean not
+        found[beyond] = np.add.reduce(value[beyond] / value.dtype.type(elements), axis=-1)
+    return found

@@ -32,7 +32,8 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         const Results results{values + row, gradient ? gradient + offset : nullptr, nonfinite + row};
         if (silent && silent[row]) return results.silence(columns);
         const T row_scale = scales ? scales[row] : scale;
-        T own = 0, taint = 0;
+        double own = 0;  // a row may add up to more than T holds, and its mean not
+        T taint = 0;
         bool outside = false;
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + offset + start, left);
@@ -52,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
             }
             if (gradient) store(results.gradient + start, slopes, left);
         });
-        results.write(sum_over_team(own) / T(columns), gradient ? taint : T(0), outside);
+        results.write(T(sum_over_team(own) / columns), gradient ? taint : T(0), outside);
     });
 }
 

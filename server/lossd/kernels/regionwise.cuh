@@ -67,7 +67,7 @@ struct Region {
 
     template <typename Kind, typename Term>
     __device__ Counts<double> counts(Kind kind, Term term) const {
-        Counts<T> own{0, 0, 0};
+        Counts<double> own{0, 0, 0};
         each([&](T prediction, T share) {
             outside |= first_is_outside(prediction) || second_is_outside(share);
             const Counts<T> more = term(kind.shares(prediction), share);
@@ -75,8 +75,7 @@ struct Region {
             own.falsely += more.falsely;
             own.missed += more.missed;
         });
-        return {double(sum_over_team(own.both)), double(sum_over_team(own.falsely)),
-                double(sum_over_team(own.missed))};
+        return {sum_over_team(own.both), sum_over_team(own.falsely), sum_over_team(own.missed)};
     }
 
     template <typename Term>

@@ -178,24 +178,26 @@ struct Row {
         });
     }
 
+    // What a thread adds up is a double: its error does not grow with the row, and a row may add up
+    // to more than T holds on the way.
     template <int READS = OF_BOTH, typename Term>
     __device__ NumberOf<Term> sum(Term term) const {
-        NumberOf<Term> own = 0;
+        double own = 0;
         each<READS>([&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
         });
-        return sum_over_team(own);
+        return NumberOf<Term>(sum_over_team(own));
     }
 
     // Two sums in one pass, with the bits that they have in passes of their own.
     template <int READS = OF_BOTH, typename Term, typename Other>
     __device__ Two<NumberOf<Term>, NumberOf<Other>> sums(Term term, Other other) const {
-        Two<NumberOf<Term>, NumberOf<Other>> own{0, 0};
+        Two<double, double> own{0, 0};
         each<READS>([&](long long column, T prediction, T target) {
             own.first += term(column, prediction, target);
             own.second += other(column, prediction, target);
         });
-        return {sum_over_team(own.first), sum_over_team(own.second)};
+        return {NumberOf<Term>(sum_over_team(own.first)), NumberOf<Other>(sum_over_team(own.second))};
     }
 
     // The largest of all columns except one.
@@ -215,7 +217,7 @@ struct Row {
     template <typename Other, typename Term>
     __device__ bool sum_below(double limit, Other other, Term term, double& sum) const {
         Largest<NumberOf<Other>> own{0, -1};
-        NumberOf<Term> part = 0;
+        double part = 0;
         each([&](long long column, T prediction, T target) {
             const NumberOf<Other> number = other(column, prediction, target);
             if (is_beaten(own, number)) own = {number, column};
@@ -293,13 +295,13 @@ struct Row {
     template <typename Slope, typename Term>
     __device__ NumberOf<Term> write_and_sum(Slope slope, Term term) const {
         taint = 0;
-        NumberOf<Term> own = 0;
+        double own = 0;
         each([&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
             look_at(prediction, target);
             put(column, slope(column, prediction, target));
         });
-        return sum_over_team(own);
+        return NumberOf<Term>(sum_over_team(own));
     }
 
     // Writes slope(column, prediction, distance) and sums up a term if `is_far` says so of the sum of
@@ -310,8 +312,7 @@ struct Row {
         Distance distance, IsFar is_far, Slope slope, Term term, NumberOf<Term>& sum) const {
         const bool looks_first = is_on_chip();
         taint = 0;
-        NumberOf<Distance> apart = 0;
-        NumberOf<Term> own = 0;
+        double apart = 0, own = 0;
         each([&](long long column, T prediction, T target) {
             const NumberOf<Distance> away = distance(column, prediction, target);
             apart += fabs(away);
@@ -319,8 +320,8 @@ struct Row {
             look_at(prediction, target);
             if (!looks_first) put(column, slope(column, prediction, away));
         });
-        sum = sum_over_team(own);
-        if (!is_far(sum_over_team(apart))) return false;
+        sum = NumberOf<Term>(sum_over_team(own));
+        if (!is_far(NumberOf<Distance>(sum_over_team(apart)))) return false;
         if (looks_first && gradient)
             write([&](long long column, T prediction, T target) {
                 return slope(column, prediction, distance(column, prediction, target));

@@ -56,6 +56,11 @@ class Shape(enum.Enum):
         """Whether each example adds to the loss by itself, whatever the others are."""
         return self.can_be_cut or self is Shape.IMAGES
 
+    @property
+    def adds_up_values(self) -> bool:
+        """Whether the loss adds up what its examples show, though one may depend on the others."""
+        return self is Shape.TOKENS
+
 
 # The mean of the other side, for a loss that compares scores with it.
 CENTRE = Parameter("centre", float, 0.0)

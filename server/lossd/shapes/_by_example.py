@@ -166,7 +166,7 @@ class _Run:
         self._nonfinite = no_flags(batch.rows)
         self._is_flagged = False
         self._statuses: list[tuple[slice, Array]] = []  # few losses have any
-        # Sums over the parts of long rows, which become values when all parts are done.
+        # What the parts of long rows add to its mean: a sum may be beyond the type.
         self._parts = np.zeros((batch.rows, pieces.segments)) if pieces.segments > 1 else None
 
     def compute(self, index: int) -> None:
@@ -199,8 +199,9 @@ class _Run:
                 self._flag(cut.rows, nonfinite)
         elif found.is_flagged:
             self._is_flagged = True
-        if self._parts is not None:
-            self._parts[cut.rows, cut.segment] = found.values
+        if self._parts is not None and found.values is not None:
+            share = piece.elements / self._batch.length
+            self._parts[cut.rows, cut.segment] = np.multiply(found.values, share, dtype=np.float64)
         elif found.values is not None and (found.sums is None or self._pieces.zero_nonfinite):
             self._sums[index] = self._settled_sums(cut.rows, found.values)
         elif found.sums is not None:
@@ -224,7 +225,9 @@ class _Run:
             if isinstance(scale, float)
             else scale[cut.rows].astype(batch.dtype),
             excluded=excluded,
-            elements=self._pieces.elements if cut.columns is None else 1,
+            elements=self._pieces.elements
+            if cut.columns is None
+            else cut.columns.stop - cut.columns.start,
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
             block=self._pieces.block,
@@ -303,7 +306,7 @@ class _Run:
 
     def _joined_sums(self, parts: Array) -> Floats:
         with np.errstate(all="ignore"):
-            means = np.add.reduce(parts, axis=-1) / self._batch.length
+            means = np.add.reduce(parts, axis=-1)
             return self._settled_sums(slice(0, len(means)), means.astype(self._batch.dtype))
 
     def _all_statuses(self) -> Array | None:

@@ -222,6 +222,19 @@ struct Group {
     }
 };
 
+// Adds whole groups of numbers to sums in lanes, in double: few numbers may add up to more than float holds.
+template <typename Number>
+OUTLINE void add_widened_to_lanes(double* lanes, const Number* numbers, int count) {
+    for (int i = 0; i < count; ++i) lanes[i % GROUP] += numbers[i];
+}
+
+template <typename Number>
+INLINE bool are_finite(const Number (&lanes)[GROUP]) {
+    Number taint = 0;
+    for (int lane = 0; lane < GROUP; ++lane) taint += lanes[lane] * Number(0);
+    return taint == 0;
+}
+
 // Adds whole groups of numbers to sums in lanes.
 template <typename Number>
 OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
@@ -233,6 +246,8 @@ OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
     }
     Number own[GROUP];
     __builtin_memcpy(own, sums.vectors, sizeof own);
+    if (sizeof(Number) < sizeof(double) && !are_finite(own))
+        return add_widened_to_lanes(lanes, numbers, count);
     for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
 }
 
