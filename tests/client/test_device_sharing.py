@@ -84,6 +84,8 @@ def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(sharing: A
     sharing._ask, sharing._segments = ask, []
     assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.02) is None
     assert sharing._rests_until == 0.0
+    assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.3) is None
+    assert sharing._rests_until > time.monotonic()  # the server had its time
 
 
 def test_a_call_ends_while_another_asks_the_server(sharing: Any) -> None:

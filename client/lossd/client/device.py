@@ -32,7 +32,7 @@ from lossd.client.errors import (
     UnavailableError,
 )
 from lossd.client.segments import Segment
-from lossd.client.waiting import NEVER, held, is_over, seconds
+from lossd.client.waiting import NEVER, held, seconds, was_hurried
 
 Ask = Callable[[Method[Any], Message, float], Any]
 
@@ -77,6 +77,7 @@ class DeviceSharing:
         with held(self._lock, until) as is_held:
             if not is_held:
                 return None
+            begun = time.monotonic()
             try:
                 block = self._block_of_segments(size, device) if self._segments else None
                 if block is not None or time.monotonic() < self._rests_until:
@@ -85,7 +86,7 @@ class DeviceSharing:
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
             except (LossdError, OSError):  # no server, no room
-                if not is_over(until):
+                if not was_hurried(begun, until):
                     self._rests_until = time.monotonic() + REST_SECONDS
             except Exception:  # noqa: BLE001 - no CuPy, no device, a handle that cannot be opened
                 self._rests_until = math.inf

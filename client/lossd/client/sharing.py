@@ -42,7 +42,7 @@ from lossd.client.errors import (
 from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import Arena, Block, Segment
-from lossd.client.waiting import NEVER, held, is_over, seconds
+from lossd.client.waiting import NEVER, held, seconds, was_hurried
 from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
 
@@ -177,6 +177,7 @@ class Sharing:
             block = self._arena.take(size)  # another thread may have made room meanwhile
             if block is not None or time.monotonic() < self._rests_until:
                 return block
+            begun = time.monotonic()
             try:
                 directory = self._directory or self._discovered(until)
                 if directory is None:
@@ -185,17 +186,17 @@ class Sharing:
                 segment = Segment(directory, size)
                 self._attach(segment, until)
             except (LossdError, OSError) as error:  # no server, no room, no permission
-                self._rest_after(error, until)
+                self._rest_after(error, begun, until)
                 return None
             block = segment.take(size)
             self._arena.add(segment)
             return block
 
-    def _rest_after(self, error: Exception, until: float) -> None:
-        """Does without memory for a while; a call that had no time left shows no fault of it."""
+    def _rest_after(self, error: Exception, begun: float, until: float) -> None:
+        """Does without memory for a while; a call that left it no time shows no fault of it."""
         if isinstance(error, PermissionDeniedError):  # nor will there be any a moment later
             self._rests_until = math.inf
-        elif not is_over(until):
+        elif not was_hurried(begun, until):
             unreached = isinstance(error, UnavailableError)
             rest = UNREACHED_SECONDS if unreached else REST_SECONDS
             self._rests_until = time.monotonic() + rest

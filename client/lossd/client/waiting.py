@@ -16,6 +16,8 @@ from lossd.client.errors import DeadlineExceededError
 NEVER = math.inf
 # gRPC's clock, and that of an event loop, may end a call so much before this one.
 _SOON = 0.01
+# Who was given so many seconds, and did not answer, is slow.
+_FAIR = 0.25
 
 
 class Lock(Protocol):
@@ -42,12 +44,13 @@ def seconds(most: float, until: float) -> float:
     return min(most, left)
 
 
-def is_over(until: float) -> bool:
-    """Returns whether a time on the monotonic clock is past, or so near that nothing is answered.
+def was_hurried(begun: float, until: float) -> bool:
+    """Returns whether something failed for want of time, of which its caller gave it next to none.
 
-    What fails then says nothing about who was asked: the caller gave it no time.
+    That says nothing about who was asked.  Both times are on the monotonic clock.
     """
-    return until - time.monotonic() < _SOON
+    now = time.monotonic()
+    return until - now < _SOON and now - begun < _FAIR
 
 
 @contextlib.contextmanager
