@@ -22,9 +22,6 @@ from lossd.errors import InvalidRequest
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-# Between these, a number and its quotient by another are far from where float64 ends.
-_SMALL, _LARGE = 1e-150, 1e150
-
 
 class Reduction(enum.Enum):
     """How the losses of the examples become one number."""
@@ -162,15 +159,7 @@ def _gradient_scale(
             return cotangent / divisor
         if isinstance(cotangent, float) and cotangent == 1:
             return weights / divisor
-        product = cotangent * weights
-        if _SMALL < divisor < _LARGE and _is_far_from_the_ends(product):
-            return product / divisor
         return _product_over(cotangent, weights, divisor)
-
-
-def _is_far_from_the_ends(numbers: Floats) -> bool:
-    sizes = np.abs(numbers)
-    return bool(sizes.min(initial=1) > _SMALL and sizes.max(initial=1) < _LARGE)
 
 
 def _product_over(cotangent: float | Floats, weights: Floats, divisor: float) -> Floats:
