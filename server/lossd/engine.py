@@ -210,7 +210,8 @@ class Engine:
         nonfinite = _flagged(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
-        with np.errstate(invalid="ignore"):  # of infinities of both signs, which are flagged
+        # Of infinities of both signs, which are flagged, and of numbers beyond float64.
+        with np.errstate(over="ignore", invalid="ignore"):
             loss_sum = float(evaluated.sums.sum())
         return Result(
             loss=_aggregate(job, batch.plan, loss_sum),

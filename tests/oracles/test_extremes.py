@@ -43,16 +43,17 @@ def assert_equal(actual: Any, expected: Any, tolerance: float = 1e-6) -> None:
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=0)
 
 
+@pytest.mark.parametrize(("dtype", "most"), [(np.float32, 3e38), (np.float64, 1.6e308)])
 @pytest.mark.parametrize("length", [2, 100, 700, (1 << 18) + 1])
 @pytest.mark.parametrize("name", ["squared_error", "absolute_error", "huber", "quantile"])
 def test_a_mean_is_finite_where_the_sum_of_its_elements_is_not(
-    engine: Engine, name: str, length: int
+    engine: Engine, name: str, length: int, dtype: type, most: float
 ) -> None:
-    """Every element comes to more than half of float32's largest number."""
-    far = 1.6e19 if name == "squared_error" else 3e38
-    predictions = np.full((2, length), far) * [[1], [0.9]]
-    result = run(engine, name, {}, predictions, np.zeros_like(predictions), dtype=np.float32)
-    exact = predictions.astype(np.float32).astype(np.float64)
+    """Every element comes to more than half of the largest number."""
+    far = np.sqrt(most * 0.9) if name == "squared_error" else most
+    predictions = np.full((2, length), far) * [[1], [0.1]]
+    result = run(engine, name, {}, predictions, np.zeros_like(predictions), dtype=dtype)
+    exact = predictions.astype(dtype).astype(np.float64)
     each = run(engine, name, {}, exact[:, :1], np.zeros((2, 1)), dtype=np.float64)
     assert_equal(values(result), values(each), 3e-6)
     assert not len(result.nonfinite_examples)

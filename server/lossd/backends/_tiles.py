@@ -168,6 +168,14 @@ def nonfinite_of(cupy: Any, arrays: Iterable[Any]) -> Any:
     return ~functools.reduce(operator.and_, rows)
 
 
+def _means(cupy: Any, values: Any, elements: int) -> Any:
+    """Returns the means of rows in double: a row may add up to more than its type holds."""
+    means = values.sum(axis=-1, dtype=np.float64) / elements
+    if values.dtype != np.float64:
+        return means
+    return cupy.where(cupy.isfinite(means), means, (values / elements).sum(axis=-1))
+
+
 def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequence[str]) -> Found:
     """Computes values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
@@ -182,9 +190,7 @@ def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequenc
         }
     values = evaluation.value
     if values.ndim == 2:
-        # In double: a row may add up to more than the type holds.
-        means = values.sum(axis=-1, dtype=np.float64) / tile.elements
-        values = means.astype(batch.dtype)
+        values = _means(cupy, values, tile.elements).astype(batch.dtype)
     outputs = dict(evaluation.outputs)
     if tile.excluded is not None:
         # Selected, never multiplied: an excluded row may hold NaN.

@@ -22,6 +22,8 @@ __device__ void evaluate(
 #define LOAD_TARGETS(place) prediction
 #endif
 
+constexpr double SHRINK = 5.421010862427522e-20;  // 2^-64
+
 // An example is a row: each row has a team of threads, and a fixed tree over its columns.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
@@ -33,6 +35,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         if (silent && silent[row]) return results.silence(columns);
         const T row_scale = scales ? scales[row] : scale;
         double own = 0;  // a row may add up to more than T holds, and its mean not
+        double shrunk = 0;  // the same of numbers as small as to add up in double, where T is it
         T taint = 0;
         bool outside = false;
         each_pack(columns, [&](long long start, long long left) {
@@ -48,12 +51,18 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
                 evaluate(prediction.items[i], target.items[i], start + i, value,
                          slope OTHER_ELEMENTS(i) ARGUMENTS);
                 own += value;
+                if (sizeof(T) == sizeof(double)) shrunk += value * SHRINK;
                 outside |= IS_OUTSIDE(i);
                 slopes.items[i] = sent(weighed(row_scale, slope), taint);
             }
             if (gradient) store(results.gradient + start, slopes, left);
         });
-        results.write(T(sum_over_team(own) / columns), gradient ? taint : T(0), outside);
+        double mean = sum_over_team(own) / columns;
+        if (sizeof(T) == sizeof(double)) {
+            const double other = sum_over_team(shrunk) / columns / SHRINK;
+            mean = is_finite(T(mean)) ? mean : other;
+        }
+        results.write(T(mean), gradient ? taint : T(0), outside);
     });
 }
 

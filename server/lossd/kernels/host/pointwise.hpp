@@ -67,6 +67,40 @@ INLINE void lay_vectors(
     }
 }
 
+// The mean of a row from the sum of its numbers; add(sum, shrink) adds them all, each times `shrink`.  A
+// sum may be beyond double where the mean is not.
+template <typename Add>
+INLINE T mean_of_row(const Call& call, Add add) {
+    Lanes sum;
+    add(sum, T(1));
+    const double mean = sum.total() / call.elements;
+    if (sizeof(T) < sizeof(double) || is_finite(T(mean))) return T(mean);
+    Lanes shrunk;
+    add(shrunk, T(1 / double(call.elements)));
+    return T(shrunk.total());
+}
+
+INLINE void shrink_all(T* numbers, int count, T shrink) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) numbers[i] *= shrink;
+}
+
+// Calls visit(first element, count) for each block of a row, when its values and slopes are in the room.
+template <typename Visit>
+INLINE void each_block_of_row(
+    const Pointwise& text, Call& call, int64_t row, Room& room, Visit visit) {
+    for (int64_t start = 0; start < call.columns; start += BLOCK) {
+        const int64_t left = call.columns - start, first = row * call.columns + start;
+        const int count = left < BLOCK ? int(left) : BLOCK, groups = whole_groups(count);
+        const Elements given = staged(text, call, first, count, room);
+        call.outside |= breaks_a_rule(text, call, given, groups);
+        lay_vectors(text, call, start, count, room);
+        text.evaluate(call, given, groups, room.values, room.slopes);
+        for (int i = count; i < groups; ++i) room.values[i] = 0;
+        visit(first, count);
+    }
+}
+
 // Rows of several blocks each.
 OUTLINE void compute_long(const Pointwise& text, Call& call, Results& results, Block block) {
     Room room;
@@ -77,20 +111,14 @@ OUTLINE void compute_long(const Pointwise& text, Call& call, Results& results, B
         }
         const T scale = call.scales ? call.scales[row] : T(call.scale);
         bool is_finite = true;
-        Lanes sum;
-        for (int64_t start = 0; start < call.columns; start += BLOCK) {
-            const int64_t left = call.columns - start, first = row * call.columns + start;
-            const int count = left < BLOCK ? int(left) : BLOCK, groups = whole_groups(count);
-            const Elements given = staged(text, call, first, count, room);
-            call.outside |= breaks_a_rule(text, call, given, groups);
-            lay_vectors(text, call, start, count, room);
-            text.evaluate(call, given, groups, room.values, room.slopes);
-            if (call.gradient)
-                is_finite &= put(call, first, count, room.slopes, scale);
-            for (int i = count; i < groups; ++i) room.values[i] = 0;
-            sum.add(room.values, groups);
-        }
-        results.add(row, T(sum.total() / call.elements), is_finite);
+        const T mean = mean_of_row(call, [&](Lanes& sum, T shrink) INLINED {
+            each_block_of_row(text, call, row, room, [&](int64_t first, int count) INLINED {
+                if (shrink != 1) shrink_all(room.values, whole_groups(count), shrink);
+                else if (call.gradient) is_finite &= put(call, first, count, room.slopes, scale);
+                sum.add(room.values, whole_groups(count));
+            });
+        });
+        results.add(row, mean, is_finite);
     }
 }
 
@@ -100,9 +128,10 @@ INLINE T mean_of(const Call& call, const T* numbers) {
     if (count == 1) return T(numbers[0] / call.elements);
     ON_LINES T padded[BLOCK] = {};
     __builtin_memcpy(padded, numbers, count * sizeof(T));
-    Lanes sum;
-    sum.add(padded, whole_groups(count));
-    return T(sum.total() / call.elements);
+    return mean_of_row(call, [&](Lanes& sum, T shrink) INLINED {
+        if (shrink != 1) shrink_all(padded, count, shrink);
+        sum.add(padded, whole_groups(count));
+    });
 }
 
 // Writes the slopes of whole rows.
