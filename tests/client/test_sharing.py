@@ -172,6 +172,18 @@ def test_memory_is_set_up_within_the_time_of_the_call(server: SharingServer, ans
     assert not any(lease.in_use for lease in leases)
 
 
+def test_memory_that_is_not_set_up_leaves_time_for_a_message() -> None:
+    def ask(_: Any, __: Any, timeout: float) -> Any:
+        time.sleep(timeout)
+        raise DeadlineExceededError("late")
+
+    until = time.monotonic() + 2
+    with Sharing(ask).lease(until) as lease:
+        filled(lease)
+        assert not lease.in_use
+    assert time.monotonic() < until
+
+
 def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(
     server: SharingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

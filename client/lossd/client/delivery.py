@@ -96,8 +96,9 @@ async def computed_soon(
             framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
             return read_response(framed, lease.view, lease.on_device)
         except LossdError as error:
-            if not await _in_time(call, asyncio.to_thread(lease.is_lost, error)):
+            if not lease.tells_of_loss(error):
                 raise
+            await _in_time(call, asyncio.to_thread(lease.is_lost, error))
     again = cautions.blaming_caller(
         functools.partial(build, bring=connection.sharing.device.on_host)
     )
