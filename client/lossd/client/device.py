@@ -131,7 +131,8 @@ class DeviceSharing:
             self._rests_until = math.inf
             self._release_unused()
             self._segments, self._lost, self._lease = [], [], None
-            self._events.clear()
+            with self._events_lock:
+                self._events.clear()
 
     # -------------------------------------------------------------- segments
 
@@ -282,7 +283,8 @@ class DeviceSharing:
         try:
             yield handle
         finally:
-            self._events.append(kept)
+            with self._events_lock:
+                self._events.append(kept)
 
     def _event(self, device: int) -> tuple[int, Any, bytes]:
         with self._events_lock:
