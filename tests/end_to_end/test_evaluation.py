@@ -18,6 +18,7 @@ from lossd.client import (
     AsyncLossClient,
     InvalidRequestError,
     LossClient,
+    LossdError,
     OverloadedError,
     UnknownMetricError,
 )
@@ -164,6 +165,10 @@ def test_an_evaluation_is_entered_once(server: Process, client: LossClient) -> N
         assert run.result().value == 1.0
     with pytest.raises(InvalidRequestError, match="must be entered once"), run:
         pass
+    with client.evaluation(Accuracy(), timeout=60) as left:
+        pass
+    with pytest.raises(LossdError):  # the batch would be lost
+        left.update(predictions=[1.0], targets=[1])
 
     async def enter_twice() -> None:
         async with AsyncLossClient(server.address) as other:

@@ -187,6 +187,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         if not self._answer.is_there:
             with turns():
                 self._stream.cancel()
+            self._is_over = True
 
     def _sent(self) -> Iterator[Part]:
         """Yields the requests for gRPC's thread; ends with the call, or the thread never would.
