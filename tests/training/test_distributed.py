@@ -113,6 +113,7 @@ FAILURES = {  # of the first worker, with words of its own error
     "weights with a gradient": "weights must",
     "one input too many": "inputs must",
     "what is no array": "targets must",
+    "an input of another device": "predictions must",
     "a closed client": "client must be open",
 }
 NOTHING = torch.zeros(sum(PARTS), dtype=torch.bool)
@@ -146,6 +147,7 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
         "weights with a gradient": (remote(plain), {"weights": torch.ones(sum(PARTS))}),
         "one input too many": (remote(TWO_DIVISORS), {}),
         "what is no array": (remote(plain), {}),
+        "an input of another device": (remote(plain), {}),
         "a closed client": (remote(plain), {}),
         "a whole set": (remote(SoftF1()), {}),
     }  # fmt: skip
@@ -186,6 +188,8 @@ def break_one(name: str, criterion: RemoteLoss, inputs: list[Any], shares: dict[
         inputs.append(inputs[1])
     elif name == "what is no array":
         inputs[1] = object()
+    elif name == "an input of another device":
+        inputs[0] = inputs[0].to("meta")
     elif name == "a closed client":
         criterion.client.close()
 

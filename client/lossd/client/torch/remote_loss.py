@@ -164,7 +164,7 @@ class RemoteLoss(nn.Module):
 
     def _workers(self, inputs: Iterable[Any]) -> AbstractContextManager[Workers | None]:
         """Returns those that have a share of a batch, for one call."""
-        if self.process_group is None:
+        if self.process_group is None or self.reduction == "none":
             return nullcontext()
         return Workers(
             self.process_group,

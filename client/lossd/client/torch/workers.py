@@ -54,7 +54,7 @@ class Workers:
 
     Args:
         group: A group of ``torch.distributed``, or True for all workers.
-        device: Where the counts are that they exchange.
+        device: Where the first input is.
         loss: The loss, whose terms have counts each.
         reduction: The mean that is wanted, "mean" or "batch_mean".
         empty: How to handle a whole batch without examples.
@@ -70,7 +70,7 @@ class Workers:
         empty: EmptyPolicy,
     ) -> None:
         self._group = None if group is True else group
-        self._device = device
+        self._device = _device_of_counts(self._group, device)
         self._reduction = reduction
         self._empty = empty
         terms = len(loss.terms) if isinstance(loss, WeightedSum) else 1
@@ -148,6 +148,16 @@ class Workers:
                 field="process_group",
             )
         return found
+
+
+def _device_of_counts(group: Any, device: torch.device) -> torch.device:
+    """Returns where workers can add numbers up, wherever an input of one of them is."""
+    backend = str(distributed.get_backend(group))
+    if "gloo" in backend or "mpi" in backend:
+        return torch.device("cpu")
+    if "nccl" in backend:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def _share(compute: OwnCall, loss: Any, divisors: Divisors) -> Result:
