@@ -208,7 +208,7 @@ def test_the_backward_pass_knows_the_loss_and_the_settings_of_the_forward_pass(
     ],
     ids=["sparse", "meta", "opaque", "float8", "complex"],
 )  # fmt: skip
-@pytest.mark.parametrize("name", ["predictions", "weights"])
+@pytest.mark.parametrize("name", ["predictions", "weights", "cotangent"])
 def test_tensors_without_numbers_of_their_own_are_refused_by_name(
     address: str, name: str, make: Callable[..., Any]
 ) -> None:

@@ -167,7 +167,7 @@ class ForwardPass:
         """Returns the gradients for an upstream gradient of each example."""
         cotangent = to_array(upstream)
         if self.cotangent is not None:
-            cotangent = cotangent * np.asarray(_array(self.cotangent), np.float64)
+            cotangent = cotangent * _as_doubles(self.cotangent)
         return self._in_order(self._computed(wanted, self.loss, cotangent=cotangent).gradients)
 
     def _computed(
@@ -276,9 +276,18 @@ def _scale(given: Any) -> float:
 
 def _times(cotangent: Any, scale: float) -> Any:
     if scale == 1:
-        return _array(cotangent)
+        return _read("cotangent", cotangent, _array)
     # In float64, as the product may be beyond float16.
-    return scale if cotangent is None else np.asarray(_array(cotangent), np.float64) * scale
+    return scale if cotangent is None else _as_doubles(cotangent) * scale
+
+
+def _as_doubles(cotangent: Any) -> Any:
+    found = np.asarray(_read("cotangent", cotangent, _array))
+    if np.iscomplexobj(found):
+        raise InvalidRequestError(
+            f"cotangent must be real numbers, got {found.dtype.name}", field="cotangent"
+        )
+    return found.astype(np.float64)
 
 
 def _snapshot(given: Any) -> Any:
@@ -301,16 +310,25 @@ def _read(name: str, given: Any, read: Callable[[Any], Any]) -> Any:
     Raises:
         InvalidRequestError: for one that is sparse, nested or without numbers, for example.
     """
+    if any(map(_is_packed, _tensors(given))):
+        raise _unread(name, "its numbers do not lie in order")
     try:
         return read(given)
-    except torch.OutOfMemoryError:
-        raise
-    except (TypeError, RuntimeError) as error:
-        raise InvalidRequestError(
-            f"{name} must be a dense tensor of a type that NumPy has, got one that cannot be "
-            f"read: {error}",
-            field=name,
-        ) from error
+    except (TypeError, NotImplementedError) as error:
+        raise _unread(name, str(error)) from error
+
+
+def _unread(name: str, why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{name} must be a dense tensor of a type that NumPy has, got one that cannot be "
+        f"read: {why}",
+        field=name,
+    )
+
+
+def _is_packed(tensor: torch.Tensor) -> bool:
+    is_strided: bool = tensor.layout is torch.strided
+    return not is_strided or tensor.is_nested or tensor.is_quantized
 
 
 def _array(given: Any) -> Any:
