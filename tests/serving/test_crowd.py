@@ -127,6 +127,7 @@ def test_only_its_own_give_way_to_a_caller_that_has_its_share(room: Room) -> Non
         room.keep_silent(peer, caller)
     assert room.crowd.turned_away("new", own="a")
     assert room.ended == ["own"]
+    room.take("other", "b")  # which has more than half: nor need others leave it room
     assert not room.crowd.turned_away("new", own="a")
     assert room.crowd.turned_away("new")
     assert room.ended == ["own", "other"]

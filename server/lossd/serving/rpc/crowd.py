@@ -35,7 +35,7 @@ class Crowd:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._half = max(1, slots // 2)
+        self._slots, self._half = slots, max(1, slots // 2)
         self._silent = (*silent, unread)
         self._unread = unread
         self._clock = clock
@@ -62,7 +62,7 @@ class Crowd:
         ``own`` is the caller of a call for which only its own may give way: those of connections
         on which nobody else has a call.
         """
-        if self._slots_of(peer) >= self._half:
+        if 2 * self._slots_of(peer) >= self._slots:
             return False
         spared = {"", *self._connections_of_others(own)}
         owners = (owner for watchdog in self._silent for owner in watchdog.owners())
@@ -74,8 +74,9 @@ class Crowd:
             return any(self._unread.end_newest(1, late) for late in self._late({peer, *spared}))
         if owner == peer:
             return False
-        with self._lock:
-            self._wanted = (peer, self._clock())
+        if own is None:  # others have to leave room
+            with self._lock:
+                self._wanted = (peer, self._clock())
         return any(watchdog.end_newest(1, owner) for watchdog in self._silent)
 
     def _connections_of_others(self, own: str | None) -> set[str]:
