@@ -354,9 +354,10 @@ def test_evaluate_takes_weights_and_a_mask_of_each_batch(tmp_path: Path) -> None
     assert (found["example_count"], found["ignored_count"]) == (mask.sum(), 20 - mask.sum())
 
 
-@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e"])
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e", "\r"])
 def test_a_text_may_hold_what_separates_lines_elsewhere(tmp_path: Path, mark: str) -> None:
-    (tmp_path / "said.txt").write_text(f"one{mark}two\nthree\n\nfour", encoding="utf-8")
+    said = f"one{mark}two\r\nthree\n\nfour"
+    (tmp_path / "said.txt").write_text(said, encoding="utf-8", newline="")
     (tmp_path / "meant.txt").write_text("one two\nthree\n\nfive\n", encoding="utf-8")
     files = [f"--input=hypotheses={tmp_path}/said.txt", f"--input=references={tmp_path}/meant.txt"]
     done = lossd("evaluate", "word_error_rate", *files, "--json")

@@ -160,8 +160,9 @@ def _texts(sources: Mapping[str, str]) -> _Lines:
 
 def _lines(name: str, source: str) -> Iterator[Sequence[str]]:
     try:
-        with Path(source).open(encoding="utf-8-sig") as file:  # a mark at the start is no text
-            lines = (line.removesuffix("\n") for line in file)  # a line may hold other separators
+        # A mark at the start is no text, and a line may hold other separators.
+        with Path(source).open(encoding="utf-8-sig", newline="\n") as file:
+            lines = (line.removesuffix("\n").removesuffix("\r") for line in file)
             yield list(islice(lines, _LINES))  # of an empty file none
             while found := list(islice(lines, _LINES)):
                 yield found
