@@ -173,7 +173,9 @@ def _means(cupy: Any, values: Any, elements: int) -> Any:
     means = values.sum(axis=-1, dtype=np.float64) / elements
     if values.dtype != np.float64:
         return means
-    return cupy.where(cupy.isfinite(means), means, (values / elements).sum(axis=-1))
+    shrink = 2.0**-64  # by which the largest numbers become small enough to add up
+    shrunk = (values * shrink).sum(axis=-1) / elements / shrink
+    return cupy.where(cupy.isfinite(means), means, shrunk)
 
 
 def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequence[str]) -> Found:

@@ -21,6 +21,8 @@ from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
+# A power of 2 by which the largest numbers become small enough to add up.
+SHRINK = 2.0**-64
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
 
@@ -163,5 +165,6 @@ def _row_values(value: Array, elements: int) -> Array:
     beyond = ~np.isfinite(found)
     found /= elements
     if beyond.any():  # a row may add up to more than the type holds, and its mean not
-        found[beyond] = np.add.reduce(value[beyond] / value.dtype.type(elements), axis=-1)
+        shrink = value.dtype.type(SHRINK)
+        found[beyond] = np.add.reduce(value[beyond] * shrink, axis=-1) / elements / shrink
     return found

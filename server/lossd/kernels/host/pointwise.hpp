@@ -67,6 +67,8 @@ INLINE void lay_vectors(
     }
 }
 
+constexpr double SHRINK = 5.421010862427522e-20;  // 2^-64
+
 // The mean of a row from the sum of its numbers; add(sum, shrink) adds them all, each times `shrink`.  A
 // sum may be beyond double where the mean is not.
 template <typename Add>
@@ -76,8 +78,8 @@ INLINE T mean_of_row(const Call& call, Add add) {
     const double mean = sum.total() / call.elements;
     if (sizeof(T) < sizeof(double) || is_finite(T(mean))) return T(mean);
     Lanes shrunk;
-    add(shrunk, T(1 / double(call.elements)));
-    return T(shrunk.total());
+    add(shrunk, T(SHRINK));
+    return T(shrunk.total() / call.elements / SHRINK);
 }
 
 INLINE void shrink_all(T* numbers, int count, T shrink) {
