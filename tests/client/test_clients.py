@@ -362,6 +362,17 @@ def test_what_is_slow_before_a_call_takes_of_its_time(
     assert not server.calls("StreamLoss")
 
 
+def test_a_slow_target_takes_of_the_wait_for_a_server(connect: Any, serve: Any) -> None:
+    address = serve().address
+
+    def slow() -> str:
+        time.sleep(0.4)
+        return str(address)
+
+    with connect(slow) as loss_client, pytest.raises(client.DeadlineExceededError):
+        loss_client.wait_until_ready(0.3)
+
+
 def test_a_busy_server_is_asked_again_when_it_said(serve: Any, refuse: Any, connect: Any) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=150_000_000))
     server = serve(ComputeLoss=refuse("RESOURCE_EXHAUSTED", "busy", retry, times=1))

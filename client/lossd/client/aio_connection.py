@@ -154,10 +154,11 @@ class AsyncConnection:
         """
 
         async def attempt(left: float) -> None:
+            until = asyncio.get_running_loop().time() + left
             channel = self.channel()
             try:
                 with _given_up():
-                    async with asyncio.timeout(left):
+                    async with asyncio.timeout_at(until):
                         await channel.channel_ready()
             except TimeoutError as error:
                 raise not_ready_error(seconds) from error

@@ -150,13 +150,14 @@ class Connection:
         """
 
         def attempt(left: float) -> None:
+            until = time.monotonic() + left
             ready = grpc.channel_ready_future(self.channel())
             try:
                 with self._lock:
                     if self._closed.is_set():
                         raise given_up_error()
                     self._waited_for.add(ready)
-                ready.result(left)
+                ready.result(max(until - time.monotonic(), 0.0))
             except grpc.FutureTimeoutError as error:
                 raise not_ready_error(seconds) from error
             except grpc.FutureCancelledError as error:
