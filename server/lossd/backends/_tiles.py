@@ -13,6 +13,7 @@ import numpy as np
 
 from lossd.backends import Array, Body, Piece, each_row
 from lossd.backends._exports import Exports, Resident
+from lossd.backends._means import shrunk_means
 from lossd.backends._pinned import PinnedMemory, Staging
 from lossd.batch import Batch
 from lossd.kernels import is_stored
@@ -173,9 +174,7 @@ def _means(cupy: Any, values: Any, elements: int) -> Any:
     means = values.sum(axis=-1, dtype=np.float64) / elements
     if values.dtype != np.float64:
         return means
-    shrink = 2.0**-64  # by which the largest numbers become small enough to add up
-    shrunk = (values * shrink).sum(axis=-1) / elements / shrink
-    return cupy.where(cupy.isfinite(means), means, shrunk)
+    return cupy.where(cupy.isfinite(means), means, shrunk_means(values, elements))
 
 
 def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequence[str]) -> Found:

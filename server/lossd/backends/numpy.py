@@ -15,14 +15,13 @@ from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
 from lossd.backends._host import NO_KERNELS, KernelSource, compute, piece_elements, prepared
+from lossd.backends._means import shrunk_means
 from lossd.batch import Batch
 from lossd.crew import Crew
 from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
-# A power of 2 by which the largest numbers become small enough to add up.
-SHRINK = 2.0**-64
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
 
@@ -165,6 +164,5 @@ def _row_values(value: Array, elements: int) -> Array:
     beyond = ~np.isfinite(found)
     found /= elements
     if beyond.any():  # a row may add up to more than the type holds, and its mean not
-        shrink = value.dtype.type(SHRINK)
-        found[beyond] = np.add.reduce(value[beyond] * shrink, axis=-1) / elements / shrink
+        found[beyond] = shrunk_means(value[beyond], elements)
     return found
