@@ -440,16 +440,21 @@ class _Total:
                     yield array
 
     def _with_slots(self) -> Iterator[tuple[Array, Slot]]:
-        """Yields the gradients, each with the slot of its input in the first term that has it."""
+        """Yields the gradients, each with the slot of its input."""
+        for name, arrays in self._gradients.items():
+            for position, array in enumerate(arrays):
+                yield array, self._slots[name, position]
+
+    @functools.cached_property
+    def _slots(self) -> Mapping[tuple[str, int], Slot]:
+        """The slots of the inputs, by name and position, in the first term that has each."""
         slots: dict[tuple[str, int], Slot] = {}
         for position, term in enumerate(self._job.terms):
             laid = lay_out(_job(self._job, position), self._networks, workers=1)
             for slot, source in zip(laid.slots, laid.sources, strict=True):
                 if source is not None:
                     slots.setdefault((term.names[source[0]], source[1]), slot)
-        for name, arrays in self._gradients.items():
-            for position, array in enumerate(arrays):
-                yield array, slots[name, position]
+        return slots
 
     def _rounded(self, name: str) -> list[Array]:
         pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
