@@ -94,8 +94,7 @@ class Connection:
                 a server in it, or with an open evaluation.
         """
         with self._lock:
-            if self._closed.is_set():
-                raise closed_error()
+            self.check_open()
             if self._channel is None:
                 if self._turns.parted:
                     raise forked_error(self._turns.parted)
@@ -227,8 +226,7 @@ class Connection:
         """
         channel = self.channel()
         with self._lock:
-            if self._closed.is_set():
-                raise closed_error()
+            self.check_open()
             return self._unary.setdefault(path, channel.unary_unary(path))
 
     def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
