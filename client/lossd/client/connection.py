@@ -150,13 +150,17 @@ class Connection:
 
         def attempt(left: float) -> None:
             until = time.monotonic() + left
-            ready = grpc.channel_ready_future(self.channel())
+            channel = self.channel()
+            left = until - time.monotonic()
+            if left <= 0:  # gRPC's thread would watch a channel that may be closed at once
+                raise not_ready_error(seconds)
+            ready = grpc.channel_ready_future(channel)
             try:
                 with self._lock:
                     if self._closed.is_set():
                         raise given_up_error()
                     self._waited_for.add(ready)
-                ready.result(max(until - time.monotonic(), 0.0))
+                ready.result(left)
             except grpc.FutureTimeoutError as error:
                 raise not_ready_error(seconds) from error
             except grpc.FutureCancelledError as error:
