@@ -15,7 +15,8 @@ if has node npm; then
     echo "$client: built"
 fi
 client=go
-if has go protoc protoc-gen-go && [ -d /usr/share/gocode/src/google.golang.org/grpc ]; then
+gocode=/usr/share/gocode/src/google.golang.org
+if has go protoc protoc-gen-go && [ -d $gocode/grpc ] && [ -d $gocode/protobuf ]; then
     bash go/build.sh
     echo "$client: built"
 fi

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the client with packages of Debian: build/lossd-client.
 #
-#   apt-get install golang-go golang-google-grpc-dev golang-google-genproto-dev \
-#       protobuf-compiler protoc-gen-go
+#   apt-get install golang-go golang-github-golang-protobuf-1-5-dev golang-google-grpc-dev \
+#       golang-google-genproto-dev protobuf-compiler protoc-gen-go
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 protos=$(realpath ../../../protos)
