@@ -13,6 +13,7 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.losses import LOSSES, Status
+from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
 from tests.losses.case import values
@@ -493,6 +494,64 @@ def test_a_sequence_that_is_zeroed_is_not_in_the_loss(
     divisor = {Reduction.SUM: 1.0, Reduction.MEAN: 3.5, Reduction.BATCH_MEAN: 3.0}[reduction]
     assert found.loss_sum == pytest.approx(total, rel=1e-6)
     assert found.loss == pytest.approx(total / divisor, rel=1e-6)
+
+
+OF_SUMS: list[tuple[str, dict[str, Any]]] = [
+    ("bradley_terry", {"chosen_rewards": [np.nan], "rejected_rewards": [0.0]}),
+    ("bradley_terry", {"chosen_rewards": [0.5, np.nan], "rejected_rewards": [0.0, 1.0]}),
+    (
+        "preference",
+        {
+            "chosen_log_probabilities": [np.nan, -1.0],
+            "rejected_log_probabilities": [-2.0, -3.0],
+            "chosen_reference_log_probabilities": [-1.0, -1.0],
+            "rejected_reference_log_probabilities": [-1.0, -1.0],
+        },
+    ),
+    (
+        "kahneman_tversky",
+        {
+            "log_probabilities": [np.nan, -1.0],
+            "reference_log_probabilities": [-2.0, -2.0],
+            "desirable": [True, False],
+        },
+    ),
+]
+OPTIONS_OF_SUMS: dict[str, dict[str, Any]] = {
+    "preference": {"objective": PreferenceObjective.SIGMOID, "beta": 0.1},
+    "kahneman_tversky": {"baseline": 0.2},
+}
+
+
+@pytest.mark.parametrize(("loss", "given"), OF_SUMS)
+def test_a_sum_of_one_term_says_what_its_loss_says_of_sequences_given_as_sums(
+    engine: Engine, loss: str, given: dict[str, Any]
+) -> None:
+    """Their gradients belong to examples."""
+    inputs = {name: np.asarray(numbers) for name, numbers in given.items()}
+    term = _term(1, loss, parameters=OPTIONS_OF_SUMS.get(loss, {}))
+    alone = _alone(engine, term, inputs)
+    found = _run(engine, term, inputs=inputs)
+    assert found.status == alone.status
+    assert found.nonfinite_examples.tolist() == alone.nonfinite_examples.tolist()
+    assert found.statuses.numbers.tolist() == alone.statuses.numbers.tolist()
+
+
+def test_a_pair_of_rewards_whose_gradient_a_weight_makes_infinite_is_zeroed(
+    engine: Engine,
+) -> None:
+    inputs = {
+        "chosen_rewards": np.array([1.0, -1.0], np.float16),
+        "rejected_rewards": np.array([0.0, 0.0], np.float16),
+    }
+    more: dict[str, Any] = {"cotangent": np.array([1.0, 1e7]), "reduction": Reduction.SUM}
+    term = _term(1, "bradley_terry", nonfinite=NonfinitePolicy.ZERO, **more)
+    found = _run(engine, replace(term, weight=0.5), inputs=inputs)
+    assert found.nonfinite_examples.tolist() == [1]
+    assert found.status is None
+    for gradient in found.gradients.values():
+        assert gradient[1] == 0
+        assert gradient[0] != 0
 
 
 def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:

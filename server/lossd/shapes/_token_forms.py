@@ -50,6 +50,7 @@ class TokenForm:
     rows: int
     cells: int
     classes: tuple[int, ...] = ()
+    are_sums: bool = False  # each number is that of a sequence
 
     @classmethod
     def of(cls, given: Given, side: str) -> "TokenForm":
@@ -81,7 +82,7 @@ class TokenForm:
         if len(shape) == 2 and is_ragged:
             return cls(given.loss, first.name, shape, shape[0], shape[0] * shape[1], classes)
         if len(shape) == 1 and has_sums:
-            return cls(given.loss, first.name, shape, shape[0], shape[0])
+            return cls(given.loss, first.name, shape, shape[0], shape[0], are_sums=True)
         rules = ["axes of sequences and tokens"] * is_ragged + ["one axis of sums"] * has_sums
         hint = f": flat tokens go with {side}offsets" if is_ragged and len(shape) == 1 else ""
         raise shape_error(first.name, " or ".join(rules), (*shape, *classes), hint)
@@ -99,8 +100,8 @@ class TokenForm:
                 raise shape_error(name, f"the shape {list(wanted)} of {self.first}", shape)
             return Slot(declared, shape, (self.cells, *self.classes), is_by_example=False)
         if declared.axes in OF_TOKENS and shape == self.shape:
-            is_sums = self.shape == by_row and declared.axes is Axes.EITHER
-            return Slot(declared, shape, (self.cells,), is_by_example=is_sums)
+            is_by_example = self.are_sums or (self.shape == by_row and declared.axes is Axes.EITHER)
+            return Slot(declared, shape, (self.cells,), is_by_example=is_by_example)
         if declared.content is Content.OFFSETS:
             return Slot(declared, shape, shape, is_classes=True, is_by_example=False)
         if declared.axes is Axes.EITHER and shape in (by_row, (self.rows, 1)):
