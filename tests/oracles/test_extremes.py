@@ -539,3 +539,49 @@ def test_focal_by_targets_is_finite_where_its_terms_overflow(engine: Engine, dty
     assert_equal(result.gradients["targets"], slopes)
     result = run(engine, "focal", {}, [size] * 3, 1 - targets, dtype=dtype)
     assert_equal(result.gradients["targets"], -slopes)
+
+
+IMPOSSIBLE = [
+    # The likeliest class of the target, another one, two of them, one that nobody expects, and the
+    # only one.
+    ([0.0, 1.0, 0.5], [1], [-1.0, np.inf, -1.0]),
+    ([2.0, 1.0, 0.5], [2], [-1.0, -1.0, np.inf]),
+    ([2.0, 1.0, 0.5], [0, 2], [np.inf, -1.0, np.inf]),
+    ([2.0, -np.inf, 0.5], [0, 1], [np.inf, 0.0, -1.0]),
+    ([-np.inf, 1.0, -np.inf], [1], [0.0, 0.0, 0.0]),
+    ([-np.inf, 1.0, -np.inf], [0, 1], [0.0, 0.0, 0.0]),
+]
+
+
+@pytest.mark.parametrize("kind", list(DistributionKind))
+@pytest.mark.parametrize(("aims", "impossible", "signs"), IMPOSSIBLE)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_kl_by_the_logits_of_a_target_of_impossible_classes_has_its_limit(  # noqa: PLR0917 - a table
+    engine: Engine,
+    dtype: type,
+    aims: list[float],
+    impossible: list[int],
+    signs: list[float],
+    kind: DistributionKind,
+) -> None:
+    """It is p (log(p / q) - value), of which both infinities made NaN."""
+    given = np.log([0.2, 0.3, 0.5])
+    given[impossible] = -np.inf
+    if kind is DistributionKind.PROBABILITIES:
+        given = np.exp(given)
+    parameters = {"prediction_kind": kind, **AIMS_OF_LOGITS}
+    result = run(engine, "kl_divergence", parameters, [given], [aims], dtype=dtype)
+    assert values(result) == np.inf
+    expected = [sign * np.inf if sign else 0.0 for sign in signs]
+    np.testing.assert_array_equal(result.gradients["targets"], [expected])
+
+
+@pytest.mark.parametrize("kind", list(DistributionKind))
+def test_kl_of_an_impossible_class_still_shows_a_nan(
+    engine: Engine, kind: DistributionKind
+) -> None:
+    parameters = {"prediction_kind": kind, **AIMS_OF_LOGITS}
+    empty = 0.0 if kind is DistributionKind.PROBABILITIES else -np.inf
+    result = run(engine, "kl_divergence", parameters, [[np.nan, empty, 0.0]], [[1.0, 2.0, 0.5]])
+    assert np.isnan(values(result)).all()
+    assert np.isnan(result.gradients["targets"]).all()

@@ -89,18 +89,30 @@ class Comparison:
     def by_targets(self, xp: Any, kind: DistributionKind, scale: float | None) -> Array:
         """Returns the derivative with respect to the given targets."""
         if kind is DistributionKind.LOGITS:
-            # Relative to the likeliest class, whose own difference is then exactly 0.
-            rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)
-            ways = self.ways
-            apart = ways - ways[rows, best][:, None]
-            mean = weighted(xp, self.shares, apart).sum(axis=-1)
-            derivative = weighted(xp, self.shares, apart - mean[:, None])
+            derivative = self._by_target_logits(xp)
             return derivative / self.temperature / self.temperature if scale is None else derivative
         square = 1 if scale is None else scale * scale
         if kind is DistributionKind.LOG_PROBABILITIES:
             return self._products(xp, scale) + self.shares * square
         more = (self.logs if scale is None else scale * self.ways) + square
         return xp.where(self.shares == 0, 0, more)
+
+    def _by_target_logits(self, xp: Any) -> Array:
+        """Returns shares times how far the logarithms are from their mean, in units of logits."""
+        # Relative to the likeliest class, whose own difference is then exactly 0.
+        rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)
+        ways = self.ways
+        apart = ways - ways[rows, best][:, None]
+        mean = weighted(xp, self.shares, apart).sum(axis=-1)
+        derivative = weighted(xp, self.shares, apart - mean[:, None])
+        is_impossible = (ways == xp.inf) & (self.shares > 0)
+        infinite = xp.flatnonzero(is_impossible.any(axis=-1))
+        if len(infinite):
+            shares, impossible = self.shares[infinite], is_impossible[infinite]
+            slopes = _to_infinity(xp, shares, impossible)
+            slopes[(xp.isnan(ways[infinite]) & (shares != 0)).any(axis=-1)] = xp.nan
+            derivative[infinite] = slopes
+        return derivative
 
 
 def compare(
@@ -203,6 +215,18 @@ def _to_given(
     part = (given - p) / p
     logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
     return Comparison(p, logs, quotients(xp, p, -given))
+
+
+def _to_infinity(xp: Any, shares: Array, impossible: Array) -> Array:
+    """Returns the limits of shares times how far the logarithms are from their mean.
+
+    The logarithms of ``impossible`` classes grow beyond all bounds.  A class that has all of the
+    target cannot have more of it: its limit is 0.  Where several of them share it, there is none.
+    """
+    others = xp.where(impossible, 0, shares).sum(axis=-1)
+    alone = xp.where(impossible.sum(axis=-1) == 1, 0.0, xp.nan)
+    of_impossible = xp.where(others > 0, xp.inf, alone)[:, None]
+    return xp.where(impossible, of_impossible, xp.where(shares == 0, 0, -xp.inf))
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:
