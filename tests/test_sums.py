@@ -554,6 +554,18 @@ def test_a_pair_of_rewards_whose_gradient_a_weight_makes_infinite_is_zeroed(
         assert gradient[0] != 0
 
 
+def test_what_is_left_of_large_losses_has_a_mean_where_its_sum_is_infinite(
+    engine: Engine,
+) -> None:
+    """One example is lost, and the others add up to more than float64 holds."""
+    far = np.array([np.inf, 1.5e308, 1e308, 1.5e308])
+    inputs = {"predictions": far, "other": np.zeros(4)}
+    term = _term(0.5, "absolute_error", SAME, nonfinite=NonfinitePolicy.ZERO)
+    found = _run(engine, term, inputs=inputs)
+    assert found.nonfinite_examples.tolist() == [0]
+    assert found.loss == pytest.approx(0.5e308, rel=1e-14)
+
+
 def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:
     options = {"nonfinite": NonfinitePolicy.ZERO, "empty": EmptyPolicy.ERROR}
     inputs = {"predictions": np.array([1e15, 1e16], np.float32), "other": np.zeros(2, np.float32)}

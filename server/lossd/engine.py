@@ -4,15 +4,16 @@ It lays the batch out, lets the backend fill the buffers that will be sent, and 
 from what the backend returns.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Array, Backend, Resident
+from lossd.backends import Array, Backend, Resident, shrunk_totals
 from lossd.batch import Batch, Job, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
@@ -210,11 +211,9 @@ class Engine:
         nonfinite = _flagged(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
-        # Of infinities of both signs, which are flagged, and of numbers beyond float64.
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss_sum = float(evaluated.sums.sum())
+        loss_sum, loss = self._totals(plan, job, batch, evaluated, reply.values, checkpoint, hold)
         return Result(
-            loss=_aggregate(job, batch.plan, loss_sum),
+            loss=loss,
             loss_sum=loss_sum,
             weight_sum=batch.plan.weight_sum,
             example_count=batch.plan.example_count,
@@ -227,6 +226,34 @@ class Engine:
             outputs=reply.outputs,
             backend=plan.backend,
         )
+
+    @staticmethod
+    def _totals(  # noqa: PLR0917 - all that a computed job is made of
+        plan: Plan,
+        job: Job,
+        batch: Batch,
+        evaluated: Evaluated,
+        values: Array | None,
+        checkpoint: Checkpoint,
+        hold: Hold,
+    ) -> tuple[float, float | None]:
+        """Returns the sum of the losses and the aggregate, also where adding up is beyond float64.
+
+        What values are not kept for is computed once more then.
+        """
+        # Of infinities of both signs, which are flagged, and of numbers beyond float64.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss_sum = float(evaluated.sums.sum())
+        if math.isfinite(loss_sum) or plan.every_value is None or batch.plan.is_empty:
+            return loss_sum, _aggregate(job, batch.plan, loss_sum)
+        if values is None and (evaluated.nonfinite is None or not math.isnan(loss_sum)):
+            hold(plan.laid.gradient_bytes)
+            values = _values_of(plan, batch, checkpoint)
+        if values is None or not np.isfinite(values).all():
+            return loss_sum, _aggregate(job, batch.plan, loss_sum)
+        rows = batch.plan
+        loss_sum, loss = shrunk_totals(values.reshape(-1), rows.row_weights(), rows.divisor)
+        return loss_sum, None if job.reduction is Reduction.NONE else loss
 
     def close(self) -> None:
         """Ends the threads of its backends and frees what they hold."""
@@ -255,7 +282,7 @@ def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]
     rows = prepared.rows
     # All gradients that there are: the first input has one, or none.
     loss_sum = prepared.call(inputs, values, next(iter(gradients.values()), None))
-    if loss_sum is None:
+    if loss_sum is None or not math.isfinite(loss_sum):
         return None
     return Result(
         loss=_aggregate(plan.asked, rows, loss_sum),
@@ -334,6 +361,14 @@ def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     for gradient in gradients.values():
         found.setdefault(gradient.answered.input, []).append(gradient.finished())
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
+
+
+def _values_of(plan: Plan, batch: Batch, checkpoint: Checkpoint) -> Array | None:
+    """Returns the values of the examples of a job that did not ask for them."""
+    wanted = replace(plan, values=plan.every_value)
+    reply = _Reply.allocated(wanted, np.empty, lambda *_: None)
+    plan.evaluate(batch, reply.buffers, checkpoint)
+    return reply.values
 
 
 def _flagged(flags: Flags | None) -> npt.NDArray[np.int64]:

@@ -40,7 +40,8 @@ class Plan:
     """How jobs are computed that differ in their data alone, of which it holds nothing.
 
     ``asked`` is such a job without its tensors.  ``values``, ``gradients`` and ``outputs`` are the
-    arrays of the result.  ``is_brief`` says that computing takes less time than waiting for a turn.
+    arrays of the result; ``every_value`` is what ``values`` are where they are asked for, None for
+    a loss that has none.  ``is_brief`` says that computing takes less time than waiting for a turn.
     ``prepared`` computes such jobs in one call, unless something is unusual about their data.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     laid: Laid
     evaluate: Evaluator
     values: Answered | None
+    every_value: Answered | None
     gradients: tuple[Answered, ...]
     outputs: tuple[Answered, ...]
     backend: str
@@ -64,7 +66,8 @@ class Plan:
         """
         laid = lay_out(job, networks, workers=backend.threads)
         rules, template = laid.rules, laid.template
-        wants_values = job.per_example and job.loss.shape.has_values
+        values = Answered("", template.example_shape, template.dtype)
+        every_value = values if job.loss.shape.has_values else None
         by_name = {operand.name: operand for operand in template.operands}
         return cls(
             asked=replace(job, inputs={}, weights=None, mask=None, cotangent=None),
@@ -72,7 +75,8 @@ class Plan:
             evaluate=rules.evaluator(
                 template, backend, zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO
             ),
-            values=Answered("", template.example_shape, template.dtype) if wants_values else None,
+            values=every_value if job.per_example else None,
+            every_value=every_value,
             gradients=tuple(_gradient(name, by_name.get(name)) for name in template.gradients),
             outputs=tuple(
                 Answered(

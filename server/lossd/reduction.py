@@ -79,6 +79,10 @@ class RowPlan:
         """Whether no row is left to average."""
         return self.example_count == 0 or self.divisor == 0
 
+    def row_weights(self) -> Floats | None:
+        """Returns what the value of each row counts in the sum; None for 1."""
+        return self.weights
+
 
 def plan_rows(
     rows: int,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import round_into
+from lossd.backends import round_into, shrunk_totals
 from lossd.batch import Array, Job, Slot
 from lossd.engine import (
     Allocate,
@@ -94,7 +94,7 @@ def run(
     if lost is not None:
         total.take_losses(
             {
-                position: computed(position, _without(_job(job, position), lost)).loss_sum
+                position: computed(position, total.without(position, lost))
                 for position, term in enumerate(job.terms)
                 if term.job.loss.shape.is_apart
             },
@@ -230,11 +230,19 @@ def _job(job: SumJob, position: int) -> Job:
     return replace(term.job, inputs=inputs, gradients=gradients, per_example=True)
 
 
-def _without(job: Job, lost: Array) -> Job:
+def _without(job: Job, lost: Array, divisor: float) -> Job:
     """Returns a job for the loss alone, of all examples but those that are lost."""
     mask = ~lost if job.mask is None else job.mask.reshape(lost.shape) & ~lost
+    normalizer = divisor if job.reduction.is_mean and divisor else None
     # Whether the batch is empty was asked about all of its examples.
-    return replace(job, mask=mask, gradients=(), per_example=False, empty=EmptyPolicy.ZERO)
+    return replace(
+        job,
+        mask=mask,
+        gradients=(),
+        per_example=False,
+        empty=EmptyPolicy.ZERO,
+        normalizer=normalizer,
+    )
 
 
 def _widened(array: Array) -> Array:
@@ -345,7 +353,12 @@ class _Total:
                 rows[lost] = 0
         return lost
 
-    def take_losses(self, kept: Mapping[int, float], lost: Array) -> None:
+    def without(self, position: int, lost: Array) -> Job:
+        """Returns the job for the loss of a term alone, without what is lost, divided as before."""
+        job = self._job.terms[position].job
+        return _without(_job(self._job, position), lost, _divisor(job, self._results[position]))
+
+    def take_losses(self, kept: Mapping[int, Result], lost: Array) -> None:
         """Takes the losses of the examples that are left; they are divided as before.
 
         ``kept`` are those of terms that were computed again.  Where an example decides what another
@@ -357,9 +370,10 @@ class _Total:
         for position, (term, before) in enumerate(pairs):
             loss, loss_sum = before.loss or 0.0, before.loss_sum
             values = before.per_example if term.job.loss.shape.adds_up_values else None
-            if position in kept or values is not None:
-                loss_sum = kept[position] if values is None else _sum_of(term.job, values, lost)
-                loss = loss_sum / _divisor(term.job, before)
+            if values is not None:
+                loss_sum, loss = _totals_of(term.job, values, lost, _divisor(term.job, before))
+            elif position in kept:
+                loss_sum, loss = kept[position].loss_sum, kept[position].loss or 0.0
             self._loss_sum += _weighed(term.weight, loss_sum)
             self._loss += _weighed(term.weight, loss)
 
@@ -468,13 +482,11 @@ def _by_example(array: Array, lost: Array, slot: Slot) -> Array | None:
     return rows if is_theirs else None
 
 
-def _sum_of(job: Job, values: Array, lost: Array) -> float:
-    """Returns the weighted sum of the values of all examples but those that are lost."""
-    left = np.where(lost, 0, values).astype(np.float64)
-    counts = left != 0  # the weight of an ignored example may be any number
-    if job.weights is not None:
-        left[counts] *= job.weights.reshape(left.shape)[counts]
-    return float(left.sum())
+def _totals_of(job: Job, values: Array, lost: Array, divisor: float) -> tuple[float, float]:
+    """Returns the weighted sum of the values of examples that are not lost, and the mean."""
+    left = np.where(lost, 0, values).reshape(-1)
+    weights = None if job.weights is None else job.weights.reshape(-1).astype(np.float64)
+    return shrunk_totals(left, weights, divisor)
 
 
 def _divisor(job: Job, found: Result) -> float:

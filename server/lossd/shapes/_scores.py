@@ -29,12 +29,19 @@ class SidesPlan(RowPlan):
     """A plan of rows that all weigh the same, but for a factor of each side, by its input."""
 
     factors: Mapping[str, float]
+    counts: Mapping[str, int]  # the rows of each side, in their order
 
     @classmethod
-    def of(cls, plan: RowPlan, factors: Mapping[str, float]) -> "SidesPlan":
+    def of(
+        cls, plan: RowPlan, factors: Mapping[str, float], counts: Mapping[str, int]
+    ) -> "SidesPlan":
         """Returns a plan with factors."""
         known: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(RowPlan)}
-        return cls(**known, factors=factors)
+        return cls(**known, factors=factors, counts=counts)
+
+    def row_weights(self) -> Floats:
+        """See ``RowPlan.row_weights``."""
+        return np.repeat([self.factors[name] for name in self.counts], list(self.counts.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,8 @@ class SideScores:
     def computed(self, part: Batch, whole: Batch, places: Buffers, check: Checkpoint) -> Evaluated:
         """Computes a batch of these scores, of a whole one."""
         found = self.evaluate(part, places, check)
-        found.sums = found.sums * _factor(whole.plan, self.name)
+        with np.errstate(over="ignore"):  # a sum may be beyond float64
+            found.sums = found.sums * _factor(whole.plan, self.name)
         return found
 
 

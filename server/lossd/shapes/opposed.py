@@ -68,7 +68,7 @@ class OpposedShape(ShapeRules):
             return found
         counts = {s.name: p.stop - p.start for s, p in zip(layout.slots, layout.parts, strict=True)}
         factors = {name: layout.rows / count if count else 0.0 for name, count in counts.items()}
-        return SidesPlan.of(found, factors)
+        return SidesPlan.of(found, factors, counts)
 
     def factors(
         self,
