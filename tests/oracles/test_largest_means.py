@@ -154,3 +154,18 @@ def test_the_two_means_of_a_discriminator_fit_where_their_sums_do_not(
         per_example=per_example,
     )
     assert engine.run(job).loss == pytest.approx(1.3e308, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("length", [3, 700, (1 << 18) + 1, 825_450, 915_180])
+def test_the_mean_of_a_row_of_largest_numbers_is_the_largest(
+    engine: Engine, length: int, dtype: type
+) -> None:
+    most = np.finfo(dtype).max
+    for sign in (1, -1):
+        predictions = np.full((2, length), sign * most)
+        inputs = {"predictions": predictions, "targets": np.zeros_like(predictions)}
+        result = run(engine, "absolute_error", inputs)
+        assert result.per_example is not None
+        np.testing.assert_allclose(result.per_example, most, rtol=1e-6)
+        assert not len(result.nonfinite_examples)

@@ -307,6 +307,9 @@ class _Run:
     def _joined_sums(self, parts: Array) -> Floats:
         with np.errstate(all="ignore"):
             means = np.add.reduce(parts, axis=-1)
+            # Rounding alone makes none of finite numbers larger than the largest number.
+            most, are_finite = np.finfo(self._batch.dtype).max, np.isfinite(parts).all(axis=-1)
+            means = np.where(are_finite, means.clip(-most, most), means)
             return self._settled_sums(slice(0, len(means)), means.astype(self._batch.dtype))
 
     def _all_statuses(self) -> Array | None:
