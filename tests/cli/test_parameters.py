@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
 from lossd.cli.names import loss_messages, loss_named, metric_messages, metric_named
@@ -12,6 +13,10 @@ from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.naming import members_of
 
+NUMBERS = {
+    getattr(FieldDescriptor, f"CPPTYPE_{kind}")
+    for kind in ("DOUBLE", "FLOAT", "INT32", "INT64", "UINT32", "UINT64")
+}
 DECLARED: dict[str, Any] = {**LOSSES, **METRICS}
 
 
@@ -81,6 +86,13 @@ def test_terms_take_short_names_however_deep() -> None:
         ("Huber", "delta=wide", "delta must be a number, got wide"),
         ("Huber", "delta=[1]", "delta must be a number"),
         ("Huber", "delta=true", "delta must be a number, got true"),
+        ("Huber", "delta=1_0", "delta must be a number, got 1_0"),
+        ("Huber", "delta=\N{ARABIC-INDIC DIGIT ONE}", "delta must be a number, got"),
+        ("Huber", "batch_dims=1_0", "batch_dims must be a whole number, got 1_0"),
+        ("CrossEntropy", "ignore_index=1_0", "ignore_index must be a whole number, got 1_0"),
+        ("CrossEntropy", "class_weights=1_0,2", "class_weights must be numbers such as 1,2"),
+        ("CrossEntropy", 'class_weights=["1_0"]', "class_weights must be numbers such as 1,2"),
+        ("WeightedSum", 'terms=[{"weight": "1_0"}]', "terms must be JSON such as"),
         ("Huber", "batch_dims=1.5", "batch_dims must be a whole number, got 1.5"),
         ("Huber", "batch_dims=3000000000", "batch_dims must be a whole number of 32 bits, got 3"),
         ("PoissonNll", "full=perhaps", "full must be true or false, got perhaps"),
@@ -99,6 +111,23 @@ def test_what_is_no_value_of_its_kind_is_said(message: str, text: str, said: str
     with pytest.raises(click.UsageError) as caught:
         made(message, text)
     assert said in caught.value.message
+
+
+def numbers() -> list[Any]:
+    return [
+        pytest.param(declared.message, parameter.name, id=f"{declared.name}-{parameter.name}")
+        for declared in DECLARED.values()
+        for parameter in declared.all_parameters
+        if getattr(v1, declared.message).DESCRIPTOR.fields_by_name[parameter.name].cpp_type
+        in NUMBERS
+    ]
+
+
+@pytest.mark.parametrize(("message", "name"), numbers())
+def test_digits_are_plain_in_every_number(message: str, name: str) -> None:
+    for text in ("1_0", "1_0.0", "1_0,1_0", "\N{FULLWIDTH DIGIT ONE}"):
+        with pytest.raises(click.UsageError, match=f"^{name} must be .*number"):
+            made(message, f"{name}={text}")
 
 
 def test_names_are_found_in_every_style_and_mean_one_thing() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -311,6 +312,23 @@ def test_every_number_has_bounds_and_every_file_to_write_is_tried() -> None:
             assert None not in (kind.min, kind.max), (name, option.name)
         if isinstance(kind, click.Path) and not kind.exists:
             assert isinstance(kind, OutputFile), (name, option.name)
+
+
+@pytest.mark.parametrize("text", ["1_0", "\N{FULLWIDTH DIGIT ONE}"])
+@pytest.mark.parametrize("name", subcommands())
+def test_numbers_of_all_flags_have_plain_digits(name: str, text: str) -> None:
+    """To Python they are 10 and 1."""
+    for option in subcommands()[name].params:
+        if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType):
+            convert: Any = option.type.convert
+            with pytest.raises(click.BadParameter, match="is not a number of plain digits"):
+                convert(text, option, None)
+
+
+def test_numbers_of_variables_have_plain_digits() -> None:
+    done = CliRunner().invoke(command, ["config"], env={"LOSSD_MAX_CALLS": "1_0"})
+    assert done.exit_code == 2
+    assert "not a number of plain digits" in done.output
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

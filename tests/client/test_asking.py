@@ -24,6 +24,14 @@ def test_no_server(capsys: Any) -> None:
     assert "target must be host:port" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["1_0", "soon", ""])
+def test_a_timeout_is_a_number(text: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["127.0.0.1:1", "--timeout", text])
+    assert ended.value.code == 2
+    assert f"must be a number, got {text}" in capsys.readouterr().err
+
+
 def test_the_version_is_that_of_the_package() -> None:
     assert client.__version__ == importlib.metadata.version("lossd")
     with pytest.raises(AttributeError, match="no attribute 'versions'"):

@@ -93,6 +93,24 @@ def test_scores_are_one_an_example(client: LossClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        np.ones(3) + 1j, np.zeros(3, "M8[s]"), ["1", "2", "3"], ["a", "b", "c"], [None] * 3,
+        np.ma.masked_array(np.ones(3), [True, False, False]), [[1.0], [1.0, 2.0], 3.0],
+    ],
+    ids=["complex", "dates", "numerals", "texts", "nothing", "masked", "ragged"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["targets", "scores", "weights"])
+def test_what_are_no_real_numbers_is_refused_by_name(
+    client: LossClient, name: str, wrong: Any
+) -> None:
+    given = {"targets": np.ones(3), "scores": np.ones(3), "weights": np.ones(3)} | {name: wrong}
+    with pytest.raises(InvalidRequestError, match=f"^{name} must ") as told:
+        objective(SquaredError(), client)(*given.values())
+    assert told.value.field == name
+
+
+@pytest.mark.parametrize(
     ("loss", "refusal"),
     [
         (SquaredError(batch_dims=0), "loss must have an example for each score"),

@@ -524,7 +524,13 @@ def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None
             make(3)
 
 
-@pytest.mark.parametrize("wrong", [-1, (2, -1), 1.5, "3", None, (1 << 62,), (1 << 70,), object()])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        -1, (2, -1), 1.5, True, (True, 2), "3", b"3", "", bytearray(b"3"), memoryview(b"3"), None,
+        1 << 50, (1 << 50,), (1 << 40, 1 << 40), (1 << 62,), (1 << 70,), object(),
+    ],
+)  # fmt: skip
 def test_a_shape_that_no_array_has_is_refused_by_name(serve: Any, connect: Any, wrong: Any) -> None:
     with connect(serve().address) as loss_client:
         for make in (loss_client.empty, loss_client.device_empty):

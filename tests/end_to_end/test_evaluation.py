@@ -182,6 +182,33 @@ def test_an_evaluation_is_entered_once(server: Process, client: LossClient) -> N
     asyncio.run(enter_twice())
 
 
+def test_an_evaluation_of_asyncio_stays_in_its_event_loop(server: Process) -> None:
+    """A batch would be added by a call that raises, and then again."""
+    client = AsyncLossClient(server.address)
+    run = client.evaluation(Accuracy(), return_state=True)
+    batch = {"predictions": [1.0, -1.0], "targets": [1, 1]}
+
+    async def begin() -> None:
+        await run.__aenter__()
+        await run.update(**batch)
+
+    async def end() -> Any:
+        result = await run.result()
+        await run.__aexit__(None, None, None)
+        await client.close()
+        return result
+
+    with asyncio.Runner() as first:
+        first.run(begin())
+        for step in (lambda: run.update(**batch), lambda: run.merge(b""), run.result, run.state):
+            with asyncio.Runner() as second, pytest.raises(InvalidRequestError) as told:
+                second.run(step())
+            assert told.value.message == "client must stay in one event loop, got a second one"
+        result = first.run(end())
+
+    assert (result.value, result.example_count) == (0.5, 2)
+
+
 def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
     """An interrupt from the keyboard would leave it locked, and the client would hang."""
     with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:

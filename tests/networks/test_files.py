@@ -155,6 +155,10 @@ def test_a_description_that_is_no_json_is_named(folder: Path) -> None:
             lambda w: w.update({"features.0.bias": np.full(4, np.nan, np.float32)}),
             "features.0.bias must be finite",
         ),
+        (
+            lambda w: w.update({"features.0.bias": np.full(4, 1 + 1j, np.complex64)}),
+            "features.0.bias must be real numbers, got complex64",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_named(folder: Path, change: Any, words: str) -> None:

@@ -33,11 +33,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=client.__version__)
     parser.add_argument("address", help="host:port, dns:///name:port or unix:/path")
-    parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait (default: 5)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=5.0, help="seconds to wait (default: 5)"
+    )
     parser.add_argument("--tls", action="store_true", help="connect by TLS")
     parser.add_argument("--tls-ca", type=Path, help="authorities of the server; implies --tls")
     parser.add_argument("--token-file", type=Path, help="file with the token that says who asks")
     return parser
+
+
+def _seconds(text: str) -> float:
+    """Returns a number of seconds, which 1_0 is to Python alone."""
+    try:
+        return float("" if "_" in text else text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text}") from None
 
 
 def _lines(info: v1.GetServerInfoResponse, seconds: float) -> dict[str, str]:

@@ -120,10 +120,13 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
         self.check_open()
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
+        self.check_loop()
+        self._loop = asyncio.get_running_loop()
+
+    def check_loop(self) -> None:
+        """Raises InvalidRequestError in another event loop than the one that it belongs to."""
+        if self._loop not in (None, asyncio.get_running_loop()):
             raise InvalidRequestError("client must stay in one event loop, got a second one")
-        self._loop = loop
 
     async def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss
 from lossd.client.reaching import client_of
@@ -53,7 +54,8 @@ def objective(
         timeout: Seconds that a call may take, retries included; None for the client's.
 
     Raises:
-        InvalidRequestError: from the objective, if scores are not one an example; LossdError, as
+        InvalidRequestError: from the objective, if scores are not one an example, or arguments are
+            no real numbers; LossdError, as
             ``LossClient.compute`` raises it.
     """
     remote = client_of(client, timeout)
@@ -61,18 +63,18 @@ def objective(
     def derivatives(
         targets: npt.ArrayLike, scores: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        at = np.asarray(scores, np.float64)
+        at = _doubles("scores", scores)
         if at.ndim != 1:
             raise InvalidRequestError(
                 f"scores must be one an example, got the shape {at.shape}", field="scores"
             )
         step = _STEP * np.maximum(1.0, np.abs(at))
         above, below = at + step, at - step
-        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        weights = None if sample_weight is None else _doubles("weights", sample_weight)
         result = remote.compute(
             loss,
             np.concatenate([at, above, below]),
-            np.tile(np.asarray(targets), 3),
+            np.tile(to_array("targets", targets), 3),
             weights=None if weights is None else np.tile(weights, 3),
             reduction="sum",
             gradients=["predictions"],
@@ -88,3 +90,8 @@ def objective(
         return first, np.maximum((more - less) / (above - below), least_curvature)
 
     return derivatives
+
+
+def _doubles(name: str, given: npt.ArrayLike) -> Floats:
+    """Returns real numbers in float64; NumPy alone would drop imaginary parts and masks."""
+    return to_array(name, given).astype(np.float64)

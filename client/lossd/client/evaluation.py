@@ -326,6 +326,10 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
             await self._finish()
             return self._answer.state()
 
+    def _check_open(self) -> None:
+        super()._check_open()
+        self._connection.check_loop()
+
     async def _write(self, part: Part) -> None:
         self._check_open()
         try:

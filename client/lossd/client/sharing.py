@@ -258,6 +258,8 @@ def _ordinary(shape: Any, dtype: npt.DTypeLike) -> Array:
     with _named("dtype", "a type of NumPy's", dtype):
         kind = np.dtype(to_dtype(dtype))
     with _named("shape", "sizes in [0, 2**63), of an array that can be", shape):
+        if isinstance(shape, str | bytes | bytearray | memoryview):
+            raise TypeError("a text is no sizes")  # to NumPy its letters are
         made: Array = np.empty(shape, kind)
         return made
 
@@ -266,7 +268,7 @@ def _ordinary(shape: Any, dtype: npt.DTypeLike) -> Array:
 def _named(field: str, rule: str, given: object) -> Iterator[None]:
     try:
         yield
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise InvalidRequestError(
             f"{field} must be {rule}, got {given!r:.64}: {error}", field=field
         ) from error

@@ -1,7 +1,7 @@
 """Arguments that several subcommands take."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -18,7 +18,39 @@ def pair(flag: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-class Real(click.FloatRange):
+def is_in_plain_digits(text: str) -> bool:
+    """Returns whether a number has the digits of a program, not those that Python takes besides.
+
+    To Python 1_0 is 10, and so are the digits of other scripts.
+    """
+    return text.isascii() and "_" not in text
+
+
+class _InPlainDigits:
+    """Refuses other digits, before the type beside it reads the number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the number."""
+        if isinstance(value, str) and not is_in_plain_digits(value):
+            raise click.BadParameter(
+                f"{value!r} is not a number of plain digits.", ctx=ctx, param=param
+            )
+        return cast("Any", super()).convert(value, param, ctx)
+
+
+class WholeNumber(_InPlainDigits, click.types.IntParamType):
+    """A whole number."""
+
+
+class WholeWithin(_InPlainDigits, click.IntRange):
+    """A whole number within bounds."""
+
+
+class Number(_InPlainDigits, click.types.FloatParamType):
+    """A number."""
+
+
+class Real(_InPlainDigits, click.FloatRange):
     """A number within bounds; NaN is out of all bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

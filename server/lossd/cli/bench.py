@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from lossd.cli.arguments import Real
+from lossd.cli.arguments import Real, WholeWithin
 from lossd.cli.bench_compare import Change, change_tables, compared
 from lossd.cli.bench_report import draw, tables
 from lossd.cli.completing import complete_losses, complete_parameters
@@ -32,7 +32,7 @@ from lossd.client import LossClient
 TRANSPORTS = ("tcp", "unix", "shared_memory")
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the one tmpfs that every Linux has
 _STDOUT = Path("-")
-_SHAPE = re.compile(r"[1-9]\d{0,8}(x[1-9]\d{0,8}){0,7}")
+_SHAPE = re.compile(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,7}")
 _MOST_NUMBERS = 1 << 26  # of the first input: 256 MiB, half of the limit of a message
 _USUAL = "cross_entropy"
 
@@ -63,7 +63,7 @@ Kinds = Sequence[tuple[tuple[int, ...], int]]  # the shape and the number of cal
     show_default=True, help="How calls travel; again for several.",
 )  # fmt: skip
 @click.option(
-    "--callers", "callers", type=click.IntRange(1, 64), multiple=True, default=(1, 4),
+    "--callers", "callers", type=WholeWithin(1, 64), multiple=True, default=(1, 4),
     show_default=True, help="Threads that call; again for several.",
 )  # fmt: skip
 @click.option(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from lossd.cli.arguments import WholeWithin
 from lossd.cli.files import PlotFile, writing
 from lossd.cli.served import running_server
 from lossd.client import LossClient
@@ -30,7 +31,7 @@ LEARNING_RATE = 3e-3
 
 @click.command()
 @click.option(
-    "--epochs", type=click.IntRange(1, 100_000), default=30, show_default=True,
+    "--epochs", type=WholeWithin(1, 100_000), default=30, show_default=True,
     help="Passes over the training images.",
 )  # fmt: skip
 @click.option(

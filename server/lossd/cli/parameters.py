@@ -10,12 +10,16 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from lossd.cli.arguments import pair
+from lossd.cli.arguments import is_in_plain_digits, pair
 from lossd.naming import guess, members_of
 
 Field = Any  # a FieldDescriptor of protobuf in Python or in C, which have no common type
 
 _REALS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+_NUMBERS = (
+    *_REALS, FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64,
+    FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64,
+)  # fmt: skip
 _TRUTHS = {"true": True, "false": False}
 _BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
 _KINDS = {FieldDescriptor.CPPTYPE_BOOL: "true or false", FieldDescriptor.CPPTYPE_STRING: "a text"}
@@ -93,6 +97,8 @@ def _with_full_names(field: Field, value: Any) -> Any:
         return [_with_full_names(field, one) for one in value]
     if field.enum_type is not None:
         return _member(field, value)
+    if field.cpp_type in _NUMBERS and isinstance(value, str) and not is_in_plain_digits(value):
+        raise json_format.ParseError(f"{field.name} must have plain digits, got {value}")
     if isinstance(value, dict) and field.message_type is not None:
         return _fields(field.message_type, value)
     return value

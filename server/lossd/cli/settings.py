@@ -1,14 +1,18 @@
 """Makes flags and environment variables from the declaration of the server's settings."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
 
+from lossd.cli.arguments import Number, WholeNumber
 from lossd.serving.config import Config, ConfigError, Setting, settings
 
 Command = Callable[..., Any]
+
+_NUMBERS: Mapping[type, Any] = MappingProxyType({int: WholeNumber(), float: Number()})
 
 SERVES_TOO = "Every flag of lossd serve is taken too: lossd serve --help lists them."
 
@@ -104,4 +108,4 @@ def _plain(default: Any) -> Any:
 def _type(setting: Setting) -> Any:
     if issubclass(setting.type, enum.Enum):
         return click.Choice([member.value for member in setting.type])
-    return setting.type
+    return _NUMBERS.get(setting.type, setting.type)

@@ -185,23 +185,27 @@ def _needed(weights: Mapping[str, Host], modules: tuple[Module, ...]) -> dict[st
     found: dict[str, Host] = {}
     for index, module in enumerate(modules):
         own = weights_of(weights, index, module)
-        found |= {f"features.{index}.{name}": _floats(array) for name, array in own.items()}
+        for name, array in own.items():
+            key = f"features.{index}.{name}"
+            found[key] = _floats(key, array)
     return found
 
 
-def _floats(array: Host) -> Host:
+def _floats(name: str, array: Host) -> Host:
     """Returns at least float32: half precision is widened."""
+    if np.iscomplexobj(array):
+        raise ValueError(f"{name} must be real numbers, got {array.dtype.name}")
     return np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
 
 
 def _heads(description: Path, said: Any) -> Heads:
     arrays, _ = _tensors(description, said, required=("file", "sha256", "layers"))
     layers = tuple(map(str, said["layers"]))
-    for index in range(len(layers)):
-        if _head_key(index) not in arrays:
-            raise ValueError(f"{_head_key(index)} must be in {said['file']}, got nothing")
-    weights = tuple(_floats(arrays[_head_key(index)]).reshape(-1) for index in range(len(layers)))
-    return Heads(layers, weights)
+    keys = tuple(map(_head_key, range(len(layers))))
+    for key in keys:
+        if key not in arrays:
+            raise ValueError(f"{key} must be in {said['file']}, got nothing")
+    return Heads(layers, tuple(_floats(key, arrays[key]).reshape(-1) for key in keys))
 
 
 def _numbers(name: str, said: Any) -> tuple[float, ...]:

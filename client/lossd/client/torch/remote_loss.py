@@ -14,7 +14,7 @@ from lossd.client.reaching import client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
-from lossd.client.torch.translations import Translation, translated
+from lossd.client.torch.translations import PreparedInputs, Translation, translated
 from lossd.client.torch.workers import DENOMINATORS, Workers
 
 
@@ -181,24 +181,25 @@ class RemoteLoss(nn.Module):
         workers: Workers | None,
         **options: Any,
     ) -> torch.Tensor:
-        loss, divisor = self.loss, None
+        prepared = PreparedInputs(self.loss, inputs)
         named: Mapping[str, Any] = named_inputs
         if self._translation is not None:
-            names = self.client.input_names(loss) if named else ()
-            inputs, named = self._translation.in_order(names, inputs, named), {}
-            loss, inputs, divisor = self._translation.prepare(loss, inputs)
-        names = self.client.input_names(loss) if inputs else ()
-        given = arguments.bind(names, inputs, named)
+            names = self.client.input_names(self.loss) if named else ()
+            ordered, named = self._translation.in_order(names, inputs, named), {}
+            prepared = self._translation.prepare(self.loss, ordered)
+        names = self.client.input_names(prepared.loss) if prepared.inputs else ()
+        given = arguments.bind(names, prepared.inputs, named)
         call = ForwardPass(
             module=self,
             settings=Settings.of(self),
-            loss=loss,
+            loss=prepared.loss,
             inputs={name: value for name, value in given.items() if value is not None},
-            divisor=divisor,
+            divisor=prepared.divisor,
             workers=workers,
             **options,
         )
-        return call.value()
+        value = call.value()
+        return value.reshape(()) if prepared.is_single else value
 
     @property
     def client(self) -> LossClient:

@@ -8,24 +8,44 @@ of range where PyTorch computes on.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from google.protobuf.message import Message
 from torch import nn
 
 from lossd import v1
 from lossd.client import arguments
+from lossd.client.device_arrays import is_on_device
 from lossd.client.errors import InvalidRequestError
+from lossd.client.frameworks import to_torch
 from lossd.client.hints import Reduction
 from lossd.v1.losses import Loss
 
-Inputs = tuple[Any, ...]
-Prepared = tuple[Loss, Inputs, float | None]
-Prepare = Callable[[Loss, Inputs], Prepared]
+Inputs = tuple[torch.Tensor, ...]
+
+
+class PreparedInputs(NamedTuple):
+    """The loss and the inputs of one call, as lossd takes them.
+
+    Attributes:
+        loss: The loss.
+        inputs: Its inputs, in order.
+        divisor: What the batch is divided by; None for what the loss would divide by.
+        is_single: Whether there is one example that had no axis of its own, nor has its loss.
+    """
+
+    loss: Loss
+    inputs: Inputs
+    divisor: float | None = None
+    is_single: bool = False
+
+
+Prepare = Callable[[Loss, Inputs], PreparedInputs]
 
 _REDUCTIONS: Mapping[str, Reduction] = {
     "mean": "mean",
@@ -35,17 +55,16 @@ _REDUCTIONS: Mapping[str, Reduction] = {
 }
 
 
-def _as_given(loss: Loss, inputs: Inputs) -> Prepared:
-    return loss, inputs, None
+def _as_given(loss: Loss, inputs: Inputs) -> PreparedInputs:
+    return PreparedInputs(loss, inputs)
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
     """A loss, its reduction, and how the inputs of each call are prepared.
 
-    ``prepare`` takes the loss and the inputs, and returns both and what the batch is divided by,
-    or None for what the loss would divide by.  ``names`` are those of the inputs of PyTorch's
-    module.
+    ``prepare`` takes the loss and the inputs of a call.  ``names`` are those of the inputs of
+    PyTorch's module.
     """
 
     loss: Loss
@@ -53,11 +72,13 @@ class Translation:
     prepare: Prepare = _as_given
     names: tuple[str, ...] = ()
 
-    def in_order(self, ours: Inputs, inputs: Inputs, named: Mapping[str, Any]) -> Inputs:
+    def in_order(
+        self, ours: Sequence[str], inputs: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> Inputs:
         """Returns all inputs by position, whether PyTorch's names or lossd's were used.
 
         Raises:
-            InvalidRequestError: for inputs that are missing, unknown or given twice.
+            InvalidRequestError: for inputs that are missing, unknown, given twice or no tensors.
         """
         theirs = dict(zip(ours, self.names, strict=False))
         found = arguments.bind(self.names, inputs, {})
@@ -75,7 +96,21 @@ class Translation:
                 f"inputs must be {', '.join(self.names)}, got none named {missing[0]}",
                 field="inputs",
             )
-        return tuple(found[name] for name in self.names)
+        return tuple(_tensor(name, found[name]) for name in self.names)
+
+
+def _tensor(name: str, given: Any) -> torch.Tensor:
+    """Returns an input as a tensor, which arrays, numbers and lists of them may become."""
+    if isinstance(given, torch.Tensor):
+        return given
+    try:
+        found: torch.Tensor = to_torch(given if is_on_device(given) else np.asarray(given))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{name} must be a tensor or numbers that make one, got {type(given).__name__}",
+            field=name,
+        ) from error
+    return found
 
 
 def translated(module: nn.Module) -> Translation:
@@ -122,7 +157,7 @@ def _nll(module: nn.NLLLoss) -> Translation:
     return Translation(loss, _reduction(module), _prepare_classes)
 
 
-def _prepare_classes(loss: Loss, inputs: Inputs) -> Prepared:
+def _prepare_classes(loss: Loss, inputs: Inputs) -> PreparedInputs:
     """Ignores an index only where targets are indices, and takes a single axis for the classes."""
     predictions, targets = inputs
     found = copied(loss)
@@ -130,7 +165,7 @@ def _prepare_classes(loss: Loss, inputs: Inputs) -> Prepared:
         found.class_axis = 0
     if targets.is_floating_point():
         found.ClearField("ignore_index")
-    return found, inputs, None
+    return PreparedInputs(found, inputs)
 
 
 def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
@@ -149,16 +184,16 @@ def _by_element(module: Any, loss: Loss) -> Translation:
     return Translation(loss, reduction, _all_elements if reduction == "mean" else _each_element)
 
 
-def _all_elements(loss: Loss, inputs: Inputs) -> Prepared:
+def _all_elements(loss: Loss, inputs: Inputs) -> PreparedInputs:
     """Leaves the elements to the mean over examples; a single number has no axis of examples."""
-    return (loss, inputs, None) if inputs[0].ndim else _each_element(loss, inputs)
+    return PreparedInputs(loss, inputs) if inputs[0].ndim else _each_element(loss, inputs)
 
 
-def _each_element(loss: Loss, inputs: Inputs) -> Prepared:
+def _each_element(loss: Loss, inputs: Inputs) -> PreparedInputs:
     """Makes every element an example."""
     found = copied(loss)
     found.batch_dims = inputs[0].ndim
-    return found, inputs, None
+    return PreparedInputs(found, inputs)
 
 
 def _smooth_l1(module: nn.SmoothL1Loss) -> Translation:
@@ -175,10 +210,23 @@ def _kl_divergence(module: nn.KLDivLoss) -> Translation:
     return Translation(loss, reduction, functools.partial(_divide, module.reduction))
 
 
-def _divide(reduction: str, loss: Loss, inputs: Inputs) -> Prepared:
-    """Divides by what PyTorch divides by: the first axis, or all elements."""
+def _divide(reduction: str, loss: Loss, inputs: Inputs) -> PreparedInputs:
+    """Divides by what PyTorch divides by: the first axis, or all elements, if there are any."""
+    inputs = _with_an_axis(inputs)
     sizes = {"batchmean": len(inputs[0]), "mean": inputs[0].numel(), "sum": None}
-    return loss, inputs, sizes[reduction]
+    return PreparedInputs(loss, inputs, sizes[reduction] or None)
+
+
+def _with_an_axis(inputs: Inputs) -> Inputs:
+    """Makes vectors of single numbers, whose loss is the same."""
+    return inputs if inputs[0].ndim else tuple(each.unsqueeze(0) for each in inputs)
+
+
+def _triplets(module: nn.TripletMarginLoss) -> Translation:
+    loss = v1.Triplet(margin=module.margin, p=module.p, eps=module.eps, swap=module.swap)
+    return Translation(
+        loss, _reduction(module), lambda loss, inputs: PreparedInputs(loss, _with_an_axis(inputs))
+    )
 
 
 def _poisson(module: nn.PoissonNLLLoss) -> Translation:
@@ -196,15 +244,35 @@ def _ctc(module: nn.CTCLoss) -> Translation:
     return Translation(loss, _reduction(module), _prepare_sequences)
 
 
-def _prepare_sequences(loss: Loss, inputs: Inputs) -> Prepared:
-    """Moves frames after examples, and pads targets that are concatenated."""
+def _prepare_sequences(loss: Loss, inputs: Inputs) -> PreparedInputs:
+    """Moves frames after examples, of which there is one if there is no axis of them."""
     predictions, targets, *lengths = inputs
-    prediction_lengths, target_lengths = (torch.as_tensor(length) for length in lengths)
+    is_single = predictions.ndim == 2
+    if is_single:
+        predictions = predictions.unsqueeze(1)
+        lengths = [each.reshape(-1) for each in lengths]
     if targets.ndim == 1:
-        rows = targets.split(target_lengths.tolist())
-        targets = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    found = (predictions.transpose(0, 1), targets, prediction_lengths, target_lengths)
-    return loss, found, None
+        targets = _padded(targets, lengths[1])
+    return PreparedInputs(
+        loss, (predictions.transpose(0, 1), targets, *lengths), is_single=is_single
+    )
+
+
+def _padded(targets: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Returns rows of concatenated targets, padded to one length.
+
+    Raises:
+        InvalidRequestError: for lengths that are not those of rows of the targets.
+    """
+    sizes: list[int] = lengths.reshape(-1).tolist()
+    are_sizes = not lengths.is_floating_point() and all(size >= 0 for size in sizes)
+    if not are_sizes or sum(sizes) != len(targets):
+        raise InvalidRequestError(
+            f"target_lengths must be integers from 0 that add up to the {len(targets)} "
+            f"concatenated targets, got {sizes[:8]}",
+            field="target_lengths",
+        )
+    return nn.utils.rnn.pad_sequence(list(torch.split(targets, sizes)), batch_first=True)
 
 
 def copied(loss: Message) -> Any:
@@ -238,10 +306,7 @@ _TRANSLATIONS: Mapping[type[nn.Module], Callable[[Any], Translation]] = MappingP
         nn.GaussianNLLLoss: lambda module: _by_element(
             module, v1.GaussianNll(full=module.full, eps=module.eps)
         ),
-        nn.TripletMarginLoss: lambda module: Translation(
-            v1.Triplet(margin=module.margin, p=module.p, eps=module.eps, swap=module.swap),
-            _reduction(module),
-        ),
+        nn.TripletMarginLoss: _triplets,
         nn.CosineEmbeddingLoss: lambda module: Translation(
             v1.CosineEmbedding(margin=module.margin), _reduction(module)
         ),

@@ -156,7 +156,7 @@ class EvaluationServicer:
                 elif len(part.metrics):
                     raise InvalidRequest(
                         f"metrics must be unset after the first part, got {len(part.metrics)}",
-                        field="part.metrics",
+                        field="metrics",
                     )
                 evaluation.add(part, call)
             if evaluation.nbytes > held:

@@ -1,0 +1,122 @@
+"""``RemoteLoss.like`` takes what PyTorch's modules take besides whole batches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.client import InvalidRequestError
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from lossd.client.torch import RemoteLoss  # noqa: E402
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.filterwarnings("ignore:reduction. 'mean' divides"),  # PyTorch's advice
+]
+REDUCTIONS = ("mean", "sum", "none")
+DIVERGENCES = ("mean", "sum", "batchmean")
+LONE: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...], list[float]]] = {
+    "divergence": (nn.KLDivLoss, DIVERGENCES, [-0.7, 0.3]),
+    "divergence of logarithms": (
+        lambda **options: nn.KLDivLoss(log_target=True, **options), DIVERGENCES, [-0.7, -0.2],
+    ),
+    "triplet": (nn.TripletMarginLoss, REDUCTIONS, [2.0, 1.0, 3.5]),
+}  # fmt: skip
+
+
+def leaf(value: Any) -> Any:
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+
+def log_probabilities(frames: int) -> Any:
+    drawn = torch.randn(frames, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return drawn.requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("name", "reduction"), [(name, each) for name, case in LONE.items() for each in case[1]]
+)
+def test_single_numbers_have_the_values_and_gradients_of_pytorch(
+    address: str, name: str, reduction: str
+) -> None:
+    make, _, numbers = LONE[name]
+    module, found = make(reduction=reduction), []
+    for criterion in (module, RemoteLoss.like(module, address)):
+        leaves = [leaf(number) for number in numbers]
+        value = criterion(*leaves)
+        found.append((value, torch.autograd.grad(value, leaves[0])))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("targets", [[1, 2, 2], [[1, 2, 2]], []], ids=str)
+@pytest.mark.parametrize("has_axis", [False, True])
+def test_a_sequence_needs_no_axis_of_examples(
+    address: str, reduction: str, targets: list[Any], *, has_axis: bool
+) -> None:
+    lengths = [torch.tensor([each] if has_axis else each) for each in (12, 3 if targets else 0)]
+    module, found = nn.CTCLoss(reduction=reduction), []
+    for criterion in (module, RemoteLoss.like(module, address)):
+        logits = log_probabilities(12)
+        value = criterion(logits.log_softmax(-1), torch.tensor(targets, dtype=torch.long), *lengths)
+        found.append((value, torch.autograd.grad(value, logits)))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("lengths", [[2, 2], [4, 3], [6, -1], [3.0, 2.0]], ids=str)
+def test_lengths_that_are_not_those_of_the_targets_are_refused(
+    address: str, lengths: list[Any]
+) -> None:
+    criterion = RemoteLoss.like(nn.CTCLoss(), address)
+    predictions = torch.zeros(9, 2, 5).log_softmax(-1)
+    with pytest.raises(InvalidRequestError, match="target_lengths must be integers"):
+        criterion(predictions, torch.ones(5, dtype=torch.long), [9, 9], torch.tensor(lengths))
+
+
+@pytest.mark.parametrize(
+    "make", [nn.MSELoss, nn.BCEWithLogitsLoss, nn.KLDivLoss, nn.TripletMarginLoss]
+)
+def test_numbers_may_be_of_python_or_numpy(address: str, make: Callable[..., nn.Module]) -> None:
+    criterion = RemoteLoss.like(make(reduction="sum"), address)
+    numbers = [-0.7, 0.3, 0.5][: len(criterion.client.input_names(criterion.loss))]
+    value = criterion(*map(leaf, numbers)).detach()
+    assert criterion(*numbers) == criterion(*map(np.float64, numbers)) == value
+    assert criterion(*([each] for each in numbers)) == value
+    assert criterion(*(np.array([each]) for each in numbers)) == value
+
+
+def test_classes_may_be_arrays(address: str) -> None:
+    criterion = RemoteLoss.like(nn.CrossEntropyLoss(), address)
+    value = criterion(np.zeros((2, 4)), np.array([1, -100]))
+    assert float(value) == pytest.approx(np.log(4))
+
+
+@pytest.mark.parametrize("given", [None, "one", [[1.0], [1.0, 2.0]], object()])
+@pytest.mark.parametrize("make", [nn.MSELoss, nn.CrossEntropyLoss, nn.KLDivLoss, nn.CTCLoss])
+def test_what_makes_no_tensor_is_refused_by_its_name(
+    address: str, make: Callable[..., nn.Module], given: Any
+) -> None:
+    criterion = RemoteLoss.like(make(), address)
+    count = len(criterion.client.input_names(criterion.loss))
+    for position in range(count):
+        inputs = [torch.zeros(2, 3)] * count
+        inputs[position] = given
+        with pytest.raises(InvalidRequestError, match="must be a tensor or numbers that make one"):
+            criterion(*inputs)
+
+
+@pytest.mark.parametrize("reduction", DIVERGENCES)
+def test_a_divergence_of_no_examples_is_that_of_an_empty_batch(
+    address: str, reduction: str
+) -> None:
+    criterion = RemoteLoss.like(nn.KLDivLoss(reduction=reduction), address)
+    nothing = torch.empty(0, 3, requires_grad=True)
+    value = criterion(nothing, torch.empty(0, 3))
+    value.backward()
+    assert value == 0
+    assert nothing.grad is not None
+    assert nothing.grad.shape == (0, 3)
