@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lossd.kernels.host import SAID, Library
+from lossd.losses._maths.policy import KlEstimator, PolicyObjective, PolicyRatio
 from tests.kernels import tokens
 from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 from tests.kernels.host.conftest import library, variants  # noqa: F401 - here too
@@ -77,6 +78,28 @@ def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
         alone, cells = batch.row(row), slice(0, size + tokens.PADDING)
         assert alone.on_host(library).bits(0, cells) == on_host.bits(row, batch.cells(row))
         assert alone.on_device(simt).bits(0, cells) == on_device.bits(row, batch.cells(row))
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+@pytest.mark.parametrize("far", [60.0, 800.0, np.inf, np.nan])
+def test_a_ratio_far_from_one_changes_no_bit_of_other_tokens(
+    library: Library,  # noqa: F811
+    dtype: np.dtype[Any],
+    far: float,
+) -> None:
+    chosen = next(p for p in tokens.policies() if p["objective"] is PolicyObjective.PPO_CLIP)
+    assert chosen["ratio"] is PolicyRatio.TOKEN
+    with_divergence = {"kl_estimator": KlEstimator.K3, "kl_coefficient": 0.3}
+    batch = draw({**chosen, **with_divergence}, dtype, by_sequence=True)
+    cells = batch.cells(6)
+    counts = batch.mask[cells] & (batch.inputs["token_weights"][cells] > 0)
+    place, *others = cells.start + np.flatnonzero(counts)
+    logs = batch.inputs["log_probabilities"].copy()
+    logs[place] -= dtype.type(far)
+    changed = replace(batch, inputs={**batch.inputs, "log_probabilities": logs})
+    found, other = (one.on_host(library).gradient for one in (batch, changed))
+    assert found[place].tobytes() != other[place].tobytes()
+    assert found[others].tobytes() == other[others].tobytes()
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)

@@ -118,15 +118,14 @@ SHARED Cost cost_of(const Policy& policy, const Token& token) {
     }
 }
 
-// An estimate of the divergence from the reference, and its derivative.
+// An estimate of the divergence from the reference, and its derivative.  `less` is exp(-apart) - 1, which
+// K3 alone looks at.
 template <int ESTIMATOR>
-SHARED Cost divergence_of(double apart) {
+SHARED Cost divergence_of(double apart, double less) {
     if constexpr (ESTIMATOR == K1) return Cost{apart, 1.0, 0.0};
     else if constexpr (ESTIMATOR == K2) return Cost{apart * apart / 2, apart, 0.0};
-    else if constexpr (ESTIMATOR == K3) {
-        const double slope = -expm1(-apart);
-        return Cost{apart - slope, slope, 0.0};
-    } else return Cost{0.0, 0.0, 0.0};
+    else if constexpr (ESTIMATOR == K3) return Cost{apart + less, -less, 0.0};
+    else return Cost{0.0, 0.0, 0.0};
 }
 
 SHARED bool masks(const Policy& policy) {

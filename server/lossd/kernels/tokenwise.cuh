@@ -82,10 +82,10 @@ __device__ inline Cost cost_at(const Policy& policy, const Token& token) {
 
 __device__ inline Cost divergence_at(const Policy& policy, double apart) {
     switch (policy.estimator) {
-        case K1: return divergence_of<K1>(apart);
-        case K2: return divergence_of<K2>(apart);
-        case K3: return divergence_of<K3>(apart);
-        default: return divergence_of<NO_ESTIMATOR>(apart);
+        case K1: return divergence_of<K1>(apart, 0);
+        case K2: return divergence_of<K2>(apart, 0);
+        case K3: return divergence_of<K3>(apart, expm1(-apart));
+        default: return divergence_of<NO_ESTIMATOR>(apart, 0);
     }
 }
 

@@ -66,6 +66,10 @@ int main(int, char** arguments) {
     measure_double("exp_of_double", exponential, expl, -700, 700);
     measure_double("exp_of_small_double", exponential, expl, -1, 1);
     measure_double("expm1_of_double", [](double x) { return host::expm1(x); }, expm1l, -2, 2);
+    // Where they may be called, and of numbers that stand for those of float.
+    measure_double("expm1_within", [](double x) { return host::expm1_within(x); }, expm1l, -50, 50);
+    measure_double("exp_of_narrow", [](double x) { return host::exp_of<double, host::Narrow>(x); }, expl, -50, 50);
+    measure_double("expm1_of_narrow", [](double x) { return host::expm1_of<double, host::Narrow>(x); }, expm1l, -2, 2);
     measure_double("log_of_double", [](double x) { return host::log(x); }, logl, 1e-9, 4);
     measure_double("log1p_of_double", [](double x) { return host::log1p(x); }, log1pl, -0.999, 4);
 }

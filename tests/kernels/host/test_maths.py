@@ -17,7 +17,8 @@ TEMPLATES = Path(next(iter(lossd.kernels.host.__path__)))
 MOST_UNITS = {
     "exp": 1.0, "expm1": 1.5, "log": 1.0, "log1p": 1.5, "log1p_of_share": 1.5, "tanh": 3.0,
     "exp_of_double": 1.2, "exp_of_small_double": 1.2, "expm1_of_double": 3.0, "log_of_double": 1.0,
-    "log1p_of_double": 1.5,
+    "log1p_of_double": 1.5, "expm1_within": 3.0, "exp_of_narrow": 256.0,
+    "expm1_of_narrow": 2048.0,
 }  # fmt: skip
 
 

@@ -108,6 +108,14 @@ struct Format<double> {
         1 / factorial(9), 1 / factorial(7), 1 / factorial(5), 1 / factorial(3)};
 };
 
+// Of numbers that stand for those of float: a shorter polynomial is near enough.
+struct Narrow : Format<double> {
+    static constexpr Polynomial<double, 8> EXP = {
+        2.749307888778986e-06, 2.4880810041701995e-05, 0.00019841539039806087,
+        0.001388881114394454, 0.008333333095147315, 0.04166666696224926, 0.16666666667265004,
+        0.49999999999664296};
+};
+
 // One of two numbers, chosen among their bits.  Chosen with ?: they could be merged with what a text
 // chooses around them, until there are more ways than a compiler makes vectors of.
 template <typename Real>
@@ -159,9 +167,8 @@ struct Exponential {
     Real excess;
 };
 
-template <typename Real>
+template <typename Real, typename F = Format<Real>>
 INLINE Exponential<Real> exponential_of(Real x) {
-    typedef Format<Real> F;
     typedef typename F::Signed Signed;
     const Real shifted = x * Real(1.4426950408889634) + F::ROUNDER;
     const Real whole = shifted - F::ROUNDER;
@@ -170,11 +177,10 @@ INLINE Exponential<Real> exponential_of(Real x) {
         bits<Signed>(shifted) - bits<Signed>(F::ROUNDER), r + r * r * at(F::EXP, r)};
 }
 
-template <typename Real>
+template <typename Real, typename F = Format<Real>>
 INLINE Real exp_of(Real x) {
-    typedef Format<Real> F;
     typedef typename F::Unsigned Unsigned;
-    const Exponential<Real> e = exponential_of(x);
+    const Exponential<Real> e = exponential_of<Real, F>(x);
     // Numbers that are not normal are made 2^64 times as large, and rounded once when they are not.
     const bool is_faint = x < F::FAINT;
     const Unsigned power = Unsigned(e.exponent) + (is_faint ? Unsigned(64) : Unsigned(0));
@@ -185,24 +191,30 @@ INLINE Real exp_of(Real x) {
 }
 
 // The same from FAINT to MOST, in fewer steps.
-template <typename Real>
+template <typename Real, typename F = Format<Real>>
 INLINE Real exp_within(Real x) {
-    typedef Format<Real> F;
     typedef typename F::Unsigned Unsigned;
-    const Exponential<Real> e = exponential_of(x);
+    const Exponential<Real> e = exponential_of<Real, F>(x);
     return bits<Real>(bits<Unsigned>(1 + e.excess) + (Unsigned(e.exponent) << F::DIGITS));
 }
 
-template <typename Real>
+template <typename Real, typename F = Format<Real>>
 INLINE Real expm1_of(Real x) {
-    typedef Format<Real> F;
     // Not of a number that was brought within bounds: exp of the same has the same steps.
-    const Exponential<Real> e = exponential_of(x);
+    const Exponential<Real> e = exponential_of<Real, F>(x);
     // Half of it, since 2^exponent may be infinite where the whole is not.
     const Real power = power_of_two<Real>(e.exponent - 1);
     const Real half = power * e.excess + (power - Real(0.5));
     const Real least = pick(x < -Real(F::DIGITS + 5), Real(-1), 2 * half);
     return pick(x == 0, x, pick(x <= F::MOST + Real(0.25), least, x + INFINITE<Real>));
+}
+
+// The same of what is neither so far below 0 that it is -1, nor so far above that it is infinite.
+template <typename Real, typename F = Format<Real>>
+INLINE Real expm1_within(Real x) {
+    const Exponential<Real> e = exponential_of<Real, F>(x);
+    const Real power = power_of_two<Real>(e.exponent);
+    return pick(x == 0, x, power * e.excess + (power - 1));
 }
 
 // log(1 + f) + exponent * log(2), for f from sqrt(1/2) - 1 to sqrt(2) - 1: twice the series of the

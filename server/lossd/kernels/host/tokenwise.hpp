@@ -50,6 +50,7 @@ struct Room {
     ON_LINES double given[MOST_TOKEN_INPUTS][TOKENS];
     ON_LINES double kept[TOKENS];  // 1 for tokens that count, else 0
     bool are_all_kept;             // because there is no mask
+    bool is_narrow;                // no log-probability has more digits than float
     ON_LINES double ratios[TOKENS], values[TOKENS], slopes[TOKENS], clipped[TOKENS];
     ON_LINES double estimates[TOKENS], terms[TOKENS];
     double* rows = nullptr;  // of the distributions of a token, see Classes
@@ -69,6 +70,7 @@ struct Example {
 };
 
 INLINE bool has(const TokenCall& call, Role role) { return call.inputs[role].place != nullptr; }
+INLINE bool is_wide(const TokenCall& call, Role role) { return call.inputs[role].kind == FLOAT64; }
 
 // Makes the numbers of tokens that do not count 0.
 INLINE void leave_out(double* __restrict numbers, const double* __restrict kept, int count) {
@@ -138,6 +140,36 @@ OUTLINE double total_apart(const Example& example, Role left, Role right) {
     return sum.total();
 }
 
+// Numbers whose exponentials are taken in few steps.
+constexpr double NEAR = 50;
+
+// exp(x), or what it is beyond 1, of the difference x of two log-probabilities.  Steps that are needed by
+// numbers far from 0 alone change no bit of others, and are taken where a block has such a number.
+template <bool BEYOND_ONE, typename F>
+OUTLINE void take_exponentials(
+    const double* __restrict from, const double* __restrict other, double* __restrict to, int count) {
+    uint64_t far = 0;
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        const double x = from[i] - other[i];
+        far |= fabs(x) <= NEAR ? uint64_t(0) : uint64_t(1);  // as of NaN
+        to[i] = BEYOND_ONE ? expm1_within<double, F>(x) : exp_within<double, F>(x);
+    }
+    if (!far) return;
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        const double x = from[i] - other[i];
+        to[i] = BEYOND_ONE ? expm1_of<double, F>(x) : exp_of<double, F>(x);
+    }
+}
+
+template <bool BEYOND_ONE>
+INLINE void write_exponentials(const Room& room, Role from, Role other, double* to, int count) {
+    const auto take = room.is_narrow ? take_exponentials<BEYOND_ONE, Narrow>
+                                     : take_exponentials<BEYOND_ONE, Format<double>>;
+    take(room.given[from], room.given[other], to, count);
+}
+
 typedef void (*CostOfTokens)(const Policy& policy, Room& room, int count);
 
 template <int OBJECTIVE>
@@ -169,17 +201,19 @@ OUTLINE void add_divergences(const Policy& policy, Room& room, int count) {
     double* __restrict const values = room.values;
     double* __restrict const slopes = room.slopes;
     double* __restrict const estimates = room.estimates;
+    double* __restrict const less = room.terms;
     const double coefficient = policy.coefficient;
     const int groups = count / GROUP * GROUP;
+    if (ESTIMATOR == K3) write_exponentials<true>(room, REFERENCE, LOGS, less, groups);
     if (coefficient == 0) {
         INDEPENDENT
         for (int i = 0; i < groups; ++i)
-            estimates[i] = divergence_of<ESTIMATOR>(logs[i] - reference[i]).value;
+            estimates[i] = divergence_of<ESTIMATOR>(logs[i] - reference[i], less[i]).value;
         return;
     }
     INDEPENDENT
     for (int i = 0; i < groups; ++i) {
-        const Cost found = divergence_of<ESTIMATOR>(logs[i] - reference[i]);
+        const Cost found = divergence_of<ESTIMATOR>(logs[i] - reference[i], less[i]);
         estimates[i] = found.value;
         values[i] += weighed(weights[i], coefficient * found.value);
         slopes[i] += weighed(weights[i], coefficient * found.slope);
@@ -201,15 +235,10 @@ INLINE CostOfTokens divergences_of(int estimator, Numbers<ESTIMATOR...>) {
 }
 
 INLINE void compute_ratios(const Policy& policy, const Totals& totals, Room& room, int count) {
-    const double* __restrict const logs = room.given[LOGS];
-    const double* __restrict const sampling = room.given[SAMPLING];
     double* __restrict const ratios = room.ratios;
-    if (policy.ratio != RATIO_OF_TOKEN) {
-        for (int i = 0; i < count; ++i) ratios[i] = totals.ratio;
-        return;
-    }
-    INDEPENDENT
-    for (int i = 0; i < count; ++i) ratios[i] = exp(logs[i] - sampling[i]);
+    if (policy.ratio == RATIO_OF_TOKEN)
+        return write_exponentials<false>(room, LOGS, SAMPLING, ratios, count);
+    for (int i = 0; i < count; ++i) ratios[i] = totals.ratio;
 }
 
 INLINE void weigh(double* __restrict numbers, const double* __restrict weights, int count) {
@@ -598,7 +627,8 @@ INLINE bool compute_all(EvaluateTokens evaluate, TokenCall& call, Room& room) {
     // What is not given is read in loops all the same.
     for (int role = 0; role < MOST_TOKEN_INPUTS; ++role)
         for (int i = 0; i < TOKENS; ++i) room.given[role][i] = role == WEIGHTS ? 1 : 0;
-    for (int i = 0; i < TOKENS; ++i) room.estimates[i] = 0;
+    for (int i = 0; i < TOKENS; ++i) room.estimates[i] = room.terms[i] = 0;
+    room.is_narrow = !is_wide(call, LOGS) && !is_wide(call, SAMPLING) && !is_wide(call, REFERENCE);
     const int64_t bytes_of_token =
         (call.classes ? call.classes : 1) * (call.gradient ? size_of(Kind(call.gradient_kind)) : 0);
     for (int64_t row = call.first; row < call.end; ++row) {
