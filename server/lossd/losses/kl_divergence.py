@@ -113,12 +113,13 @@ def kl_divergence(
 
     A class of target 0 contributes 0 to the value and to every gradient, its own included, although
     the derivative with respect to a probability is -inf there.  A target of a class that the
-    prediction holds impossible gives an infinite value, and by logits of the target infinite
-    derivatives: 0 where that class has all of the target, NaN where several such classes share it.
-    A temperature needs predictions that are logits; targets are divided by it only if they are
-    logits too.  scale_by_squared_temperature multiplies value and gradients by its square, as in
-    distillation.  The mean is PyTorch's "batchmean".  Where the two distributions nearly agree,
-    their difference is taken in float64, even for float32: at the end of a distillation it is tiny.
+    prediction holds impossible gives an infinite value, and infinite derivatives with respect to
+    logits of the target: 0 where that class has all of the target, NaN where several such classes
+    share it.  A temperature needs predictions that are logits; targets are divided by it only if
+    they are logits too.  scale_by_squared_temperature multiplies value and gradients by its square,
+    as in distillation.  The mean is PyTorch's "batchmean".  Where the two distributions nearly
+    agree, their difference is taken in float64, even for float32: at the end of a distillation it
+    is tiny.
 
     Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature:
     G. Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.
