@@ -211,7 +211,7 @@ class Engine:
         nonfinite = _flagged(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
-        loss_sum, loss = self._totals(plan, job, batch, evaluated, reply.values, checkpoint, hold)
+        loss_sum, loss = self._totals(plan, job, batch, evaluated, reply.buffers, checkpoint)
         return Result(
             loss=loss,
             loss_sum=loss_sum,
@@ -233,26 +233,26 @@ class Engine:
         job: Job,
         batch: Batch,
         evaluated: Evaluated,
-        values: Array | None,
+        buffers: Buffers,
         checkpoint: Checkpoint,
-        hold: Hold,
     ) -> tuple[float, float | None]:
         """Returns the sum of the losses and the aggregate, also where adding up is beyond float64.
 
-        What values are not kept for is computed once more then.
+        What values are not kept for is computed once more then, into the same buffers.
         """
         # Of infinities of both signs, which are flagged, and of numbers beyond float64.
         with np.errstate(over="ignore", invalid="ignore"):
             loss_sum = float(evaluated.sums.sum())
         if math.isfinite(loss_sum) or plan.every_value is None or batch.plan.is_empty:
             return loss_sum, _aggregate(job, batch.plan, loss_sum)
+        values = buffers.values
         if values is None and (evaluated.nonfinite is None or not math.isnan(loss_sum)):
-            hold(plan.laid.gradient_bytes)
-            values = _values_of(plan, batch, checkpoint)
+            values = np.empty(plan.every_value.shape, plan.every_value.dtype).reshape(-1)
+            plan.evaluate(batch, replace(buffers, values=values), checkpoint)
         if values is None or not np.isfinite(values).all():
             return loss_sum, _aggregate(job, batch.plan, loss_sum)
         rows = batch.plan
-        loss_sum, loss = shrunk_totals(values.reshape(-1), rows.row_weights(), rows.divisor)
+        loss_sum, loss = shrunk_totals(values, rows.row_weights(), rows.divisor)
         return loss_sum, None if job.reduction is Reduction.NONE else loss
 
     def close(self) -> None:
@@ -361,14 +361,6 @@ def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     for gradient in gradients.values():
         found.setdefault(gradient.answered.input, []).append(gradient.finished())
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
-
-
-def _values_of(plan: Plan, batch: Batch, checkpoint: Checkpoint) -> Array | None:
-    """Returns the values of the examples of a job that did not ask for them."""
-    wanted = replace(plan, values=plan.every_value)
-    reply = _Reply.allocated(wanted, np.empty, lambda *_: None)
-    plan.evaluate(batch, reply.buffers, checkpoint)
-    return reply.values
 
 
 def _flagged(flags: Flags | None) -> npt.NDArray[np.int64]:
