@@ -26,22 +26,24 @@ WINDOW_ELEMENTS = 1 << 17
 
 @dataclass(slots=True)
 class SidesPlan(RowPlan):
-    """A plan of rows that all weigh the same, but for a factor of each side, by its input."""
+    """A plan of rows that all weigh the same, but for a factor of each side."""
 
-    factors: Mapping[str, float]
-    counts: Mapping[str, int]  # the rows of each side, in their order
+    counts: Mapping[str, int]  # the rows of each side by its input, in their order
 
     @classmethod
-    def of(
-        cls, plan: RowPlan, factors: Mapping[str, float], counts: Mapping[str, int]
-    ) -> "SidesPlan":
-        """Returns a plan with factors."""
+    def of(cls, plan: RowPlan, counts: Mapping[str, int]) -> "SidesPlan":
+        """Returns a plan whose sides have a mean each."""
         known: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(RowPlan)}
-        return cls(**known, factors=factors, counts=counts)
+        return cls(**known, counts=counts)
+
+    def factor(self, name: str) -> float:
+        """Returns what turns the mean over all rows into that over a side."""
+        count = self.counts[name]
+        return sum(self.counts.values()) / count if count else 0.0
 
     def row_weights(self) -> Floats:
         """See ``RowPlan.row_weights``."""
-        return np.repeat([self.factors[name] for name in self.counts], list(self.counts.values()))
+        return np.repeat(list(map(self.factor, self.counts)), list(self.counts.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def scores_of(
 
 def _factor(plan: RowPlan, name: str) -> float:
     """Returns what all values of a side are multiplied by."""
-    return plan.factors[name] if isinstance(plan, SidesPlan) else 1.0
+    return plan.factor(name) if isinstance(plan, SidesPlan) else 1.0
 
 
 def _plan_of(plan: RowPlan, part: slice, factor: float) -> RowPlan:

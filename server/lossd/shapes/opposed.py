@@ -67,8 +67,7 @@ class OpposedShape(ShapeRules):
         if found.weights is not None or not _has_two_means(job, layout):
             return found
         counts = {s.name: p.stop - p.start for s, p in zip(layout.slots, layout.parts, strict=True)}
-        factors = {name: layout.rows / count if count else 0.0 for name, count in counts.items()}
-        return SidesPlan.of(found, factors, counts)
+        return SidesPlan.of(found, counts)
 
     def factors(
         self,
