@@ -55,8 +55,7 @@ def objective(
 
     Raises:
         InvalidRequestError: from the objective, if scores are not one an example, or arguments are
-            no real numbers; LossdError, as
-            ``LossClient.compute`` raises it.
+            no real numbers; LossdError, as ``LossClient.compute`` raises it.
     """
     remote = client_of(client, timeout)
 
