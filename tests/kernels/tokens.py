@@ -149,7 +149,7 @@ class TokenBatch:
             else TokenInput.of(a, None, is_by_sequence=len(a) == number and number != len(first))
             for a in self.by_loss()
         ]
-        assert kernel(inputs, self.parameters, rows, slice(0, number), found.gradient)
+        assert kernel.over(inputs, self.parameters, rows)(slice(0, number), found.gradient)
         return found
 
     def on_device(self, execute: Execute) -> Found:

@@ -11,8 +11,9 @@ from lossd.shapes._shape import Buffers
 from lossd.shapes._token_forms import LAYS_OUT
 from lossd.shapes._token_run import PIECE_TOKENS, TokenRun
 
-# A thread waits for the interpreter's lock between pieces, so these are few.
-PIECES_A_THREAD, MOST_TOKENS = 4, 1 << 18
+# A thread waits for the interpreter's lock between pieces, so these are few; but enough for all
+# threads to end at about the same time.
+PIECES_A_THREAD, MOST_TOKENS = 8, 1 << 18
 # What a kernel writes; derivatives of other types are rounded from float64.
 WRITTEN = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -65,11 +66,11 @@ class CompiledTokenRun(TokenRun):
         most = PIECE_TOKENS if beside else MOST_TOKENS
         self.piece_tokens = min(max(wanted, PIECE_TOKENS), most)
         super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
-        self._kernel = kernel
-        self._inputs = [self._token_input(i) for i in batch.loss.inputs if _is_read(i)]
         self._tell, self._wanted = told, beside
         self._first = batch.loss.inputs[0].name
         self._rows = self._token_rows()
+        inputs = [self._token_input(i) for i in batch.loss.inputs if _is_read(i)]
+        self._run = kernel.over(inputs, batch.parameters, self._rows)
 
     def _token_input(self, declared: Input) -> TokenInput | None:
         operand = self._batch.find(declared.name)
@@ -117,8 +118,7 @@ class CompiledTokenRun(TokenRun):
             self._tell_beside(rows)
 
     def _run_kernel(self, rows: slice, gradient: Array | None, first: int = 0) -> None:
-        parameters = self._batch.parameters
-        if not self._kernel(self._inputs, parameters, self._rows, rows, gradient, first):
+        if not self._run(rows, gradient, first):
             super().piece(rows)  # which says what is wrong
 
     def _tell_beside(self, rows: slice) -> None:

@@ -110,16 +110,48 @@ class TokenKernel:
         self._entry = entry
         self._numbers = numbers
 
-    def __call__(  # noqa: PLR0917 - where tokens are, and where results go
+    def over(
         self,
         inputs: Sequence[TokenInput | None],
         parameters: Mapping[str, Any],
         rows: TokenRows,
-        part: slice,
-        gradient: Array | None,
-        first: int = 0,
-    ) -> bool:
-        """Computes some sequences; ``inputs`` are those of the loss, in its order.
+    ) -> "TokenPieces":
+        """Returns what computes a batch piece by piece.
+
+        ``inputs`` are those of the loss, in its order.
+        """
+        numbers = np.array([number_of(parameters[name]) for name in self._numbers])
+        shape = next(one.numbers.shape for one in inputs if one is not None)
+        packed = [_CallInput() if one is None else _packed(one) for one in inputs]
+        call = _TokenCall(
+            0,
+            0,
+            *map(address, (rows.starts, rows.sizes, rows.used, rows.mask, rows.silent)),
+            *map(address, (rows.scales, rows.shares)),
+            (_CallInput * _MOST_INPUTS)(*packed),
+            shape[1] if len(shape) > 1 else 0,
+            sum(one.is_by_sequence << i for i, one in enumerate(inputs) if one is not None),
+            values=address(rows.values),
+            nonfinite=address(rows.nonfinite),
+            said=address(rows.said),
+            numbers=address(numbers),
+        )
+        return TokenPieces(self._entry, call, (inputs, rows, numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPieces:
+    """A batch that a kernel computes piece by piece, on any threads.
+
+    ``alive`` is what its addresses are of.
+    """
+
+    entry: Any
+    call: _TokenCall
+    alive: Any
+
+    def __call__(self, part: slice, gradient: Array | None, first: int = 0) -> bool:
+        """Computes some sequences.
 
         The ``gradient`` is of float32 or float64, and begins with the ``first`` token.
 
@@ -128,27 +160,13 @@ class TokenKernel:
         Raises:
             MemoryError: if there is not the room for the classes of a token.
         """
-        numbers = np.array([number_of(parameters[name]) for name in self._numbers])
-        first_shape = next(one.numbers.shape for one in inputs if one is not None)
-        classes = first_shape[1] if len(first_shape) > 1 else 0
-        packed = [_CallInput() if one is None else _packed(one) for one in inputs]
-        call = _TokenCall(
-            part.start,
-            part.stop,
-            *map(address, (rows.starts, rows.sizes, rows.used, rows.mask, rows.silent)),
-            *map(address, (rows.scales, rows.shares)),
-            (_CallInput * _MOST_INPUTS)(*packed),
-            classes,
-            sum(one.is_by_sequence << i for i, one in enumerate(inputs) if one is not None),
-            address(rows.values),
-            address(gradient),
-            first,
-            0 if gradient is None else KINDS[gradient.dtype],
-            *map(address, (rows.nonfinite, rows.said, numbers)),
-            0,
-        )
-        if not self._entry(ctypes.byref(call)):
-            raise MemoryError(f"a token of {classes} classes needs more memory than there is")
+        call = _TokenCall.from_buffer_copy(self.call)
+        call.first, call.end = part.start, part.stop
+        if gradient is not None:
+            call.gradient, call.gradient_first = address(gradient), first
+            call.gradient_kind = KINDS[gradient.dtype]
+        if not self.entry(ctypes.byref(call)):
+            raise MemoryError(f"a token of {call.classes} classes needs more memory than there is")
         return not call.outside
 
 
