@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import math
 import multiprocessing
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lossd.client import BatchWarning, InvalidRequestError, LossClient
@@ -523,6 +525,44 @@ def test_an_ignored_example_adds_nothing_to_a_vector(address: str) -> None:
     value = criterion(torch.ones(3, 1), torch.zeros(3, 1), weights=weights, mask=mask)
 
     assert value.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "scale", [2.0, -2, torch.tensor([2.0]), np.float32(2), np.full((1, 1), 2.0)]
+)
+def test_any_number_that_can_be_divided_by_is_a_scale(address: str, scale: Any) -> None:
+    leaf = draw(6, 4).requires_grad_()
+    value = RemoteLoss(CrossEntropy(), address, gradient_scale=scale)(leaf, labels(4, 6))
+    number = np.asarray(scale).item()
+    (value * number).backward()
+
+    (right,) = torch.autograd.grad(nn.functional.cross_entropy(leaf, labels(4, 6)), leaf)
+    torch.testing.assert_close(leaf.grad, right * number)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [2 + 1j, "much", 0, -0.0, 5e-324, math.nan, math.inf, 10**400, [2.0], torch.ones(2)],
+    ids=repr,
+)
+def test_what_cannot_be_divided_by_is_no_scale(address: str, scale: Any) -> None:
+    criterion = RemoteLoss(CrossEntropy(), address, gradient_scale=scale)
+    with pytest.raises(InvalidRequestError, match="gradient_scale must be"):
+        criterion(draw(6, 4).requires_grad_(), labels(4, 6))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.CrossEntropyLoss(weight=torch.ones(3, dtype=torch.complex64)),
+        nn.NLLLoss(weight=torch.ones(3, 1)),
+        nn.BCEWithLogitsLoss(pos_weight=torch.ones(3, dtype=torch.complex64)),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_module_with_numbers_of_no_use_is_refused(address: str, module: nn.Module) -> None:
+    with pytest.raises(InvalidRequestError, match="must be a number"):
+        RemoteLoss.like(module, address)
 
 
 def test_a_scale_does_not_overflow_a_cotangent_in_half_precision(address: str) -> None:

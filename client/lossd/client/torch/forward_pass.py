@@ -1,6 +1,7 @@
 """One forward pass of a remote loss, with the state for its backward pass."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
@@ -268,10 +269,22 @@ def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _scale(given: Any) -> float:
-    """Returns the number that a loss will be multiplied by before it is differentiated."""
-    if given is None:
+    """Returns the number that a loss will be multiplied by before it is differentiated.
+
+    Raises:
+        InvalidRequestError: if it is no number, or one that cannot be divided by.
+    """
+    scale = given.get_scale() if hasattr(given, "get_scale") else given
+    if isinstance(scale, torch.Tensor | np.ndarray) and math.prod(scale.shape) == 1:
+        scale = scale.item()
+    found = arguments.number("gradient_scale", scale)
+    if found is None:
         return 1.0
-    return float(given.get_scale() if hasattr(given, "get_scale") else given)
+    if found == 0 or not math.isfinite(found) or not math.isfinite(1 / found):
+        raise InvalidRequestError(
+            f"gradient_scale must be finite, as its inverse, got {found}", field="gradient_scale"
+        )
+    return found
 
 
 def _times(cotangent: Any, scale: float) -> Any:

@@ -18,7 +18,7 @@ import torch
 from google.protobuf.message import Message
 from torch import nn
 
-from lossd import v1
+from lossd import forms, v1
 from lossd.client import arguments
 from lossd.client.device_arrays import is_on_device
 from lossd.client.errors import InvalidRequestError
@@ -117,13 +117,16 @@ def translated(module: nn.Module) -> Translation:
     """Returns lossd's counterpart of one of PyTorch's losses.
 
     Raises:
-        InvalidRequestError: if there is none with the same values.
+        InvalidRequestError: if there is none with the same values, or if a value is of no use.
     """
     translate = _TRANSLATIONS.get(type(module))
     if translate is None:
         names = ", ".join(kind.__name__ for kind in _TRANSLATIONS)
         raise _untranslatable(f"one of {names}", type(module).__name__)
-    return replace(translate(module), names=_names(module))
+    try:
+        return replace(translate(module), names=_names(module))
+    except forms.FormError as error:  # a message refuses values that a module accepts
+        raise InvalidRequestError(str(error), field="module") from error
 
 
 def _names(module: nn.Module) -> tuple[str, ...]:
