@@ -53,9 +53,8 @@ Build = Callable[..., Request]  # takes ``place``, as ``requests.request_for``
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
 # Larger arrays are copied in parts of this size, by several threads: one core does not use all that
-# memory can do, and more cores than these do not use more.  The C library copies parts that are
-# smaller than a second-level cache without reading first what it overwrites.
-PART_BYTES, COPYING_THREADS = 1 << 19, 4
+# memory can do, and more cores than these do not use more.  Smaller parts lose time between them.
+PART_BYTES, COPYING_THREADS = 1 << 20, 4
 # How long to do without it after something went wrong, and after the server could not be reached:
 # the call itself waits for a server that is about to start, and the next one finds it there.
 REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
