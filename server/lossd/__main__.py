@@ -23,6 +23,8 @@ def main() -> None:
         sys.exit(
             f"the command lossd needs {error.name}: install it with pip install 'lossd[server]'"
         )
+    except KeyboardInterrupt:
+        sys.exit("Aborted!")  # as click says of one that comes later
     try:
         command(prog_name="lossd")
     except OSError as error:

@@ -452,3 +452,21 @@ def test_outputs_that_were_asked_for_are_given(files: Path) -> None:
     )
     with np.load(files / "out.npz") as out:
         assert np.array_equal(out["outputs.predicted_class"], logits().argmax(axis=1))
+
+
+def test_an_interrupt_while_the_command_is_imported_leaves_no_traceback() -> None:
+    interrupted = """
+import sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+from lossd.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Aborted!\n")
