@@ -1,6 +1,6 @@
 """Memory of large answers, which is used again when nobody has its arrays any more.
 
-It may import NumPy and the chunks of streams.
+It may import NumPy, the chunks of streams and what is kept of freed memory.
 """
 
 import weakref
@@ -9,13 +9,12 @@ from collections import deque
 import numpy as np
 
 from lossd.chunks import Room
+from lossd.client.freed_memory import keep_memory_of
 
 # Less than this the allocator keeps by itself.
 LEAST_BYTES = 1 << 20
 # What waits for the next answer: enough for two large ones, of which a loop has one in its hands.
 KEPT_BYTES = 256 << 20
-# glibc takes larger blocks from the system each time, and learns from smaller ones what to keep.
-_LESSON_BYTES = (32 << 20) - (1 << 16)
 
 
 class AnswerMemory:
@@ -38,7 +37,8 @@ class AnswerMemory:
             return np.empty(size, np.uint8)
         room = self._waiting_of(size)
         if room is None:
-            room = _fresh(size)
+            keep_memory_of(size)  # of gRPC's own buffers, of which an answer takes hundreds
+            room = np.empty(size, np.uint8)
         # Arrays over the bytes refer to this one and not to the room: it ends with the last.
         lent: Room = np.frombuffer(room.data, np.uint8)
         weakref.finalize(lent, self._take_back, room).atexit = False
@@ -75,14 +75,3 @@ def _popped(waiting: deque[Room]) -> Room | None:
         return waiting.popleft()
     except IndexError:
         return None
-
-
-def _fresh(size: int) -> Room:
-    """Returns memory that was not used before.
-
-    The block that is let go at once raises what the allocator keeps of freed memory, as any array
-    of this size that the program frees does; gRPC's own buffers, of which an answer takes hundreds,
-    are then cleared only once: another 7 ms of 64 MiB.
-    """
-    np.empty(_LESSON_BYTES, np.uint8)
-    return np.empty(size, np.uint8)

@@ -38,6 +38,7 @@ from lossd.client.errors import (
     not_ready_error,
 )
 from lossd.client.forks import turns
+from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
@@ -206,6 +207,7 @@ class Connection:
         Raises:
             LossdError: as ``call``.
         """
+        keep_memory_of(len(encoded))
         with self.trace(path, call.request_id) as traced:
             attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
             final = (UnavailableError,) if is_shared else ()
