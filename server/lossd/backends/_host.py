@@ -109,7 +109,7 @@ class HostKernels:
         if text is None or COMPUTED.get(loss.name) is not loss:
             return None
         named = HostText(loss, loss.cuda.index(text))
-        if named.template is None:
+        if named.template is None or batch.length > _most_columns(batch.dtype):
             return None
         if not _are_defaults(loss, batch.parameters):
             check_rules(batch)
@@ -137,6 +137,11 @@ class HostKernels:
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
         """See ``KernelSource.soft_counts``."""
         return self._library.soft_counts(dtype)
+
+
+def _most_columns(dtype: np.dtype[Any]) -> int:
+    """Returns how many numbers an example may have: a text counts in integers as wide as these."""
+    return int(np.iinfo(f"i{dtype.itemsize}").max)
 
 
 def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:

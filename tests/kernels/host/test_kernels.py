@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lossd.backends._host import HostKernels
+from lossd.batch import Job
 from lossd.kernels.host import HostText, KernelInput, KernelSummary, Library, host_texts
 from lossd.losses import COMPUTED, LOSSES, Choices, Shape
+from lossd.shapes import lay_out
 from tests.kernels import cases
 from tests.kernels.cases import Case, Variant, make_case
 
@@ -214,3 +217,22 @@ def test_a_number_outside_its_domain_is_seen_but_in_an_excluded_row(
             excluded=given,
         )
         assert answer.is_outside is expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "columns", "is_counted"),
+    [
+        (np.float16, 2**31 - 1, True),
+        (np.float16, 2**31, False),
+        (np.float32, 2**31, False),
+        (np.float64, 2**31, True),
+    ],
+)
+def test_a_row_that_is_longer_than_a_text_can_count_has_no_kernel(
+    library: Library, dtype: type[np.floating], columns: int, *, is_counted: bool
+) -> None:
+    without_memory = np.broadcast_to(dtype(0), (1, columns))
+    inputs = {"predictions": [without_memory], "targets": [np.zeros(1, np.int64)]}
+    template = lay_out(Job(loss=LOSSES["cross_entropy"], parameters={}, inputs=inputs)).template
+
+    assert (HostKernels(library).find(template) is not None) == is_counted
