@@ -80,6 +80,22 @@ def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
         assert alone.on_device(simt).bits(0, cells) == on_device.bits(row, batch.cells(row))
 
 
+@every_policy
+def test_a_mask_that_keeps_all_changes_no_bit(
+    library: Library,  # noqa: F811
+    parameters: Mapping[str, Any],
+) -> None:
+    drawn = draw(parameters, FLOAT32, by_sequence=True)
+    whole = {name: np.nan_to_num(array, nan=-1) for name, array in drawn.inputs.items()}
+    masked = replace(drawn, inputs=whole, mask=np.ones_like(drawn.mask))
+    without_one = replace(masked, mask=None)  # type: ignore[arg-type]  # as kernels take it
+    with_mask, without = masked.on_host(library), without_one.on_host(library)
+    for row in range(len(tokens.SIZES)):
+        cells = slice(masked.starts[row], masked.starts[row] + tokens.SIZES[row])
+        assert with_mask.bits(row, cells) == without.bits(row, cells)
+    assert with_mask.said.tobytes() == without.said.tobytes()
+
+
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 @pytest.mark.parametrize("far", [60.0, 800.0, np.inf, np.nan])
 def test_a_ratio_far_from_one_changes_no_bit_of_other_tokens(

@@ -27,7 +27,7 @@ from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 Array = npt.NDArray[Any]
 
 # No token, one, less and more than a group of lanes and than a block, and several blocks.
-SIZES = (0, 1, 15, 17, 256, 257, 700, 3)
+SIZES = (0, 1, 15, 17, 128, 129, 700, 3)
 EXCLUDED, NAN_ROW, ALL_MASKED = 5, 3, 7
 PADDING = 3  # places of each sequence without a token
 NUMBERS = {

@@ -5,8 +5,12 @@
 // A token that does not count is computed as one of which everything is 0, and then left out, so that
 // what it holds cannot reach anything.
 
-// Tokens of a block: what is made of them fits the nearest cache.
-constexpr int TOKENS = 256;
+// Tokens of a block: what is made of them fills half of a first-level cache of 32 KiB.
+constexpr int TOKENS = 128;
+constexpr int64_t SPACED = spaced<double>(TOKENS);
+// How many blocks ahead memory is prefetched that will be read and written: a processor that follows many
+// arrays by itself gets each of them late.
+constexpr int READ_AHEAD = 6, WRITTEN_AHEAD = 3;
 constexpr int MOST_TOKEN_INPUTS = 7;
 
 // What is told of each sequence, and their number.
@@ -47,12 +51,13 @@ INLINE bool answered(TokenCall& given, bool (*run)(TokenCall&)) {
 enum Role { LOGS, SAMPLING, ADVANTAGES, REFERENCE, ROLLOUT, WEIGHTS, ENTROPIES };
 
 struct Room {
-    ON_LINES double given[MOST_TOKEN_INPUTS][TOKENS];
-    ON_LINES double kept[TOKENS];  // 1 for tokens that count, else 0
+    ON_LINES double given[MOST_TOKEN_INPUTS][SPACED];
+    ON_LINES double kept[SPACED];  // 1 for tokens that count, else 0
     bool are_all_kept;             // because there is no mask
+    int ones = 0;                  // at the beginning of `kept`, with zeros up to a whole group
     bool is_narrow;                // no log-probability has more digits than float
-    ON_LINES double ratios[TOKENS], values[TOKENS], slopes[TOKENS], clipped[TOKENS];
-    ON_LINES double estimates[TOKENS], terms[TOKENS];
+    ON_LINES double ratios[SPACED], values[SPACED], slopes[SPACED], clipped[SPACED];
+    ON_LINES double estimates[SPACED], terms[SPACED];
     double* rows = nullptr;  // of the distributions of a token, see Classes
 };
 
@@ -78,6 +83,14 @@ INLINE void leave_out(double* __restrict numbers, const double* __restrict kept,
     for (int i = 0; i < count; ++i) numbers[i] = pick(kept[i] != 0, numbers[i], 0.0);
 }
 
+// Prefetches what lies some blocks further on, into the second-level cache: the first has no room for it.
+template <bool IS_WRITTEN>
+INLINE void prefetch_ahead(const char* block, int64_t bytes, int blocks) {
+    const uintptr_t first = uintptr_t(block) + uintptr_t(bytes * blocks);
+    for (int64_t line = 0; line < bytes; line += LINE_BYTES)
+        __builtin_prefetch(reinterpret_cast<const char*>(first + uintptr_t(line)), IS_WRITTEN, 2);
+}
+
 // Reads an input of some tokens; 0 for those that do not count.
 INLINE void read_tokens(const Example& example, Role role, int64_t first, int count) {
     TokenCall& call = example.call;
@@ -91,10 +104,7 @@ INLINE void read_tokens(const Example& example, Role role, int64_t first, int co
         for (int i = 0; i < count; ++i) to[i] = number[0];
     } else {
         const char* const from = input.place + first * size_of(input.kind);
-        const int64_t bytes = count * size_of(input.kind);
-        // The next block, since a processor that follows many arrays gets each of them late.
-        for (int64_t line = 0; line < bytes; line += LINE_BYTES)
-            __builtin_prefetch(reinterpret_cast<const char*>(uintptr_t(from) + uintptr_t(bytes + line)));
+        prefetch_ahead<false>(from, count * size_of(input.kind), READ_AHEAD);
         read(input.kind, from, to, count);
     }
     for (int i = count; i < groups; ++i) to[i] = 0;
@@ -103,10 +113,13 @@ INLINE void read_tokens(const Example& example, Role role, int64_t first, int co
 }
 
 INLINE void look_which_count(const Example& example, int64_t first, int count) {
-    double* const kept = example.room.kept;
+    Room& room = example.room;
+    double* const kept = room.kept;
     const uint8_t* const mask = example.call.mask;
     const int groups = whole_groups(count);
-    example.room.are_all_kept = !mask;
+    room.are_all_kept = !mask;
+    if (!mask && room.ones == count) return;
+    room.ones = mask ? 0 : count;
     for (int i = 0; i < groups; ++i) kept[i] = 1;
     if (mask) {
         INDEPENDENT
@@ -148,14 +161,15 @@ constexpr double NEAR = 50;
 template <bool BEYOND_ONE, typename F>
 OUTLINE void take_exponentials(
     const double* __restrict from, const double* __restrict other, double* __restrict to, int count) {
-    uint64_t far = 0;
+    int64_t most = 0;  // of the bits of their sizes: those of NaN are beyond those of any number
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
         const double x = from[i] - other[i];
-        far |= fabs(x) <= NEAR ? uint64_t(0) : uint64_t(1);  // as of NaN
+        const int64_t size = bits<int64_t>(fabs(x));
+        most = size > most ? size : most;
         to[i] = BEYOND_ONE ? expm1_within<double, F>(x) : exp_within<double, F>(x);
     }
-    if (!far) return;
+    if (most <= bits<int64_t>(NEAR)) return;
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
         const double x = from[i] - other[i];
@@ -308,6 +322,7 @@ OUTLINE void write_slopes(const Example& example, int64_t first, int count) {
     const TokenCall& call = example.call;
     const Kind kind = Kind(call.gradient_kind);
     char* const to = call.gradient + (first - call.gradient_first) * size_of(kind);
+    prefetch_ahead<true>(to, count * size_of(kind), WRITTEN_AHEAD);
     const double scale = call.scales[example.row];
     const bool is_finite = kind == FLOAT32 ? write_as<float>(to, example.room.slopes, scale, count)
                                            : write_as<double>(to, example.room.slopes, scale, count);
@@ -399,18 +414,19 @@ struct Classes {
     double* __restrict slopes;
 
     static double* allocated(int64_t classes) {
-        return static_cast<double*>(
-            aligned_alloc(LINE_BYTES, size_t(5 * padded_classes(classes)) * sizeof(double)));
+        const int64_t numbers = 5 * spaced<double>(padded_classes(classes));
+        return static_cast<double*>(aligned_alloc(LINE_BYTES, size_t(numbers) * sizeof(double)));
     }
     static int64_t padded_classes(int64_t classes) { return (classes + GROUP - 1) / GROUP * GROUP; }
 
     METHOD Classes(int64_t classes, double* rows)
         : count(classes), groups(padded_classes(classes)) {
+        const int64_t apart = spaced<double>(groups);
         for (int side = 0; side < 2; ++side) {
-            logs[side] = rows + side * groups;
-            shares[side] = rows + (2 + side) * groups;
+            logs[side] = rows + side * apart;
+            shares[side] = rows + (2 + side) * apart;
         }
-        slopes = rows + 4 * groups;
+        slopes = rows + 4 * apart;
     }
 };
 
