@@ -17,15 +17,18 @@ constexpr int64_t MOST_CLASSES = int64_t(1) << 24;
 struct Sizes {
     int64_t classes, positions;
     int64_t block;  // of positions: it depends on the shape alone, since it decides how sums are taken
+    int64_t apart;  // how far from each other classes lie in a block
 
     METHOD static Sizes of(const Call& call) {
         const int64_t fitting = CACHED / call.parts / GROUP * GROUP;
-        const int64_t block = fitting < LEAST_POSITIONS ? LEAST_POSITIONS : fitting;
-        return {call.parts, call.columns / call.parts, block < BLOCK ? block : BLOCK};
+        const int64_t least = fitting < LEAST_POSITIONS ? LEAST_POSITIONS : fitting;
+        const int64_t block = least < BLOCK ? least : BLOCK;
+        return {call.parts, call.columns / call.parts, block, spaced<T>(block)};
     }
 };
 
-// Hands out memory in whole lines, or, where there is none, counts how much would be handed out.
+// Hands out memory in whole lines, with one between; or, where there is none, counts how much would be
+// handed out.
 struct Memory {
     char* start;
     int64_t used;
@@ -33,7 +36,7 @@ struct Memory {
     template <typename Item>
     METHOD Item* take(int64_t count) {
         char* const taken = start + used;
-        used += (count * int64_t(sizeof(Item)) + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
+        used += (count * int64_t(sizeof(Item)) + 2 * LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
         return start ? reinterpret_cast<Item*>(taken) : nullptr;
     }
 };
@@ -56,7 +59,7 @@ struct Room {
     Slopes* slopes;
 
     METHOD Room(Memory& memory, const Sizes& sizes) {
-        const int64_t cells = sizes.classes * sizes.block;
+        const int64_t cells = sizes.classes * sizes.apart;
         const int64_t positions = (sizes.positions + GROUP - 1) / GROUP * GROUP;
         given = memory.take<T>(cells), true_shares = memory.take<T>(cells);
         predictions = memory.take<const T*>(sizes.classes);
@@ -113,14 +116,14 @@ struct Regions : Example {
         const Input& from = call.inputs[input];
         if (!call.classes_last) {
             for (Class c = 0; c < classes(); ++c)
-                found[c] = stage(from, place_of(at, c), at.count, given + c * sizes.block);
+                found[c] = stage(from, place_of(at, c), at.count, given + c * sizes.apart);
             return;
         }
         const int count = at.count * classes();
         const T* const side_by_side = stage(from, place_of(at, 0), count, room.turned);
         const Class step = classes();
         for (Class c = 0; c < classes(); ++c) {
-            T* const to = given + c * sizes.block;
+            T* const to = given + c * sizes.apart;
             INDEPENDENT
             for (int i = 0; i < at.count; ++i) to[i] = side_by_side[i * step + c];
             for (int i = at.count; i < at.groups(); ++i) to[i] = to[at.count - 1];
@@ -180,7 +183,7 @@ struct Regions : Example {
         const T *const x = room.predictions[c], *const most = room.most + at.start;
         const Column* const best = room.best + at.start;
         const Column own = Column(c);
-        T* const __restrict to = room.numbers + c * sizes.block;
+        T* const __restrict to = room.numbers + c * sizes.apart;
         Bits far = 0;
         INDEPENDENT
         for (int i = 0; i < groups; ++i) {
@@ -217,7 +220,7 @@ struct Regions : Example {
         const Column* const best = room.best + at.start;
         add_up(at, rest, [&](Class c, T* __restrict sums) INLINED {
             exponentials(c, at);
-            const T* const own = room.numbers + c * sizes.block;
+            const T* const own = room.numbers + c * sizes.apart;
             const Column number = Column(c);
             INDEPENDENT
             for (int i = 0; i < groups; ++i) sums[i] += pick(best[i] == number, T(0), own[i]);
@@ -238,7 +241,7 @@ struct Regions : Example {
     }
 
     METHOD auto shares_of(OfClasses, Class c, const Positions& at) const {
-        const T *const numbers = room.numbers + c * sizes.block, *const rest = room.rest + at.start;
+        const T *const numbers = room.numbers + c * sizes.apart, *const rest = room.rest + at.start;
         const T* const inverse = room.inverse;
         const Column* const best = room.best + at.start;
         const Column own = Column(c);
@@ -322,7 +325,7 @@ struct Regions : Example {
         }
         add_up(at, mean, [&](Class c, T* __restrict sums) INLINED {
             exponentials(c, at);
-            T* const __restrict shares = room.numbers + c * sizes.block;
+            T* const __restrict shares = room.numbers + c * sizes.apart;
             const auto slope = slope_of_share(c);
             INDEPENDENT
             for (int i = 0; i < groups; ++i) {
@@ -332,7 +335,7 @@ struct Regions : Example {
             }
         });
         for (Class c = 0; c < classes(); ++c) {
-            T* const __restrict shares = room.numbers + c * sizes.block;
+            T* const __restrict shares = room.numbers + c * sizes.apart;
             const auto slope = slope_of_share(c);
             INDEPENDENT
             for (int i = 0; i < groups; ++i)
@@ -342,7 +345,7 @@ struct Regions : Example {
     template <typename Kind>
     METHOD void make_slopes(Kind kind, const Positions& at) const {
         for (Class c = 0; c < classes(); ++c) {
-            T* const __restrict to = room.numbers + c * sizes.block;
+            T* const __restrict to = room.numbers + c * sizes.apart;
             const T* const x = room.predictions[c];
             const auto slope = slope_of_share(c);
             const int groups = at.groups();
@@ -365,7 +368,7 @@ struct Regions : Example {
     SHARED_STEP_METHOD void send(const Positions& at, T part) const {
         const Gradient gradient = gradient_of(call, 0);
         for (Class c = 0; c < classes(); ++c) {
-            T* const __restrict own = room.numbers + c * sizes.block;
+            T* const __restrict own = room.numbers + c * sizes.apart;
             const T by = scale;
             const int groups = at.groups();
             Bits found = 0;
@@ -391,7 +394,7 @@ struct Regions : Example {
         T* const __restrict turned = room.turned;
         const Class step = classes();
         for (Class c = 0; c < classes(); ++c) {
-            const T* const own = room.numbers + c * sizes.block;
+            const T* const own = room.numbers + c * sizes.apart;
             INDEPENDENT
             for (int i = 0; i < at.count; ++i) turned[i * step + c] = own[i];
         }
@@ -471,7 +474,7 @@ struct Regions : Example {
         METHOD T prediction(Class c) const { return regions.room.predictions[c][i]; }
         METHOD Class best() const { return regions.room.best[position]; }
         METHOD void put(Class c, double slope) const {
-            regions.room.numbers[c * regions.sizes.block + i] = T(slope);
+            regions.room.numbers[c * regions.sizes.apart + i] = T(slope);
         }
     };
 
@@ -483,7 +486,7 @@ struct Regions : Example {
             for (int i = 0; i < at.count; ++i)
                 write_closer_position(kind, *this, Closer<Kind>{*this, kind, i, at.start + i});
             for (Class c = 0; c < classes(); ++c)
-                for (int i = at.count; i < at.groups(); ++i) room.numbers[c * sizes.block + i] = 0;
+                for (int i = at.count; i < at.groups(); ++i) room.numbers[c * sizes.apart + i] = 0;
             send(at, T(part));
         });
     }

@@ -30,13 +30,13 @@ struct Runs {
 };
 
 struct Room {
-    ON_LINES T predictions[BLOCK];
-    ON_LINES T targets[BLOCK];
-    ON_LINES T weights[BLOCK];
-    ON_LINES T terms[COUNTS][BLOCK];
-    ON_LINES T products[BLOCK];
-    ON_LINES T by_true[BLOCK];
-    ON_LINES T by_false[BLOCK];
+    ON_LINES T predictions[spaced<T>(BLOCK)];
+    ON_LINES T targets[spaced<T>(BLOCK)];
+    ON_LINES T weights[spaced<T>(BLOCK)];
+    ON_LINES T terms[COUNTS][spaced<T>(BLOCK)];
+    ON_LINES T products[spaced<T>(BLOCK)];
+    ON_LINES T by_true[spaced<T>(BLOCK)];
+    ON_LINES T by_false[spaced<T>(BLOCK)];
 };
 
 // Lays the weights of examples along a run.

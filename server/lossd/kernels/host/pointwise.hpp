@@ -26,9 +26,9 @@ struct Pointwise {
 
 // Where blocks are computed.
 struct Room {
-    ON_LINES T inputs[MOST_INPUTS][BLOCK];
-    ON_LINES T vectors[MOST_VECTORS][BLOCK];
-    ON_LINES T values[BLOCK], slopes[BLOCK];
+    ON_LINES T inputs[MOST_INPUTS][spaced<T>(BLOCK)];
+    ON_LINES T vectors[MOST_VECTORS][spaced<T>(BLOCK)];
+    ON_LINES T values[spaced<T>(BLOCK)], slopes[spaced<T>(BLOCK)];
 };
 
 INLINE Elements staged(

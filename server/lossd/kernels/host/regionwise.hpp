@@ -2,8 +2,8 @@
 // walked twice: for its counts, and for its gradient.
 
 struct Room {
-    ON_LINES T predictions[BLOCK];
-    ON_LINES T truth[BLOCK];
+    ON_LINES T predictions[spaced<T>(BLOCK)];
+    ON_LINES T truth[spaced<T>(BLOCK)];
 };
 
 // One example: its elements, and where its gradient goes.

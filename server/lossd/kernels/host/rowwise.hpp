@@ -95,7 +95,7 @@ struct Row : Example {
     template <typename Number>
     METHOD Number* take() const {
         double* const taken = free;
-        free += padded(columns);
+        free += spaced<double>(padded(columns));
         return reinterpret_cast<Number*>(taken);
     }
 
@@ -529,7 +529,7 @@ INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& n
 // Returns false where there is not the memory.
 OUTLINE bool compute(const Rowwise& text, Call& call) {
     const int64_t length = padded(call.columns), rooms = text.rooms > 0 ? text.rooms : 1;
-    const int64_t numbers = rooms * length * int64_t(sizeof(double) / sizeof(T));
+    const int64_t numbers = rooms * spaced<double>(length) * int64_t(sizeof(double) / sizeof(T));
     const int64_t bytes = (numbers + (2 + text.vectors) * length) * int64_t(sizeof(T));
     T* const all = static_cast<T*>(aligned_alloc(LINE_BYTES, bytes));  // whole groups: whole lines
     if (!all) return false;

@@ -5,7 +5,7 @@ constexpr int MOST_VECTORS_OF_ROW = 3;
 
 // Where the vectors of a row, and slopes, are brought if they are not as a loop needs them.
 struct Room {
-    ON_LINES T components[MOST_VECTORS_OF_ROW][BLOCK];
+    ON_LINES T components[MOST_VECTORS_OF_ROW][spaced<T>(BLOCK)];
 };
 
 // One example: its vectors, and where their gradients go.
