@@ -4,6 +4,7 @@ import contextlib
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ SIZES = {
     Shape.FEATURES: [(20_000, 20), (3, 60_000)],
 }
 USUAL = [(200_000, 2), (2, 300_000)]
+# Losses that have a kernel for an axis of classes.
+OF_CLASSES = [name for name, loss in LOSSES.items() if any(t.has_class_axis for t in loss.cuda)]
+STATUS, FORGET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,38 @@ def variants(loss: Loss, rows: int, length: int) -> list[Case]:
         if len(found) == 2:
             break
     return found
+
+
+def in_status(name: str) -> int:
+    """A number of bytes that the system tells of the process."""
+    (line,) = [x for x in STATUS.read_text().splitlines() if x.startswith(name)]
+    return int(line.split()[1]) << 10
+
+
+def resident_and_held(engine: Engine, job: Job) -> tuple[int, int]:
+    """As ``peak_and_held``, with what kernels take."""
+    held: list[int] = []
+    FORGET_PEAK.write_text("5")
+    before = in_status("VmRSS")
+    engine.run(job, hold=held.append)
+    return in_status("VmHWM") - before, sum(held)
+
+
+@pytest.mark.skipif(not FORGET_PEAK.exists(), reason="the system tells no peak")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("positions", [1, 15, 16])
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_a_kernel_of_many_classes_takes_no_more_than_it_says(
+    name: str, positions: int, dtype: type[np.floating]
+) -> None:
+    engine = Engine(NumpyBackend(1, host_kernels()))
+    classes = 200_000 // positions
+    shares = np.full((1, positions, classes), 1 / classes, dtype)
+    inputs = {"predictions": [shares], "targets": [shares.copy()]}
+    job = Job(loss=LOSSES[name], parameters={"class_axis": -1}, inputs=inputs)
+    peak, held = resident_and_held(engine, job)
+    engine.close()
+    assert peak <= held + (16 << 20)  # of what else the process does
 
 
 @pytest.mark.parametrize("size", [0, 1], ids=["many short", "few long"])

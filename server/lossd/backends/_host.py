@@ -1,5 +1,6 @@
 """Kernels compiled for the CPU, in the place of bodies."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from lossd.losses import COMPUTED, Loss, SoftCounts
 PIECES_A_THREAD, LEAST_ELEMENTS, MOST_ELEMENTS = 4, 1 << 20, 1 << 22
 # A gradient that is larger goes to memory past the caches, which spares reading it there first.
 STREAMED_BYTES = 32 << 20
+# A region of more classes has to have so many positions for a kernel.
+FEW_CLASSES, LEAST_POSITIONS = 1 << 10, 16
 
 # Writes what the body gives beside the kernel: some gradients, and all outputs.
 Beside = Callable[[Piece, Sequence[str]], object]
@@ -111,6 +114,8 @@ class HostKernels:
         named = HostText(loss, loss.cuda.index(text))
         if named.template is None or batch.length > _most_columns(batch.dtype):
             return None
+        if text.has_class_axis and not _keeps_little(batch):
+            return None
         if not _are_defaults(loss, batch.parameters):
             check_rules(batch)
         key = loss.name, named.number, batch.dtype
@@ -142,6 +147,15 @@ class HostKernels:
 def _most_columns(dtype: np.dtype[Any]) -> int:
     """Returns how many numbers an example may have: a text counts in integers as wide as these."""
     return int(np.iinfo(f"i{dtype.itemsize}").max)
+
+
+def _keeps_little(batch: Batch) -> bool:
+    """Returns whether a kernel of classes takes no more than the loss says that it takes.
+
+    It keeps about two kilobytes of each class, however few positions that has.
+    """
+    classes, *positions = batch.operands[0].rows.shape[1:]
+    return classes <= FEW_CLASSES or math.prod(positions) >= LEAST_POSITIONS
 
 
 def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
