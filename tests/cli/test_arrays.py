@@ -161,6 +161,11 @@ def damaged(folder: Path) -> dict[str, Path]:
     }
 
 
+def open_files() -> set[Path]:
+    """Returns the paths that this process has open, where the system tells."""
+    return {path.resolve() for path in Path("/proc/self/fd").glob("*")}
+
+
 def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", np.arange(5000.0))
     for name, path in damaged(tmp_path).items():
@@ -170,6 +175,7 @@ def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.exit_code == 2, (name, done.output)
         assert done.output.splitlines()[-1].startswith("Error: "), (name, done.output)
+        assert path not in open_files(), name
 
 
 @pytest.mark.parametrize("source", ["-", "/dev/stdin"])

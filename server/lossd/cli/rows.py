@@ -1,8 +1,10 @@
 """Arrays that are read some rows at a time, for files that do not fit the memory."""
 
+import contextlib
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Opened = Callable[[], AbstractContextManager[IO[bytes]]]
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -37,7 +40,7 @@ class Rows:
         return math.prod(self.shape) * self.itemsize
 
 
-def rows_of_numpy(opened: Callable[[], IO[bytes]]) -> Rows | None:
+def rows_of_numpy(opened: Opened) -> Rows | None:
     """Returns the rows of a .npy file; None if its elements do not lie row by row.
 
     Raises:
@@ -61,9 +64,15 @@ def rows_of_numpy(opened: Callable[[], IO[bytes]]) -> Rows | None:
     return Rows(shape, dtype.itemsize, read)
 
 
-def opener_of_member(path: str, key: str) -> Callable[[], IO[bytes]]:
+def opener_of_member(path: str, key: str) -> Opened:
     """Returns what opens an array of an .npz file, from its beginning each time."""
-    return lambda: zipfile.ZipFile(path).open(f"{key}.npy")
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
+            yield member
+
+    return opened
 
 
 def rows_of_slices(shape: tuple[int, ...], itemsize: int, taken: Callable[[slice], Array]) -> Rows:
