@@ -112,7 +112,9 @@ class HostKernels:
         if text is None or COMPUTED.get(loss.name) is not loss:
             return None
         named = HostText(loss, loss.cuda.index(text))
-        if named.template is None or batch.length > _most_columns(batch.dtype):
+        if named.template is None:
+            return None
+        if named.template.counts_narrowly and batch.length > _most_columns(batch.dtype):
             return None
         if text.has_class_axis and not _keeps_little(batch):
             return None
@@ -145,8 +147,11 @@ class HostKernels:
 
 
 def _most_columns(dtype: np.dtype[Any]) -> int:
-    """Returns how many numbers an example may have: a text counts in integers as wide as these."""
-    return int(np.iinfo(f"i{dtype.itemsize}").max)
+    """Returns how many classes a row may have, as a kernel counts them.
+
+    Its integers are as wide as its numbers, and count to where the next block would begin as well.
+    """
+    return int(np.iinfo(f"i{dtype.itemsize}").max) // 2
 
 
 def _keeps_little(batch: Batch) -> bool:

@@ -68,6 +68,7 @@ class Template:
     unknown: tuple[Content, ...] = ()  # the inputs that no text knows
     most_threads: int = MOST_THREADS
     functions: tuple[str, ...] = ()  # of its file on the host, that are called beside texts
+    counts_narrowly: bool = False  # columns there, in integers as wide as the numbers
 
 
 def _launch_elements_or_rows(names: tuple[str, ...], size: Size) -> Launch:
@@ -150,6 +151,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         _launch_kept_rows,
         arguments=(KEPT,),
         checks_domains=True,
+        counts_narrowly=True,
     ),
     Shape.SEQUENCE: Template(
         "sequence",
