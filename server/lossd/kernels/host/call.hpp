@@ -54,8 +54,8 @@ INLINE const T* stage(const Input& input, int64_t first, int count, T* room) {
     return room;
 }
 
-// Lines that are written whole go to memory without being read from there before; whoever writes so
-// fences at the end.
+// What is written so goes to memory past the caches, without being read from there before; whoever writes
+// so fences at the end.
 #ifdef __x86_64__
 INLINE void fence() { _mm_sfence(); }
 
@@ -72,17 +72,35 @@ INLINE void stream_line(char* to, const char* from) {
 #endif
     }
 }
+
+// Parts of lines go there word by word: the processor puts lines together whose parts follow each other.
+// Written otherwise they would be read first, and all that is written after them would wait for that.
+INLINE void stream_part(char* to, const char* from, int bytes) {
+    int done = 0;
+    if (uintptr_t(to) % sizeof(int) == 0)
+        for (; done + int(sizeof(int)) <= bytes; done += int(sizeof(int))) {
+            int word;
+            __builtin_memcpy(&word, from + done, sizeof word);
+            _mm_stream_si32(reinterpret_cast<int*>(to + done), word);
+        }
+    __builtin_memcpy(to + done, from + done, bytes - done);
+}
 #else
 INLINE void fence() {}
 INLINE void stream_line(char* to, const char* from) { __builtin_memcpy(to, from, LINE_BYTES); }
+INLINE void stream_part(char* to, const char* from, int bytes) { __builtin_memcpy(to, from, bytes); }
 #endif
 
 OUTLINE void stream(char* to, const char* from, int bytes) {
+    if (bytes < 2 * LINE_BYTES) {  // of which few lines are whole
+        __builtin_memcpy(to, from, bytes);
+        return;
+    }
     const int before = int(-uintptr_t(to) % LINE_BYTES), head = before < bytes ? before : bytes;
-    __builtin_memcpy(to, from, head);
+    stream_part(to, from, head);
     int done = head;
     for (; done + LINE_BYTES <= bytes; done += LINE_BYTES) stream_line(to + done, from + done);
-    __builtin_memcpy(to + done, from + done, bytes - done);
+    stream_part(to + done, from + done, bytes - done);
 }
 
 // Writes finished numbers to their place in the gradient.
