@@ -356,7 +356,8 @@ def test_what_is_slow_before_a_call_takes_of_its_time(
     functions = {"token": lambda: answer("secret"), "target": lambda: answer(server.address)}
     options = {"target": server.address, slow: functions[slow]}
     batch = np.zeros(size, np.float32)
-    with connect(**options) as loss_client, pytest.raises(client.DeadlineExceededError):
+    late = pytest.raises(client.DeadlineExceededError, match=r"must be(gin| prepared) within")
+    with connect(**options) as loss_client, late:
         loss_client.compute(v1.Huber(), predictions=batch, targets=batch, timeout=0.3)
     assert not server.calls("ComputeLoss")
     assert not server.calls("StreamLoss")

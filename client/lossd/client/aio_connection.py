@@ -25,6 +25,7 @@ from lossd.client.call import (
     ClientCall,
     Method,
     RequestIds,
+    left_until,
     serialised,
 )
 from lossd.client.errors import (
@@ -239,7 +240,7 @@ class AsyncConnection:
             invoke = self._unary[path] = channel.unary_unary(path)
         proven = self._security.metadata(metadata)
         with self.translated():
-            left = until - time.monotonic()  # all before takes of it: a token, files
+            left = left_until(until)  # all before takes of it: a token, files
             answer: bytes = await invoke(encoded, timeout=left, metadata=proven)
         return answer
 
@@ -299,7 +300,7 @@ class AsyncConnection:
                 yield chunk
 
         with self.translated():
-            replies = invoke(messages(), timeout=until - time.monotonic(), metadata=proven)
+            replies = invoke(messages(), timeout=left_until(until), metadata=proven)
             status = ServerStatus(replies)
             try:
                 async for encoded in replies:

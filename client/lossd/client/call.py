@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from lossd import v1
 from lossd.client import arguments
-from lossd.client.errors import LossdError, ServerError
+from lossd.client.errors import DeadlineExceededError, LossdError, ServerError
 from lossd.client.options import (
     DEVICE_MEMORY_SERVICE,
     EVALUATION_SERVICE,
@@ -79,6 +79,18 @@ class RequestIds:
     def fresh(self) -> str:
         """Returns an id that no other call has."""
         return f"{self._beginning}{next(self._numbers):016x}"
+
+
+def left_until(moment: float) -> float:
+    """Returns the seconds until a moment of the monotonic clock; gRPC may begin a call without any.
+
+    Raises:
+        DeadlineExceededError: if there are none.
+    """
+    left = moment - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceededError("call must begin within its timeout, got no time left")
+    return left
 
 
 @dataclass(frozen=True, slots=True)

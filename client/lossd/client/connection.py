@@ -24,6 +24,7 @@ from lossd.client.call import (
     ClientCall,
     Method,
     RequestIds,
+    left_until,
     serialised,
 )
 from lossd.client.errors import (
@@ -243,7 +244,7 @@ class Connection:
         try:  # as ``translated`` does, which takes longer to enter
             answer: bytes
             with self._turns:
-                left = until - time.monotonic()  # all before takes of it: a token, files, a fork
+                left = left_until(until)  # all before takes of it: a token, files, a fork
                 if submission is None:
                     answer = invoke(encoded, timeout=left, metadata=proven)
                 else:
@@ -306,7 +307,7 @@ class Connection:
             yield from question.chunks()
 
         with self.translated(), self._turns:
-            replies = invoke(messages(), timeout=until - time.monotonic(), metadata=proven)
+            replies = invoke(messages(), timeout=left_until(until), metadata=proven)
             if self.background.current is not None:
                 self.background.current.watch(replies)
             started.set_result(replies)
