@@ -31,7 +31,7 @@ PIECES_A_THREAD, LEAST_ELEMENTS, MOST_ELEMENTS = 4, 1 << 20, 1 << 22
 # A gradient that is larger goes to memory past the caches, which spares reading it there first.
 STREAMED_BYTES = 32 << 20
 # A region of more classes has to have so many positions for a kernel.
-FEW_CLASSES, LEAST_POSITIONS = 1 << 10, 16
+FEW_CLASSES, ENOUGH_POSITIONS = 1 << 10, 16
 
 # Writes what the body gives beside the kernel: some gradients, and all outputs.
 Beside = Callable[[Piece, Sequence[str]], object]
@@ -160,7 +160,7 @@ def _keeps_little(batch: Batch) -> bool:
     It keeps about two kilobytes of each class, however few positions that has.
     """
     classes, *positions = batch.operands[0].rows.shape[1:]
-    return classes <= FEW_CLASSES or math.prod(positions) >= LEAST_POSITIONS
+    return classes <= FEW_CLASSES or math.prod(positions) >= ENOUGH_POSITIONS
 
 
 def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
