@@ -317,14 +317,14 @@ def test_retries_are_logged_with_the_id_of_their_call(
 
 
 def test_retries_end_with_the_deadline(serve: Any, refuse: Any, connect: Any) -> None:
-    retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=600_000_000))
+    retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=3))
     server = serve(ComputeLoss=refuse("UNAVAILABLE", "no", retry))
     with connect(server.address) as loss_client:
         loss_client.wait_until_ready(5)
         begin = time.monotonic()
         with pytest.raises(client.UnavailableError):
-            loss_client.compute(v1.Huber(), timeout=0.9, **INPUTS)
-    assert time.monotonic() - begin < 1.4
+            loss_client.compute(v1.Huber(), timeout=5, **INPUTS)
+    assert time.monotonic() - begin < 8
     assert server.calls("ComputeLoss") == 2
 
 
