@@ -1,10 +1,14 @@
 """Messages on their way that do not fit are ended: the late first, then those that came last."""
 
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from lossd.serving.rounds import Rounds
 from lossd.serving.rpc import arrivals
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
@@ -61,6 +65,26 @@ def test_memory_is_not_looked_at_while_nobody_waits(waiting: Waiting) -> None:
         raise AssertionError
 
     assert waiting.arrivals(fail).look() == 0
+
+
+def test_whoever_begins_to_wait_wakes_the_one_who_rests(
+    waiting: Waiting, now: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "Rounds", partial(Rounds, resting=3600))
+    ended = threading.Event()
+    looking = Arrivals(
+        lambda: 2 * LIMIT,
+        lambda: LIMIT,
+        waiting.watchdogs,
+        waiting.brief,
+        ended=lambda _: ended.set(),
+        every=0.001,
+    )
+    now(3600)
+    time.sleep(0.1)  # it rests for an hour from now on
+    waiting.wait("a", "b", "c", "d")
+    assert ended.wait(10)
+    looking.close()
 
 
 def test_who_came_last_goes_first_and_half_of_the_room_is_left(waiting: Waiting) -> None:

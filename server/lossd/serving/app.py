@@ -120,7 +120,7 @@ def start(
         _boundary=boundary,
         _arrivals=_arrivals(config, admission, telemetry, watchdogs, process.prompt),
         _resets=door.resets,
-        _relief=Relief(admission, config.max_inflight_bytes),
+        _relief=_relief(config, admission, watchdogs, process.prompt),
         _http=process.pages,
         _shared=services.shared,
         _device=services.device,
@@ -296,6 +296,17 @@ def _arrivals(
 
     uncounted = beyond(lambda: admission.request_bytes, reserved)
     return Arrivals(uncounted, room, watchdogs, prompt.threads.watchdog, ended=ended)
+
+
+def _relief(config: Config, admission: Admission, watchdogs: Watchdogs, prompt: Prompt) -> Relief:
+    """Looks at the memory of the process while there are calls, and when the last is over."""
+    watched = (watchdogs.call, prompt.threads.watchdog)
+    relief = Relief(
+        admission, config.max_inflight_bytes, is_idle=lambda: not any(map(len, watched))
+    )
+    for each in watched:
+        each.when_watching(relief.wake)
+    return relief
 
 
 def _tracing(config: Config) -> "Tracing | None":

@@ -7,19 +7,39 @@ of ours: it ends the thread, and that the server.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+RESTING_SECONDS = 1.0
 PASSING = (OSError, MemoryError)  # failures of a moment
 
 
 class Rounds:
-    """Calls ``work`` every ``seconds`` until it is closed; ``name`` is that of the thread."""
+    """Calls ``work`` every ``seconds`` until it is closed; ``name`` is that of the thread.
 
-    def __init__(self, name: str, work: Callable[[], object], seconds: float) -> None:
+    When there was nothing to do for ``resting`` seconds, as ``is_idle`` says, it rests: the next
+    round comes after as many, or at once when it is woken.  So a server that nobody calls takes
+    next to no time of a processor, and calls that come one by one do not wait for threads to wake.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], object],
+        seconds: float,
+        *,
+        is_idle: Callable[[], bool] = lambda: False,
+        resting: float = RESTING_SECONDS,
+    ) -> None:
         self._work = work
         self._seconds = seconds
+        self._is_idle = is_idle
+        self._resting = resting
+        self._busy_at = time.monotonic()
+        self._is_stirred = self._rests = False
+        self._woken = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -27,6 +47,13 @@ class Rounds:
     def close(self) -> None:
         """Begins no other round."""
         self._closed.set()
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Ends a rest, or keeps it from one; it waits for nobody."""
+        self._is_stirred = True
+        if self._rests:
+            self._woken.set()
 
     def join(self) -> None:
         """Waits for the last round, once closed."""
@@ -34,7 +61,7 @@ class Rounds:
 
     def _run(self) -> None:
         is_failing = False
-        while not self._closed.wait(self._seconds):
+        while not self._is_over():
             try:
                 self._work()
             except PASSING as error:
@@ -44,3 +71,20 @@ class Rounds:
                 is_failing = True
             else:
                 is_failing = False
+
+    def _is_over(self) -> bool:
+        """Waits for the next round; returns whether there is none."""
+        self._woken.clear()
+        self._rests = True  # before it looks: whoever has something to do since then wakes it
+        has_rest = self._was_idle() and not self._closed.is_set()
+        if has_rest:
+            self._woken.wait(self._resting)
+        self._rests = False
+        return self._closed.wait(0 if has_rest else self._seconds)
+
+    def _was_idle(self) -> bool:
+        """Returns whether there has been nothing to do for long."""
+        now = time.monotonic()
+        if self._is_stirred or not self._is_idle():
+            self._is_stirred, self._busy_at = False, now
+        return now - self._busy_at >= self._resting

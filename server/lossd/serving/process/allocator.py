@@ -5,7 +5,6 @@ import mmap
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from lossd.serving.rounds import Rounds
@@ -56,7 +55,7 @@ class Relief:
 
     While there is much to do it is kept, for the sake of the next batch, and goes when a burst is
     over.  But if the process has grown by more than ``ceiling``, it goes at once: what is freed
-    here and there is no room for what is large.
+    here and there is no room for what is large.  While ``is_idle`` it looks seldom, until woken.
     """
 
     def __init__(
@@ -66,6 +65,7 @@ class Relief:
         *,
         every: float = _LOOK_SECONDS,
         glance: float = _GLANCE_SECONDS,
+        is_idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self._admission = admission
         self._ceiling = ceiling
@@ -75,11 +75,17 @@ class Relief:
         self._grown_left = self._kept_left = 0  # what was left of them when it was given back
         self._burst, self._settled = 0, self._kept()
         self._looked = time.monotonic()
-        self._rounds = Rounds("lossd-relief", self._look, min(glance, every))
+        self._rounds = Rounds(
+            "lossd-relief", self._look, min(glance, every), is_idle=is_idle, resting=every
+        )
 
     def close(self) -> None:
         """Looks no more."""
         self._rounds.close()
+
+    def wake(self) -> None:
+        """Tells that it is not idle any more."""
+        self._rounds.wake()
 
     def _look(self) -> None:
         self._stay_below()
@@ -124,7 +130,8 @@ class _Mallinfo(ctypes.Structure):
 def resident_bytes() -> int:
     """Returns the memory of the process that no other shares; 0 where nobody knows."""
     try:
-        _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        with open("/proc/self/statm", "rb", 0) as told:  # noqa: PTH123 - a third of the time
+            _, resident, shared, *_ = told.read().split()
     except (OSError, ValueError):
         return 0
     return (int(resident) - int(shared)) * mmap.PAGESIZE

@@ -46,9 +46,14 @@ class Arrivals:
         self._room = room
         self._watchdogs = watchdogs
         self._brief = brief
+        self._looked_at = (*watchdogs.of_silent, brief)
         self._rests_until: float | None = None  # of this shortage
         self._ended = ended
-        self._rounds = Rounds("lossd-arrivals", self._look_and_tell, every)
+        self._rounds = Rounds(
+            "lossd-arrivals", self._look_and_tell, every, is_idle=lambda: not self._waiting()
+        )
+        for each in self._looked_at:
+            each.when_watching(self._rounds.wake)
 
     def close(self) -> None:
         """Looks no more."""
@@ -56,7 +61,7 @@ class Arrivals:
 
     def look(self) -> int:
         """Ends calls if too much is on its way; returns how many."""
-        waiting = sum(map(len, (*self._watchdogs.of_silent, self._brief)))
+        waiting = self._waiting()
         if not waiting:
             self._rests_until = None
             return 0
@@ -72,6 +77,9 @@ class Arrivals:
         # As if all had come equally far, so many are half of what may be.
         silent = sum(map(len, self._watchdogs.of_silent))
         return brief + self._end(math.ceil(silent * (1 - room / 2 / beyond)))
+
+    def _waiting(self) -> int:
+        return sum(map(len, self._looked_at))
 
     def _end(self, count: int) -> int:
         first = self._watchdogs.first_message

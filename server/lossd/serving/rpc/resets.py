@@ -107,17 +107,23 @@ class Resets:
         """Starts to look; ``let_wait`` has new connections of some addresses wait, no others."""
         self._let_wait = let_wait
         if self._is_on:
-            self._rounds = Rounds("lossd-resets", self.look, self._every)
+            self._rounds = Rounds("lossd-resets", self.look, self._every, is_idle=self._is_idle)
 
     def note(self, peer: str) -> None:
         """Counts a call of a peer; never waits, for gRPC's own thread calls it."""
         if self._is_on:
             self._noted.append(peer)
+            if self._rounds is not None:
+                self._rounds.wake()
 
     def close(self) -> None:
         """Looks no more."""
         if self._rounds is not None:
             self._rounds.close()
+
+    def _is_idle(self) -> bool:
+        """Returns whether there is nothing to count, and nobody who waits until it is his turn."""
+        return not self._noted and not self._waiting and self._are_told
 
     def look(self) -> None:
         """Counts what was noted, and acts."""

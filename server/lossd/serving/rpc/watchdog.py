@@ -28,6 +28,7 @@ class Watchdog:
         self._patience = patience
         self._watched: dict[object, tuple[float, Callable[[], object], Owner]] = {}
         self._lock = threading.Lock()
+        self._told: tuple[Callable[[], object], ...] = ()
         self._rounds = Rounds("lossd-watchdog", self._end_due, every)
 
     def __len__(self) -> int:
@@ -43,12 +44,18 @@ class Watchdog:
         key = object()
         with self._lock:
             self._watched[key] = (time.monotonic(), cancel, owner)
+        for tell in self._told:
+            tell()
 
         def release() -> None:
             with self._lock:
                 self._watched.pop(key, None)
 
         return release
+
+    def when_watching(self, tell: Callable[[], object]) -> None:
+        """Has a function called, which must wait for nobody, each time it begins to watch."""
+        self._told = (*self._told, tell)
 
     def end_late(self, count: int, patience: float) -> int:
         """Cancels those that took longer than ``patience`` seconds, the latest first.
