@@ -189,7 +189,9 @@ def _items(name: str, thing: str, value: Any) -> list[Any]:
             f"{thing} must be a list of texts or of sequences of token ids, got {value!r:.64}",
             field=name,
         )
-    return list(value)
+    # Items of pyarrow are objects of its own.
+    found: list[Any] = value.to_pylist() if hasattr(value, "to_pylist") else list(value)
+    return found
 
 
 def _group(name: str, thing: str, value: Any) -> list[Any]:
@@ -223,6 +225,12 @@ def _text(name: str, thing: str, value: Any) -> str:
 
 def _tokens(name: str, thing: str, value: Any) -> Any:
     _items(name, thing, value)  # it is a list, at least
+    if _holds_texts(value):
+        raise InvalidRequestError(
+            f"{thing} must be a text or a sequence of token ids, got a list of texts: join words "
+            "with spaces",
+            field=name,
+        )
     array = to_array(thing, value)
     if not array.size and array.ndim == 1:  # an empty list has no type
         return np.zeros(0, np.int64)
