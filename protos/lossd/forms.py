@@ -175,8 +175,12 @@ def _whole_number(bits: int, name: str, value: Any) -> int:
     return found
 
 
-def _truth(name: str, value: Any) -> bool:
-    """Returns a value that is given for True or False, which 1 and 0 are too."""
+def truth(name: str, value: Any) -> bool:
+    """Returns a value that is given for True or False, which 1 and 0 are too.
+
+    Raises:
+        FormError: for anything else.
+    """
     item = _item(_single(name, value, "True or False"))
     if not hasattr(item, "__index__") or item not in {0, 1}:
         raise FormError(f"{name} must be True or False, got {value!r:.64}")
@@ -202,8 +206,12 @@ def _texts_by_name(name: str, value: Any) -> dict[str, str]:
 
 
 def _item(value: Any) -> Any:
-    """Returns the number of an array without axes, and anything else unchanged."""
-    return value.item() if hasattr(value, "item") else value
+    """Returns the number of an array without axes, and anything else unchanged.
+
+    Of a masked number of NumPy it is None, where ``item`` has what the mask hides.
+    """
+    read = getattr(value, "tolist", None) or getattr(value, "item", None)
+    return value if read is None else read()
 
 
 def _member(kind: Any, name: str, value: Any) -> Any:
@@ -232,7 +240,7 @@ _OF_KINDS: Mapping[int, Read] = MappingProxyType(
         FieldDescriptor.CPPTYPE_DOUBLE: number,
         FieldDescriptor.CPPTYPE_INT32: functools.partial(_whole_number, 32),
         FieldDescriptor.CPPTYPE_INT64: functools.partial(_whole_number, 64),
-        FieldDescriptor.CPPTYPE_BOOL: _truth,
+        FieldDescriptor.CPPTYPE_BOOL: truth,
         FieldDescriptor.CPPTYPE_STRING: _text,
     }
 )

@@ -13,10 +13,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # longer do so writes a line that it does not know the word, and goes on as by itself.
 _READING = ("GRPC_EXPERIMENTS", "-event_engine_listener")
 
+_WIDTH = "COLUMNS"  # of the terminal, which what prints tables reads
+
 
 def main() -> None:
     """Runs the command line, or says what has to be installed for it."""
     os.environ.setdefault(*_READING)
+    if os.environ.get(_WIDTH) == "0":  # of who does not know it: tables would have no room
+        del os.environ[_WIDTH]
     try:
         from lossd.cli import command  # noqa: PLC0415 - the base install has no click
     except ModuleNotFoundError as error:

@@ -95,6 +95,25 @@ def test_safetensors_go_in_and_come_back(
     assert np.array_equal(counted.sum(axis=1), np.bincount(labels, minlength=4))
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_name_within_a_file_may_have_colons(tmp_path: Path, suffix: str) -> None:
+    names = ("dense/kernel:0", "a:b:c", "x.npz:y")
+    arrays = {name: np.full(3, place, np.float32) for place, name in enumerate(names)}
+    path = tmp_path / f"batch{suffix}"
+    if suffix == ".npz":
+        np.savez(path, **arrays)  # type: ignore[arg-type]  # these are no options
+    else:
+        save_file(arrays, path)
+    np.save(tmp_path / "y.npy", np.zeros(3))
+    for place, name in enumerate(names):
+        done = lossd(
+            "compute", "squared_error", f"--input=predictions={path}:{name}",
+            f"--input=targets={tmp_path}/y.npy", "--json",
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.output)["loss"] == place**2
+
+
 def test_evaluate_reads_bfloat16(tmp_path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", logits)
     np.save(tmp_path / "y.npy", labels)

@@ -1,6 +1,7 @@
 """The command line: what it prints is right, and what a user gets wrong is one clear line."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -284,6 +285,16 @@ def test_an_output_that_takes_no_more_is_one_clear_line() -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "Error: output must be writable, got No space left on device\n"
+
+
+def test_a_width_of_nothing_is_no_width(files: Path) -> None:
+    """So it is set where the width of a terminal was asked for and there was none."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lossd", "evaluate", "accuracy", *map(str, inputs(files))],
+        env={**os.environ, "COLUMNS": "0"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "example_count │ 20" in done.stdout
 
 
 def test_a_subcommand_is_imported_when_it_is_used() -> None:

@@ -93,6 +93,7 @@ def test_terms_take_short_names_however_deep() -> None:
         ("CrossEntropy", "class_weights=1_0,2", "class_weights must be numbers such as 1,2"),
         ("CrossEntropy", 'class_weights=["1_0"]', "class_weights must be numbers such as 1,2"),
         ("WeightedSum", 'terms=[{"weight": "1_0"}]', "terms must be JSON such as"),
+        ("WeightedSum", 'terms=[{"weight": 1, "weight": 2}]', "terms must be JSON such as"),
         ("Huber", "batch_dims=1.5", "batch_dims must be a whole number, got 1.5"),
         ("Huber", "batch_dims=3000000000", "batch_dims must be a whole number of 32 bits, got 3"),
         ("PoissonNll", "full=perhaps", "full must be true or false, got perhaps"),

@@ -132,3 +132,19 @@ def test_an_id_that_could_forge_a_line_of_a_log_is_refused(value: Any) -> None:
 def test_an_id_of_visible_characters_is_taken() -> None:
     for value in ("7", "run-3/step-7:rank=0", "~" * 128):
         assert arguments.checked_request_id(value) == value
+
+
+@pytest.mark.parametrize("value", [True, 1, np.True_, np.ones((), np.bool_)])
+def test_a_flag_may_be_of_numpy(value: Any) -> None:
+    assert arguments.flag("lint", value) is True
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "False", "", 2, 1.0, [], [True], np.array([True]), np.zeros(2), np.ma.masked, object()],
+    ids=repr,
+)
+def test_what_is_no_flag_is_refused_by_name(value: Any) -> None:
+    with invalid("^lint must be True or False, got ") as caught:
+        arguments.flag("lint", value)
+    assert caught.value.field == "lint"

@@ -245,10 +245,10 @@ def test_other_methods_are_repeated_too(serve: Any, refuse: Any, connect: Any) -
 
 
 def is_from_grpc(error: BaseException | None) -> bool:
-    """Whether an error of gRPC is at the root; the last attempt may have failed differently."""
-    while isinstance(error, client.LossdError):
+    """Whether an error of gRPC is at the root, or that the last attempt came too late to ask it."""
+    while isinstance(error, client.LossdError) and error.__cause__ is not None:
         error = error.__cause__
-    return isinstance(error, grpc.RpcError)
+    return isinstance(error, grpc.RpcError | client.DeadlineExceededError)
 
 
 def test_a_call_that_a_server_keeps_cancelling_found_none(
@@ -587,6 +587,21 @@ def test_wrong_options_are_refused_by_name(connect: Any, wrong: Any) -> None:
     if not isinstance(wrong, str | list):
         with pytest.raises(client.InvalidRequestError, match="states must be a list of bytes"):
             loss_client.evaluate(v1.Accuracy(), states=wrong, **INPUTS)
+
+
+@pytest.mark.parametrize("wrong", ["False", 2, [True], np.zeros(2)], ids=repr)
+def test_flags_of_a_batch_are_refused_by_name(connect: Any, wrong: Any) -> None:
+    loss_client = connect("localhost:1")
+    for name in ("per_example", "lint"):
+        with pytest.raises(client.InvalidRequestError, match=f"^{name} must be True or False, got"):
+            loss_client.compute(v1.Huber(), **INPUTS, **{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [np.array(["accuracy", "f1"]), {}, "", b"", 0], ids=repr)
+def test_what_is_no_metric_beside_a_loss_is_refused(connect: Any, wrong: Any) -> None:
+    """Also what is false or has no truth, which is not the same as no metrics."""
+    with pytest.raises(client.InvalidRequestError, match=r"^(metric|name) must be"):
+        connect("localhost:1").compute(v1.Huber(), **INPUTS, metrics=wrong)
 
 
 def test_nothing_takes_no_shared_memory(serve: Any, connect: Any, tmp_path: Path) -> None:

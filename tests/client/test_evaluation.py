@@ -104,6 +104,11 @@ def test_what_is_no_sequence_is_refused(wrong: Any) -> None:
         ({"references": ["a", None]}, r"references\[1\] must be a list of texts or .*, got None"),
         ({"references": [["a", "b\udfff"]]}, r"references\[0\]\[1\] must be a text without half"),
         ({"references": [[[1], [2.5]]]}, r"references\[0\]\[1\] must be .* got float64"),
+        (
+            {"hypotheses": [["a", "b"]]},
+            r"hypotheses\[0\] must be .* got a list of texts: join words",
+        ),
+        ({"references": [[["a", "b"]]]}, r"references\[0\]\[0\] must be .* got a list of texts"),
     ],
 )
 def test_the_one_that_is_wrong_is_named(wrong: Any, message: str) -> None:
@@ -170,3 +175,17 @@ def test_a_reply_that_breaks_the_contract_is_the_servers_mistake() -> None:
     response.results[0].values.dtype = v1.D_TYPE_FLOAT64
     with pytest.raises(ServerError, match="response must hold valid tensors"):
         metrics.read_results(Framed(response))
+
+
+def test_arrays_of_pyarrow_are_lists() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    for texts in (pyarrow.array(["a b", "c"]), pyarrow.chunked_array([["a b"], ["c"]])):
+        sent = sequences(hypotheses=texts, references=texts)
+        assert list(sent["hypotheses"].texts) == list(sent["references"].texts) == ["a b", "c"]
+    sent = sequences(references=pyarrow.array([["a", "b"], ["c"]]))
+    assert tensors.read(sent["references"].counts).tolist() == [2, 1]
+    assert_tokens(
+        sequences(references=pyarrow.array([[1, 2], [3]]))["references"], [1, 2, 3], [2, 1], [1, 1]
+    )
+    with pytest.raises(InvalidRequestError, match=r"^hypotheses\[1\] must be a text .*, got None"):
+        sequences(hypotheses=pyarrow.array(["a", None]))

@@ -95,6 +95,7 @@ def test_a_mapping_is_by_its_keys_in_every_loss(kind: Any, name: str) -> None:
         (["1", "5"], r"\[0\] must be a number, got '1'$"),
         ([1j], r"\[0\] must be a number, got 1j$"),
         (np.ma.masked_array([1.0, 5.0], [False, True]), r"\[1\] must be a number, got None$"),
+        ([1.0, np.ma.masked], r"\[1\] must be a number, got masked$"),
         (object(), " must be a list, got <object"),
     ],
 )
@@ -152,14 +153,15 @@ def test_single_things_and_nested_messages_keep_their_form_too(make: Any, messag
         make()
 
 
+HIDDEN = np.ma.masked_array(1, mask=True)
 WRONG: dict[str, list[Any]] = {
-    "a whole number": [True, 1.5, 2.0, np.float32(2), "2", b"2", [2], None, 1j],
+    "a whole number": [True, 1.5, 2.0, np.float32(2), "2", b"2", [2], None, 1j, HIDDEN],
     "a whole number of 32 bits": [1 << 31, -(1 << 31) - 1, 10**400],
     "a whole number of 64 bits": [1 << 63, -(1 << 63) - 1, np.uint64(1 << 63)],
-    "True or False": [2, -1, 1.0, "yes", b"1", [True]],
+    "True or False": [2, -1, 1.0, "yes", b"1", [True], HIDDEN],
     "a text": [3, None, ["a"], b"\xff", "\ud800"],
-    "one of": [True, 1.0, b"LOGITS", 1 << 31, object()],
-    "a number": [True + 0j, "1", b"1", 10**400, object()],
+    "one of": [True, 1.0, b"LOGITS", 1 << 31, object(), HIDDEN],
+    "a number": [True + 0j, "1", b"1", 10**400, object(), HIDDEN, np.ma.masked],
 }
 OF_BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
 RULES = {

@@ -336,6 +336,20 @@ def number(name: str, value: float | None) -> float | None:
         raise _invalid(name, str(error)) from error
 
 
+def flag(name: str, value: object) -> bool:
+    """Returns the value as True or False, which 1 and 0 are too.
+
+    Raises:
+        InvalidRequestError: if it is neither.
+    """
+    if value is True or value is False:  # as those of most calls
+        return value
+    try:
+        return forms.truth(name, value)
+    except forms.FormError as error:
+        raise _invalid(name, str(error)) from error
+
+
 def selection(
     names: Iterable[str] | v1.GradientSelection | None,
 ) -> v1.GradientSelection | None:

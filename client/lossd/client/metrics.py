@@ -55,6 +55,16 @@ def listed(metrics: object) -> list[v1.MetricSpec]:
     return [spec_of(metric) for metric in metrics]
 
 
+def beside(metrics: object) -> Sequence[v1.MetricSpec]:
+    """Returns the specs of the metrics that go with a loss, of which there may be none.
+
+    Raises:
+        InvalidRequestError: if one is no metric.
+    """
+    is_none = metrics is None or (isinstance(metrics, list | tuple) and not metrics)
+    return () if is_none else listed(metrics)
+
+
 def build_request(
     metrics: Sequence[v1.MetricSpec],
     inputs: Mapping[str, Any],
@@ -70,7 +80,9 @@ def build_request(
         InvalidRequestError: for an argument that no server could take.
     """
     request = v1.EvaluateRequest(
-        metrics=metrics, states=_states(states), return_state=_flag("return_state", return_state)
+        metrics=metrics,
+        states=_states(states),
+        return_state=arguments.flag("return_state", return_state),
     )
     extras = {"weights": weights, "mask": mask}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
@@ -116,12 +128,6 @@ def evaluate_request(
     """
     request = build_request(listed(metrics), inputs, weights=weights, mask=mask, states=states)
     return filled(request, ", or states of evaluations")
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise InvalidRequestError(f"{name} must be True or False, got {value!r:.64}", field=name)
-    return bool(value)
 
 
 def _array(name: str, value: Any) -> Array:
@@ -183,7 +189,9 @@ def _items(name: str, thing: str, value: Any) -> list[Any]:
             f"{thing} must be a list of texts or of sequences of token ids, got {value!r:.64}",
             field=name,
         )
-    return list(value)
+    # Items of pyarrow are objects of its own.
+    found: list[Any] = value.to_pylist() if hasattr(value, "to_pylist") else list(value)
+    return found
 
 
 def _group(name: str, thing: str, value: Any) -> list[Any]:
@@ -217,6 +225,12 @@ def _text(name: str, thing: str, value: Any) -> str:
 
 def _tokens(name: str, thing: str, value: Any) -> Any:
     _items(name, thing, value)  # it is a list, at least
+    if _holds_texts(value):
+        raise InvalidRequestError(
+            f"{thing} must be a text or a sequence of token ids, got a list of texts: join words "
+            "with spaces",
+            field=name,
+        )
     array = to_array(thing, value)
     if not array.size and array.ndim == 1:  # an empty list has no type
         return np.zeros(0, np.int64)

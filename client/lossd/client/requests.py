@@ -190,7 +190,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         **{name: arguments.member(name, known, options[name]) for name, known in members.items()},
-        "per_example": bool(options["per_example"]),
+        "per_example": arguments.flag("per_example", options["per_example"]),
         "normalizer": arguments.number("normalizer", options["normalizer"]),
         "gradients": options["gradients"],
     }

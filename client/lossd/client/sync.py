@@ -227,8 +227,8 @@ class LossClient(Submitting):
                 "normalizer": normalizer,
                 "empty": empty,
                 "nonfinite": nonfinite,
-                "metrics": metrics_wire.listed(metrics) if metrics else (),
-                "lint": lint,
+                "metrics": metrics_wire.beside(metrics),
+                "lint": arguments.flag("lint", lint),
             }
             connection = self._connection()
             known = known_request(self._headers, loss, named_inputs, **asked)

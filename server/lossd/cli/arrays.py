@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 import zipfile
 import zlib
@@ -122,9 +123,12 @@ def path_of(source: str) -> str:
 
 
 def _parted(source: str) -> tuple[str, str]:
-    """Returns path and key of FILE:KEY; the key is empty where none is given."""
-    path, colon, key = source.rpartition(":")
-    return (path, key) if colon and path.endswith(_ARCHIVES) else (source, "")
+    """Returns path and key of FILE:KEY, which may have colons in it; no key is an empty one."""
+    for colon in re.finditer(":", source):
+        path, key = source[: colon.start()], source[colon.end() :]
+        if path.endswith(_ARCHIVES):
+            return path, key
+    return source, ""
 
 
 @contextlib.contextmanager

@@ -84,11 +84,18 @@ def _scalar(field: Field, text: str) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """Returns the value of a text that is JSON, or else the text."""
+    """Returns the value of a text that is JSON with each name once, or else the text."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         return text
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object must have each name once")
+    return found
 
 
 def _with_full_names(field: Field, value: Any) -> Any:
