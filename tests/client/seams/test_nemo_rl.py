@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd import v1
 from lossd.client import LossClient, presets
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn
@@ -41,16 +42,20 @@ def computed(loss_fn: Any, batch: dict[str, Any], logs: Array) -> tuple[float, A
     return loss.item(), now.grad.numpy()
 
 
-@pytest.mark.parametrize(("name", "divisor"), [("dapo", 55.0), ("grpo", 11.0)])
-def test_the_frame_and_the_divisor_are_nemo_rls(
-    client: LossClient, monkeypatch: pytest.MonkeyPatch, name: str, divisor: float
-) -> None:
-    """Without the package, whose release on the index is empty: its enums are stood in for."""
-    seam = pytest.importorskip("lossd.client.seams.nemo_rl")
+@pytest.fixture
+def seam(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The seam without the package, whose release on the index is empty: with its enums."""
     stand_in: Any = ModuleType("nemo_rl.algorithms.loss.interfaces")
     stand_in.LossType = SimpleNamespace(TOKEN_LEVEL="token", SEQUENCE_LEVEL="sequence")  # noqa: S106
     stand_in.LossInputType = SimpleNamespace(LOGPROB="logprob")
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    return pytest.importorskip("lossd.client.seams.nemo_rl")
+
+
+@pytest.mark.parametrize(("name", "divisor"), [("dapo", 55.0), ("grpo", 11.0)])
+def test_the_frame_and_the_divisor_are_nemo_rls(
+    client: LossClient, seam: Any, name: str, divisor: float
+) -> None:
     message = presets.dapo() if name == "dapo" else presets.grpo()
     batch, logs = data(1)
     loss_fn = seam.PolicyLoss(client, message)
@@ -68,6 +73,60 @@ def test_the_frame_and_the_divisor_are_nemo_rls(
     assert loss == pytest.approx(whole.loss, rel=1e-12)
     np.testing.assert_allclose(gradient, whole.gradients[LOGS], rtol=1e-12, atol=0)
     assert loss_fn.loss_type == ("token" if name == "dapo" else "sequence")
+
+
+@pytest.mark.parametrize("is_by_token", [True, False])
+def test_statistics_add_up_over_micro_batches(
+    client: LossClient, seam: Any, *, is_by_token: bool
+) -> None:
+    """NeMo-RL adds the numbers of micro-batches up, and skips those without valid samples."""
+    message = presets.dapo()
+    message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_SAMPLING_KL)
+    if is_by_token:
+        message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT)
+    batch, logs = data(3)
+    batch["sample_mask"][:] = 1
+    mask = batch["token_mask"].numpy()[:, 1:] > 0
+    counts = torch.tensor(6.0), torch.tensor(float(mask.sum()))
+    loss_fn = seam.PolicyLoss(client, message)
+    told = [
+        loss_fn(
+            {name: given[part] for name, given in batch.items()},
+            *counts,
+            next_token_logprobs=torch.tensor(logs[part]),
+        )[1]
+        for part in (slice(0, 2), slice(2, 6))
+    ]
+    assert [one["num_valid_samples"] for one in told] == [2, 4]
+    apart = np.where(mask, batch["prev_logprobs"].numpy()[:, 1:] - logs, 0)
+    by_sequence = apart.sum(axis=1) / mask.sum(axis=1)
+    expected = apart.sum() / mask.sum() if is_by_token else by_sequence.mean()
+    assert sum(one["sampling_kl"] for one in told) == pytest.approx(expected, rel=1e-12)
+    whole, _ = loss_fn(batch, *counts, next_token_logprobs=torch.tensor(logs))
+    assert sum(one["loss"] for one in told) == pytest.approx(whole.item(), rel=1e-12)
+
+
+def test_fractions_of_samples_are_weights(client: LossClient, seam: Any) -> None:
+    batch, logs = data(4)
+    batch["sample_mask"] = torch.tensor([1.0, 0.25, 0, 1, 1, 1], dtype=torch.float64)
+    _, gradient = computed(seam.PolicyLoss(client, presets.dapo()), batch, logs)
+    batch["sample_mask"][1] = 1
+    _, full = computed(seam.PolicyLoss(client, presets.dapo()), batch, logs)
+    assert full[1].any()
+    np.testing.assert_allclose(gradient[1], full[1] / 4, rtol=1e-14)
+    assert not gradient[2].any()
+
+
+def test_tokens_that_a_filter_leaves_out_count_nowhere(client: LossClient, seam: Any) -> None:
+    batch, logs = data(5)
+    kept = np.random.default_rng(5).random(logs.shape) < 0.5
+    batch["token_mask"] = batch["token_mask"].bool()
+    batch["curr_logprobs_keep_mask"] = torch.tensor(kept)
+    _, found = computed(seam.PolicyLoss(client, presets.dapo()), batch, logs)
+    del batch["curr_logprobs_keep_mask"]
+    _, whole = computed(seam.PolicyLoss(client, presets.dapo()), batch, logs)
+    np.testing.assert_allclose(found, np.where(kept, whole, 0), rtol=1e-14)
+    assert (found != whole).any()
 
 
 def test_the_loss_is_nemo_rls_own(client: LossClient) -> None:

@@ -104,3 +104,36 @@ def test_the_sum_of_divided_advantages_is_the_mean(client: LossClient) -> None:
     whole = client.compute(presets.dapo(), **options)
     assert loss == pytest.approx(whole.loss, rel=1e-12)
     assert set(metrics) == {"clip_ratio"}
+
+
+def test_a_correction_among_skyrls_settings_is_not_dropped_in_silence(client: LossClient) -> None:
+    """SkyRL's own losses make it; here it is the ``rollout_correction`` of the loss."""
+    seam = pytest.importorskip("lossd.client.seams.skyrl")
+    inputs = given(3)
+    then = torch.tensor(inputs["sampling_log_probabilities"])
+    compute = seam.policy_loss(client, presets.dapo())
+    asked = SimpleNamespace(off_policy_correction=SimpleNamespace(tis_ratio_type="token"))
+    with pytest.raises(ValueError, match=r"off_policy_correction.tis_ratio_type must be None"):
+        compute(torch.tensor(inputs[LOGS]), then, torch.tensor(inputs["advantages"]), asked)
+
+
+def test_the_gap_to_the_sampler_is_told_without_a_correction(client: LossClient) -> None:
+    seam = pytest.importorskip("lossd.client.seams.skyrl")
+    message = presets.dapo()
+    message.kl_estimator = v1.KL_ESTIMATOR_NONE
+    message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP)
+    inputs = given(4)
+    then = torch.tensor(inputs["sampling_log_probabilities"])
+    advantages = torch.tensor(inputs["advantages"])
+    _, metrics = seam.policy_loss(client, message)(
+        torch.tensor(inputs[LOGS]), then, advantages, rollout_logprobs=then - 0.5
+    )
+    assert metrics == {"rollout_gap": pytest.approx(0.5)}
+
+
+def test_a_loss_that_takes_what_skyrl_does_not_give_is_refused() -> None:
+    seam = pytest.importorskip("lossd.client.seams.skyrl")
+    message = presets.grpo(kl_coefficient=0)
+    message.kl_estimator = v1.KL_ESTIMATOR_K1
+    with pytest.raises(ValueError, match=r"kl_estimator must ask for no reference_.* got K1"):
+        seam.policy_loss("localhost:1", message)

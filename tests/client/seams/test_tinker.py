@@ -140,6 +140,77 @@ def test_a_datum_of_another_length_is_refused(client: LossClient) -> None:
         loss_fn(data, tensors)
 
 
+def test_a_mask_of_other_numbers_is_no_weight(client: LossClient) -> None:
+    data, tensors = drawn()
+    for datum, length in zip(data, LENGTHS, strict=True):
+        datum.loss_fn_inputs["mask"] = Numbers(np.full(length, 0.5, np.float32))
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    with pytest.raises(ValueError, match=r"mask must be 0 or 1 for each token, got 0\.5"):
+        loss_fn(data, tensors)
+
+
+def test_an_input_may_have_a_number_for_each_datum(client: LossClient) -> None:
+    """Advantages of sequences are those of each of their tokens."""
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    found = []
+    for is_spread in (False, True):
+        data, tensors = drawn()
+        for number, (datum, length) in enumerate(zip(data, LENGTHS, strict=True)):
+            each = np.full(length if is_spread else 1, number - 0.5, np.float32)
+            datum.loss_fn_inputs["advantages"] = Numbers(each)
+        loss, _ = loss_fn(data, tensors)
+        found.append((loss.item(), *derivatives(loss, tensors)))
+    for mine, expected in zip(*found, strict=True):
+        np.testing.assert_array_equal(mine, expected)
+
+
+def test_losses_of_desirable_answers_take_one_number_for_each(client: LossClient) -> None:
+    names = {"reference_log_probabilities": "logprobs", "desirable": "good"}
+    loss_fn = tinker.custom_loss(client, presets.bco(beta=0.5, shift=0.0), names=names)
+    data, tensors = drawn()
+    for datum, is_good in zip(data, (1, 0, 1), strict=True):
+        datum.loss_fn_inputs["good"] = Numbers(np.array([is_good]))
+    found, _ = loss_fn(data, tensors)
+    terms = []
+    again, copies = drawn()
+    for datum, now, sign in zip(again, copies, (1, -1, 1), strict=True):
+        apart = (now - torch.tensor(datum.loss_fn_inputs["logprobs"].to_numpy())).sum()
+        terms.append(-torch.nn.functional.logsigmoid(sign * 0.5 * apart))
+    expected = torch.stack(terms).mean()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    for mine, theirs in zip(
+        derivatives(found, tensors), derivatives(expected, copies), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+
+
+def test_an_address_has_one_client(client: LossClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossd.client.reaching.LossClient", lambda _: client)
+    loss_fn = tinker.custom_loss("localhost:1", presets.importance_sampling(), reduction="sum")
+    expected = by_hand(*drawn()).item()
+    assert loss_fn(*drawn())[0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_loss_without_its_gradient_is_refused(client: LossClient) -> None:
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), gradients=())
+    with pytest.raises(ValueError, match="gradients must have log_probabilities"):
+        loss_fn(*drawn())
+
+
+@pytest.mark.parametrize("as_theirs", [tinker.weights, together.gradients])
+def test_gradients_of_other_tokens_than_the_offsets_tell_are_refused(as_theirs: Any) -> None:
+    for shape, offsets, rule in (
+        ((2, 3), [0, 3, 6], r"gradients must have the shape \[6\] of the tokens, got \[2, 3\]"),
+        ((3,), [0, 1, 2], r"gradients must have the shape \[2\] of the tokens, got \[3\]"),
+        ((2,), [0, 3, 2], r"offsets must ascend from 0, got \[0, 3, 2\]"),
+        ((2,), [1, 2], r"offsets must ascend from 0, got \[1, 2\]"),
+        ((0,), [], r"offsets must ascend from 0, got \[\]"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            as_theirs(np.zeros(shape, np.float32), np.array(offsets, np.int64))
+    assert as_theirs(np.zeros(0, np.float32), np.array([0])) == []
+
+
 def test_an_impossible_token_without_advantage_has_no_gradient(client: LossClient) -> None:
     given = {
         "logprobs": Numbers(np.array([-1.0, -1.0], np.float32)),

@@ -99,3 +99,103 @@ def test_a_hook_on_log_probabilities_is_given_the_gradient(client: LossClient) -
     assert now.grad is not None
     assert torch.equal(sent[0], now.grad)
     assert now.grad.any()
+
+
+def with_lossd(client: LossClient, message: v1.PolicyGradient, trainer: Any, batch: Any) -> Any:
+    seam = pytest.importorskip("lossd.client.seams.trl")
+    return seam.grpo_loss(client, message)(trainer, None, batch)
+
+
+def test_a_model_of_images_is_given_them(client: LossClient) -> None:
+    """All that TRL's own loss gives the model, and not its tokens alone."""
+    now, seen = torch.tensor(drawn(5)[LOGS]), {}
+
+    def model(*_: Any, **given: Any) -> Any:
+        seen.update(given)
+        return now, torch.zeros_like(now), None
+
+    images = {"pixel_values": torch.ones(6, 3), "num_images": [1] * 6, "token_type_ids": now}
+    trainer = trainer_of(now, _get_per_token_logps_and_entropies=model, loss_type="dapo")
+    batch = {**grpo_batch(drawn(5)), **images}
+    with_lossd(client, presets.dapo(), trainer, batch)
+    found = {name: seen.get(name) for name in images}
+    trainers = pytest.importorskip("trl.trainer.grpo_trainer", reason="TRL is not installed")
+    seen.clear()
+    trainers.GRPOTrainer._compute_loss(trainer, None, batch)
+    assert found == {name: seen[name] for name in images}
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ({"top_entropy_quantile": 0.2}, "top_entropy_quantile must be 1.0 .* got 0.2"),
+        ({"off_policy_mask_threshold": 0.5}, "off_policy_mask_threshold must be None"),
+        ({"_entropy_bonus_enabled": True}, "entropy_bonus_enabled must be False"),
+        ({"aux_loss_enabled": True}, "aux_loss_enabled must be False"),
+    ],
+)
+def test_what_a_trainer_asks_for_is_not_dropped_in_silence(
+    client: LossClient, setting: dict[str, Any], rule: str
+) -> None:
+    trainer = trainer_of(torch.tensor(drawn(6)[LOGS]), **setting)
+    with pytest.raises(ValueError, match=rule):
+        with_lossd(client, presets.dapo(), trainer, grpo_batch(drawn(6)))
+
+
+def test_a_term_without_its_log_probabilities_is_refused_by_name(client: LossClient) -> None:
+    """TRL has no reference with a beta of 0, which is its default."""
+    trainer, batch = trainer_of(torch.tensor(drawn(7)[LOGS])), grpo_batch(drawn(7))
+    del batch["ref_per_token_logps"]
+    with pytest.raises(ValueError, match=r"kl_estimator must ask for no reference_.* got K3"):
+        with_lossd(client, presets.grpo(), trainer, batch)
+    gap = presets.dapo()
+    gap.outputs.append(v1.POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP)
+    with pytest.raises(ValueError, match=r"outputs must ask for no rollout_.* got ROLLOUT_GAP"):
+        with_lossd(client, gap, trainer, batch)
+    batch["sampling_per_token_logps"] = batch["old_per_token_logps"] - 0.25
+    with_lossd(client, gap, trainer, batch)
+    assert trainer._metrics["train"]["rollout_gap"] == [pytest.approx(0.25, rel=1e-6)]
+
+
+def test_no_estimator_and_none_are_the_same(client: LossClient) -> None:
+    inputs = drawn(8)
+    found = []
+    for estimator in (None, v1.KL_ESTIMATOR_NONE):
+        message = presets.dapo()
+        message.rollout_correction = v1.ROLLOUT_CORRECTION_NONE
+        if estimator:
+            message.kl_estimator = estimator
+        trainer, batch = trainer_of(torch.tensor(inputs[LOGS])), grpo_batch(inputs)
+        del batch["ref_per_token_logps"]
+        found.append(with_lossd(client, message, trainer, batch).item())
+    assert found[0] == found[1]
+
+
+def test_what_is_logged_is_of_all_processes(client: LossClient) -> None:
+    """As TRL's own numbers: the main process logs, and the others have other lengths."""
+    message = presets.ppo()
+    message.outputs.extend(
+        [v1.POLICY_GRADIENT_OUTPUT_CLIP_FRACTION, v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT]
+    )
+    parts, sent = [drawn(9), drawn(10, rows=3)], []
+
+    def reduce(given: Any, **_: Any) -> Any:
+        sent.append(given)
+        return sum(sent)
+
+    for inputs in parts:
+        noise = np.random.default_rng(1).normal(0, 0.5, inputs[LOGS].shape)
+        inputs["sampling_log_probabilities"] = inputs[LOGS] - noise
+        trainer = trainer_of(torch.tensor(inputs[LOGS]))
+        trainer.accelerator.reduce = reduce
+        with_lossd(client, message, trainer, grpo_batch(inputs))
+    whole = [
+        client.compute(message, **{n: a for n, a in one.items() if "reference" not in n})  # type: ignore[arg-type]
+        for one in parts
+    ]
+    shares, counts = (
+        np.concatenate([one.outputs[name] for one in whole])
+        for name in ("clip_fraction", "token_count")
+    )
+    expected = (shares * counts).sum() / counts.sum()
+    assert trainer._metrics["train"]["clip_fraction"] == [pytest.approx(expected, rel=1e-6)]

@@ -205,3 +205,16 @@ def test_what_would_depend_on_the_micro_batch_is_refused(client: LossClient) -> 
     ):
         with pytest.raises(ValueError, match=rule):
             computed(compute, inputs, mode, batch)
+
+
+def test_a_loss_that_takes_what_verl_does_not_give_is_refused() -> None:
+    corrected, entropy = presets.ppo(), presets.ppo()
+    corrected.rollout_correction = v1.ROLLOUT_CORRECTION_TOKEN_MASK
+    entropy.outputs.append(v1.POLICY_GRADIENT_OUTPUT_ENTROPY)
+    for message, rule in (
+        (presets.grpo(), "kl_estimator must ask for no reference_log_probabilities, .* got K3"),
+        (corrected, "rollout_correction must ask for no .* got TOKEN_MASK"),
+        (entropy, "outputs must ask for no entropies, .* got ENTROPY"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            seam().policy_loss("localhost:1", message)

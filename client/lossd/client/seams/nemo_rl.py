@@ -2,29 +2,45 @@
 
 import importlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from lossd import v1
-from lossd.client.seams._statistics import means_of
+from lossd.client.seams._policies import check_taken, taken
+from lossd.client.seams._statistics import sums_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
+
+# What NeMo-RL calls the further inputs of a loss.
+BESIDE: Mapping[str, str] = MappingProxyType(
+    {
+        "reference_log_probabilities": "reference_policy_logprobs",
+        "rollout_log_probabilities": "generation_logprobs",
+    }
+)
 
 
 class PolicyLoss:
     """A policy gradient of lossd as NeMo-RL of 2026-08 calls one.
 
-    TOKEN_MEAN divides by the valid tokens of the global batch, the others by its valid sequences.
+    TOKEN_MEAN divides by the valid tokens of the global batch, the others by its valid sequences;
+    so are the statistics divided, which NeMo-RL adds up over micro-batches and workers.  Tokens
+    that its filters of samples leave out count nowhere.
 
     Args:
         client: The client that computes, or the address for one.
         loss: A policy gradient, for example of ``presets``.
         options: What else ``RemoteLoss`` takes, as ``nonfinite``.
+
+    Raises:
+        ValueError: for a loss that takes what NeMo-RL does not give.
     """
 
     def __init__(self, client: str | LossClient, loss: v1.PolicyGradient, **options: Any) -> None:
         kinds: Any = importlib.import_module("nemo_rl.algorithms.loss.interfaces")
+        check_taken(loss, BESIDE, "NeMo-RL does not give")
         self._by_token = loss.aggregation == v1.TOKEN_AGGREGATION_TOKEN_MEAN
         levels = kinds.LossType
         self.loss_type = levels.TOKEN_LEVEL if self._by_token else levels.SEQUENCE_LEVEL
@@ -42,17 +58,30 @@ class PolicyLoss:
         **_: Any,
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Returns the loss and its statistics; nothing predicts the first token of a sequence."""
-        mask = data["token_mask"] * data["sample_mask"][:, None]
         given = {
             "log_probabilities": next_token_logprobs,
             "sampling_log_probabilities": data["prev_logprobs"][:, 1:],
             "advantages": data["advantages"][:, 1:],
-            "token_mask": mask[:, 1:].bool(),
+            "token_mask": _mask(data),
         }
-        if self._loss.kl_estimator:
-            given["reference_log_probabilities"] = data["reference_policy_logprobs"][:, 1:]
-        if self._loss.rollout_correction:
-            given["rollout_log_probabilities"] = data["generation_logprobs"][:, 1:]
-        divisor = global_valid_toks if self._by_token else global_valid_seqs
-        found = self._criterion(**given, normalizer=max(float(divisor), 1.0))
-        return found, {"loss": float(found.detach()), **means_of(self._criterion.last)}
+        given |= {name: data[BESIDE[name]][:, 1:] for name in taken(self._loss)}
+        sequences, tokens = (max(float(n), 1.0) for n in (global_valid_seqs, global_valid_toks))
+        valid = data["sample_mask"]
+        divisor = tokens if self._by_token else sequences
+        found = self._criterion(**given, weights=valid, normalizer=divisor)
+        is_by_token = v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT in self._loss.outputs
+        weight = tokens if is_by_token else sequences
+        totals = sums_of(self._criterion.last)
+        return found, {
+            "loss": float(found.detach()),
+            "num_valid_samples": float(valid.sum()),
+            **{name: total / weight for name, (total, _) in totals.items()},
+        }
+
+
+def _mask(data: Mapping[str, Any]) -> torch.Tensor:
+    """Returns which of the tokens that are predicted count."""
+    found: torch.Tensor = data["token_mask"][:, 1:].bool()
+    if "curr_logprobs_keep_mask" in data:
+        found = found & data["curr_logprobs_keep_mask"].bool()  # into a tensor of its own
+    return found

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.client.arrays import Array, to_array
+from lossd.client.reaching import client_of
 from lossd.client.seams._flat import offsets_of, split
 from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
@@ -26,7 +27,11 @@ NAMES: Mapping[str, str] = MappingProxyType(
 
 
 def custom_loss(
-    client: LossClient, loss: SingleLoss, *, names: Mapping[str, str] = NAMES, **options: Any
+    client: str | LossClient,
+    loss: SingleLoss,
+    *,
+    names: Mapping[str, str] = NAMES,
+    **options: Any,
 ) -> CustomLoss:
     """Returns a loss function for ``forward_backward_custom``.
 
@@ -34,18 +39,19 @@ def custom_loss(
         future = training_client.forward_backward_custom(data, loss_fn)
 
     Args:
-        client: The client that computes.
+        client: The client that computes, or the address for one.
         loss: A loss of one input ``log_probabilities``, for example of ``presets``.
         names: What each input of the loss is called among ``loss_fn_inputs``; those that a datum
-            has not are left out.
+            has not are left out.  An input has a number for each token, or one for each datum.
         options: What else ``compute`` takes, as ``reduction`` and ``normalizer``.
     """
+    remote = client_of(client, options.get("timeout"))
 
     def computed(data: Sequence[Any], log_probabilities: Sequence[Any]) -> tuple[Any, Any]:
         given = [_flat(one) for one in log_probabilities]
         offsets = offsets_of([len(one) for one in given])
         inputs: dict[str, Any] = {**_inputs(data, names, offsets), **options}
-        result = client.compute(
+        result = remote.compute(
             loss,
             log_probabilities=np.concatenate([np.zeros(0, np.float32), *given]),
             offsets=offsets,
@@ -53,6 +59,8 @@ def custom_loss(
         )
         if result.loss is None:
             raise ValueError("reduction must give one loss, got none")
+        if "log_probabilities" not in result.gradients:
+            raise ValueError("gradients must have log_probabilities among them, got none")
         gradients = split(result.gradients["log_probabilities"], offsets)
         return _attached(result.loss, log_probabilities, gradients), means_of(result)
 
@@ -61,7 +69,7 @@ def custom_loss(
 
 def weights(gradients: Array, offsets: Array) -> list[Array]:
     """Returns what Tinker's cross-entropy takes for each datum: minus the gradient."""
-    return split(-gradients, offsets)
+    return split(-np.asarray(gradients), offsets)
 
 
 def _flat(tensor: Any) -> Array:
@@ -83,12 +91,35 @@ def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> di
         if len(present) != len(data):
             raise ValueError(f"{theirs} must be in all data or in none, got {len(present)}")
         arrays = [np.asarray(one.to_numpy()).reshape(-1) for one in present]
-        for array, wanted in zip(arrays, np.diff(offsets), strict=True):
-            if len(array) != wanted:
-                raise ValueError(f"{theirs} must have {wanted} numbers, got {len(array)}")
         flat = np.concatenate(arrays)
-        found[name] = flat != 0 if name == "token_mask" else flat
+        if not _are_one_each(arrays):
+            _check_lengths(theirs, arrays, np.diff(offsets))
+        elif name == "advantages":
+            flat = flat[:, None]  # so that they are taken for those of sequences
+        found[name] = _flags(theirs, flat) if name == "token_mask" else flat
     return found
+
+
+def _are_one_each(arrays: Sequence[Array]) -> bool:
+    return all(len(array) == 1 for array in arrays)
+
+
+def _check_lengths(theirs: str, arrays: Sequence[Array], lengths: Array) -> None:
+    for array, wanted in zip(arrays, lengths, strict=True):
+        if len(array) != wanted:
+            raise ValueError(f"{theirs} must have {wanted} numbers, got {len(array)}")
+
+
+def _flags(theirs: str, flat: Array) -> Array:
+    """Returns numbers that are 0 and 1 as booleans.
+
+    Raises:
+        ValueError: for another number, which would be no weight.
+    """
+    wrong = np.flatnonzero((flat != 0) & (flat != 1))
+    if len(wrong):
+        raise ValueError(f"{theirs} must be 0 or 1 for each token, got {flat[wrong[0]]:g}")
+    return flat != 0
 
 
 def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) -> Any:

@@ -7,14 +7,38 @@ hook is given the gradient of a loss that was computed so.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from lossd import v1
-from lossd.client.seams._statistics import means_of
+from lossd.client.seams._policies import check_taken, taken
+from lossd.client.seams._statistics import sums_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
+
+# What TRL calls the further inputs of a loss.
+BESIDE: Mapping[str, str] = MappingProxyType(
+    {
+        "reference_log_probabilities": "ref_per_token_logps",
+        "rollout_log_probabilities": "sampling_per_token_logps",
+    }
+)
+# What else the model is given beside the tokens, where there is some of it.
+OF_MODEL = (
+    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes",
+    "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+)  # fmt: skip
+# What TRL's own loss does beside that no policy gradient of lossd does, and where it is off.
+BEYOND: Mapping[str, Any] = MappingProxyType(
+    {
+        "top_entropy_quantile": 1.0,
+        "off_policy_mask_threshold": None,
+        "_entropy_bonus_enabled": False,
+        "aux_loss_enabled": False,
+    }
+)
 
 
 def grpo_loss(
@@ -27,6 +51,9 @@ def grpo_loss(
 
     TOKEN_MEAN divides by the tokens of the generation batch, as ``loss_type="dapo"`` does, and the
     others by sequences.  What the loss is asked for beside its value is logged under its name.
+    What the trainer is asked for and the loss does not do raises ValueError in a call: an entropy
+    bonus, masks by entropy or by how old a sample is, a loss of experts.  Bounds, the KL term and
+    the correction of vLLM (``rollout_correction``) are the loss's own, whatever TRL's settings say.
 
     Args:
         client: The client that computes, or the address for one.
@@ -39,9 +66,10 @@ def grpo_loss(
     if loss.aggregation == v1.TOKEN_AGGREGATION_GROUP_MEAN:
         raise ValueError("aggregation must be another than GROUP_MEAN, got GROUP_MEAN")
     criterion = RemoteLoss(loss, client, **options)
-    has_entropies = v1.POLICY_GRADIENT_OUTPUT_ENTROPY in loss.outputs
+    has_entropies = "entropies" in taken(loss)
 
     def computed(trainer: Any, model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+        _check_trainer(trainer)
         mask = inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
@@ -52,20 +80,50 @@ def grpo_loss(
             "sampling_log_probabilities": logs.detach() if before is None else before,
             "advantages": inputs["advantages"],
             "token_mask": mask.bool(),
+            **_beside(loss, inputs),
         }
-        if has_entropies:
+        if entropies is not None:
             given["entropies"] = entropies
-        if loss.kl_estimator:
-            given["reference_log_probabilities"] = inputs["ref_per_token_logps"]
-        if loss.rollout_correction:
-            given["rollout_log_probabilities"] = inputs["sampling_per_token_logps"]
         found: torch.Tensor = criterion(**given, normalizer=_divisor(trainer, loss, inputs))
         mode = "train" if trainer.model.training else "eval"
-        for name, number in means_of(criterion.last).items():
-            trainer._metrics[mode][name].append(number)  # noqa: SLF001 - as its own loss does
+        for name, sums in sums_of(criterion.last).items():
+            total, weight = _of_all(trainer, sums)
+            if weight:
+                trainer._metrics[mode][name].append(total / weight)  # noqa: SLF001 - as its own
         return found
 
     return computed
+
+
+def _check_trainer(trainer: Any) -> None:
+    """Raises ValueError for what would be left out of the loss in silence."""
+    for name, off in BEYOND.items():
+        asked = getattr(trainer, name, off)
+        if asked != off:
+            raise ValueError(
+                f"{name.removeprefix('_')} must be {off} with a loss of lossd, which has no such "
+                f"term, got {asked}"
+            )
+
+
+def _beside(loss: v1.PolicyGradient, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a loss takes beside from a batch.
+
+    Raises:
+        ValueError: for what TRL was not asked to compute.
+    """
+    there = {name: inputs[theirs] for name, theirs in BESIDE.items() if theirs in inputs}
+    where = "TRL computes with another beta than 0, or for its correction of vLLM"
+    check_taken(loss, {*there, "entropies"}, where)
+    return {name: there[name] for name in taken(loss) if name in there}
+
+
+def _of_all(trainer: Any, sums: tuple[float, float]) -> tuple[float, float]:
+    """Returns the sums over all processes, as TRL logs what the main one has."""
+    accelerator = trainer.accelerator
+    given = torch.tensor(sums, dtype=torch.float32, device=getattr(accelerator, "device", None))
+    total, weight = accelerator.reduce(given, reduction="sum").tolist()
+    return total, weight
 
 
 def _of_model(
@@ -79,6 +137,7 @@ def _of_model(
         torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
         completion.size(1),
         compute_entropy=has_entropies,
+        **{name: inputs[name] for name in OF_MODEL if name in inputs},
     )
     return found[0], found[1].detach() if has_entropies else None
 

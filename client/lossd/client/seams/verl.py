@@ -7,6 +7,7 @@ import torch
 
 from lossd import v1
 from lossd.client.reaching import client_of
+from lossd.client.seams._policies import check_taken
 from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
@@ -33,7 +34,12 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
         client: The client that computes, or the address for one.
         loss: A policy gradient, for example of ``presets``; its aggregation is verl's to say.
         options: What else ``RemoteLoss`` takes, as ``nonfinite``.
+
+    Raises:
+        ValueError: for a loss that takes what verl does not give: it adds a KL term and corrects
+            for the sampler itself.
     """
+    check_taken(loss, (), "verl does not give")
     remote = client_of(client, options.get("timeout"))
 
     def computed(  # noqa: PLR0917 - as verl calls it
