@@ -1,4 +1,4 @@
-"""What a policy gradient takes beside the two policies and the advantages."""
+"""The inputs that a policy gradient takes beside the two policies and the advantages."""
 
 from collections.abc import Collection, Mapping
 

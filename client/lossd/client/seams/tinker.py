@@ -119,7 +119,7 @@ def _flags(theirs: str, flat: Array) -> Array:
     wrong = np.flatnonzero((flat != 0) & (flat != 1))
     if len(wrong):
         raise ValueError(f"{theirs} must be 0 or 1 for each token, got {flat[wrong[0]]:g}")
-    return flat != 0
+    return flat.astype(np.bool_)
 
 
 def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) -> Any:
