@@ -50,6 +50,11 @@ def numbers(random: np.random.Generator, count: int) -> Data:
 
 
 def rankings(random: np.random.Generator, count: int) -> Data:
+def many_outputs(random: np.random.Generator, count: int) -> Data:
+    """One example: all that it takes is sums."""
+    return {n: random.standard_normal((1, count // 20)) for n in ("predictions", "targets")}
+
+
     scores = random.standard_normal((2, count // 2)).astype(np.float32)
     return {"predictions": scores, "targets": random.integers(0, 3, scores.shape).astype(np.int8)}
 
@@ -76,7 +81,7 @@ CASES: list[tuple[str, Data, Callable[..., Data]]] = [
     *((name, {}, make) for name in ("log_loss", "brier", "calibration_error")
       for make in (answers, classes)),
     ("perplexity", {}, classes),
-    ("regression_errors", {}, numbers),
+    *(("regression_errors", {}, make) for make in (many_outputs, numbers)),
     ("retrieval_at_k", {}, rankings),
     *((name, parameters, make) for name, parameters in (
         ("bleu", {"order": 16}), ("chrf", {"char_order": 16, "word_order": 16}),
@@ -109,7 +114,7 @@ def test_a_metric_takes_no_more_than_it_says(
     random = np.random.default_rng(count)
     data, metric = make(random, count), METRICS[name]
     if weighted and "targets" in data:
-        by_row = make in (classes, labels, numbers, rankings)
+        by_row = make in (classes, labels, numbers, many_outputs, rankings)
         shape = data["predictions"].shape[:1] if by_row else data["predictions"].shape
         data["weights"] = random.random(shape, np.float32)
     given, complete = batch(**data), metric.complete(parameters)

@@ -30,7 +30,7 @@ from lossd.evaluation._wide import Wide
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
 
-_SUM_BYTES = 600  # of an exact sum, and its place in a dictionary
+SUM_BYTES = 600  # of an exact sum, and its place in a dictionary
 
 MAX_SUM = 1 << 60  # for counts; two of them still add up within 64 bits
 
@@ -214,7 +214,7 @@ class State:
         """About how much memory it holds."""
         kept = sum(column.nbytes for table in self.tables for column in table.values())
         return kept + sum(
-            t.integers.nbytes + _SUM_BYTES * len(t.fractions) for t in self.tallies.values()
+            t.integers.nbytes + SUM_BYTES * len(t.fractions) for t in self.tallies.values()
         )
 
     @property
@@ -223,7 +223,7 @@ class State:
         if not any(tally.fractions for tally in self.tallies.values()):
             return 0
         wholes = (np.count_nonzero(tally.integers) for tally in self.tallies.values())
-        return _SUM_BYTES * int(sum(wholes))
+        return SUM_BYTES * int(sum(wholes))
 
     def tally(self, name: str) -> Tally:
         """Returns the tally of that name; a single 0 for an empty state."""

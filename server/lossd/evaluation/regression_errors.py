@@ -3,8 +3,9 @@
 import enum
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,11 @@ from lossd.evaluation._declare import (
     MetricLayout,
     Score,
     metric,
+    observing_bytes,
 )
 from lossd.evaluation._exact import difference, ratio, root_of_ratio
 from lossd.evaluation._examples import is_number, select, shape_error
-from lossd.evaluation._state import State, Tally, aligned
+from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned
 
 MAX_OUTPUTS = 65536
 _OUTPUTS_A_CHECK = 64  # between two checks whether to stop: at most some 10 ms
@@ -137,8 +139,16 @@ def _errors(
 
 
 @metric(
+def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
+    """Returns the bytes of both inputs, and of the exact sums of each output."""
+    shapes = [array.shape[1:] for array in batch.inputs.values()]
+    outputs = min(max(map(math.prod, shapes), default=0), MAX_OUTPUTS)
+    return observing_bytes(batch, parameters) + SUM_BYTES * len(_SUMS) * outputs
+
+
     PAIRS,
     result=_result,
+    observing=_observing,
     is_result_long=True,
     surrogate="SquaredError",
     tallies={"squares": 1, "magnitudes": 1, "targets": 1, "target_squares": 1, "weights": 1},
