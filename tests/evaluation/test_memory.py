@@ -162,6 +162,15 @@ def test_a_result_of_many_classes_takes_no_more_than_it_says(
 
 
 def test_texts_are_not_kept() -> None:
+@pytest.mark.parametrize("name", [*DECIDED, "confusion_matrix", "matthews_correlation"])
+def test_an_ignored_target_that_is_no_class_takes_nothing(name: str) -> None:
+    far, metric = 1 << 40, METRICS[name]
+    complete = metric.complete({"ignore_index": far})
+    given = batch(predictions=np.array([0, 1, 1]), targets=np.array([0, 1, far]))
+    assert metric.observing(given, complete) < SMALL
+    assert metric.observe(given, complete).ignored_count == 1
+
+
     """The tokenizers of sacrebleu have caches of 65,536 texts."""
     metric = METRICS["bleu"]
     complete = metric.complete({})

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lossd.evaluation._declare import (
     FINITE,
+    MAX_CLASSES,
     Array,
     BatchFacts,
     Floats,
@@ -33,7 +34,6 @@ BINARY = ClassificationTask.BINARY
 MULTICLASS = ClassificationTask.MULTICLASS
 MULTILABEL = ClassificationTask.MULTILABEL
 
-MAX_CLASSES = 1_000_000
 CLASS_COUNTS = Interval(2, MAX_CLASSES)
 
 TASK = Parameter("task", ClassificationTask, None)
