@@ -7,7 +7,7 @@ import enum
 import functools
 import itertools
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -22,6 +22,7 @@ from lossd.evaluation._exact import (
     Integers,
     Split,
     exact_sums,
+    never_stop,
     ratio,
     split,
 )
@@ -59,12 +60,17 @@ class Tally:
 
     @classmethod
     def counts(
-        cls, groups: Integers | None, shape: tuple[int, ...], weights: Floats | None
+        cls,
+        groups: Integers | None,
+        shape: tuple[int, ...],
+        weights: Floats | None,
+        checkpoint: Callable[[], None] = never_stop,
     ) -> "Tally":
         """Returns the counts, or sums of weights, of the members of groups, as flat indices."""
         size = int(np.prod(shape, dtype=np.int64))
         if weights is not None:
-            return cls(np.zeros(shape, np.int64), exact_sums(np.frexp(weights), groups=groups))
+            found = exact_sums(np.frexp(weights), groups=groups, checkpoint=checkpoint)
+            return cls(np.zeros(shape, np.int64), found)
         if groups is None:
             raise TypeError("groups must be given where there are no weights")
         return cls(np.bincount(groups, minlength=size).reshape(shape).astype(np.int64))
@@ -75,9 +81,11 @@ class Tally:
         return cls(np.array([value], np.int64))
 
     @classmethod
-    def weight(cls, count: int, weights: Floats | None) -> "Tally":
+    def weight(
+        cls, count: int, weights: Floats | None, checkpoint: Callable[[], None] = never_stop
+    ) -> "Tally":
         """Returns what so many examples weigh together."""
-        return cls.number(count) if weights is None else cls.sums(weights)
+        return cls.number(count) if weights is None else cls.sums(weights, checkpoint=checkpoint)
 
     @classmethod
     def sums(
@@ -86,6 +94,7 @@ class Tally:
         weights: Floats | None = None,
         shape: tuple[int] = (1,),
         groups: Integers | None = None,
+        checkpoint: Callable[[], None] = never_stop,
     ) -> "Tally":
         """Adds up products of up to three finite factors, the weight of their row one of them.
 
@@ -103,7 +112,8 @@ class Tally:
         (size,) = shape
         if groups is None and size > 1:
             groups = np.tile(np.arange(size), len(flat[0][0]) // size)
-        return cls(np.zeros(shape, np.int64), exact_sums(*flat, groups=groups))
+        found = exact_sums(*flat, groups=groups, checkpoint=checkpoint)
+        return cls(np.zeros(shape, np.int64), found)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Accuracy."""
 
 import enum
+import functools
 from typing import Annotated
 
 import numpy as np
@@ -100,9 +101,12 @@ def accuracy(
         return BatchState(
             tallies={
                 "hits": Tally.counts(
-                    groups[right], shape, None if weights is None else weights[right]
+                    groups[right],
+                    shape,
+                    None if weights is None else weights[right],
+                    prepared.checkpoint,
                 ),
-                "targets": Tally.counts(groups, shape, weights),
+                "targets": Tally.counts(groups, shape, weights, prepared.checkpoint),
             }
         )
     if weights is None:
@@ -112,7 +116,8 @@ def accuracy(
                 "targets": Tally.number(right.size),
             }
         )
-    return BatchState(tallies={"hits": Tally.sums(weights[right]), "targets": Tally.sums(weights)})
+    sums = functools.partial(Tally.sums, checkpoint=prepared.checkpoint)
+    return BatchState(tallies={"hits": sums(weights[right]), "targets": sums(weights)})
 
 
 def _right(

@@ -48,6 +48,7 @@ class RegressionBatch:
     predictions: Floats
     targets: Floats
     weights: Floats | None
+    checkpoint: Callable[[], None]
 
 
 def _lay_out(batch: MetricBatch) -> RegressionBatch:
@@ -71,7 +72,7 @@ def _lay_out(batch: MetricBatch) -> RegressionBatch:
     if lost:
         selection, given, true = selection.without(~fit), given[fit], true[fit]
     facts = selection.facts(width=width, nonfinite_count=lost)
-    return RegressionBatch(facts, given, true, selection.weights)
+    return RegressionBatch(facts, given, true, selection.weights, batch.checkpoint)
 
 
 def _numbers(batch: MetricBatch, name: str) -> Array:
@@ -138,7 +139,6 @@ def _errors(
     }
 
 
-@metric(
 def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     """Returns the bytes of both inputs, and of the exact sums of each output."""
     shapes = [array.shape[1:] for array in batch.inputs.values()]
@@ -146,9 +146,10 @@ def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     return observing_bytes(batch, parameters) + SUM_BYTES * len(_SUMS) * outputs
 
 
+@metric(
     PAIRS,
-    result=_result,
     observing=_observing,
+    result=_result,
     is_result_long=True,
     surrogate="SquaredError",
     tallies={"squares": 1, "magnitudes": 1, "targets": 1, "target_squares": 1, "weights": 1},
@@ -187,13 +188,15 @@ def regression_errors(
     del error
     residuals = difference(prepared.predictions, prepared.targets)
     targets, weights = prepared.targets, prepared.weights
-    sums = functools.partial(Tally.sums, weights=weights, shape=(targets.shape[1],))
+    sums = functools.partial(
+        Tally.sums, weights=weights, shape=(targets.shape[1],), checkpoint=prepared.checkpoint
+    )
     return BatchState(
         tallies={
             "squares": sums(residuals, residuals),
             "magnitudes": sums((np.abs(residuals[0]), residuals[1])),
             "targets": sums(targets),
             "target_squares": sums(targets, targets),
-            "weights": Tally.weight(len(targets), weights),
+            "weights": Tally.weight(len(targets), weights, prepared.checkpoint),
         }
     )
