@@ -9,10 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from lossd import tensors, v1
 from lossd.errors import Abandoned, TooLarge
-from lossd.evaluation import METRICS
+from lossd.evaluation import METRICS, State
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.evaluation_service import codec
+from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.evaluation_service.servicer import EvaluationServicer, RunningEvaluation
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
@@ -75,6 +76,18 @@ def test_it_stops_between_metrics_when_nobody_waits_any_more() -> None:
     evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=1 << 20)
     with pytest.raises(Abandoned):
         evaluation.add(request, Call(Waiting(2), "id"))
+
+
+def test_it_stops_between_states_when_nobody_waits_any_more() -> None:
+    metrics = codec.requested([v1.MetricSpec(f1=v1.F1())])
+    message = v1.EvaluationState.FromString(evaluation_state.write(metrics, [State()]))
+    message.metrics.add(version=message.metrics[0].version + 1)  # an error, were it looked at
+    request = v1.EvaluateRequest(
+        metrics=[v1.MetricSpec(f1=v1.F1())], states=[message.SerializeToString()]
+    )
+    evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=1 << 20)
+    with pytest.raises(Abandoned):
+        evaluation.add(request, Call(Waiting(1), "id"))
 
 
 def test_states_count_until_the_call_is_over() -> None:

@@ -75,7 +75,8 @@ class RunningEvaluation:
         added: list[list[State]] = [[state] for state in self.states]
         with call.phase("decode"):
             hold(evaluation_codec.sequence_bytes(part.batch))
-            for index, state in evaluation_state.read(part.states, self.metrics, hold):
+            given = evaluation_state.read(part.states, self.metrics, hold, call.checkpoint)
+            for index, state in given:
                 added[index].append(state)
             batch = None
             if part.HasField("batch"):
