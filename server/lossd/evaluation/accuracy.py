@@ -9,12 +9,19 @@ import numpy as np
 from lossd.evaluation._classification import (
     BINARY,
     DECISIONS,
-    MAX_CLASSES,
     MULTICLASS,
     MULTILABEL,
     Decisions,
 )
-from lossd.evaluation._declare import Array, BatchState, Floats, MetricExample, Score, metric
+from lossd.evaluation._declare import (
+    MAX_CLASSES,
+    Array,
+    BatchState,
+    Floats,
+    MetricExample,
+    Score,
+    metric,
+)
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval, ParameterError
