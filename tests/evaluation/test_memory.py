@@ -3,6 +3,7 @@
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ def numbers(random: np.random.Generator, count: int) -> Data:
     return {n: random.standard_normal((count // 2, 2)) for n in ("predictions", "targets")}
 
 
+def many_outputs(random: np.random.Generator, count: int) -> Data:
+    """One example: all that it takes is sums."""
+    return {n: random.standard_normal((1, count // 20)) for n in ("predictions", "targets")}
+
+
 def rankings(random: np.random.Generator, count: int) -> Data:
     scores = random.standard_normal((2, count // 2)).astype(np.float32)
     return {"predictions": scores, "targets": random.integers(0, 3, scores.shape).astype(np.int8)}
@@ -76,7 +82,7 @@ CASES: list[tuple[str, Data, Callable[..., Data]]] = [
     *((name, {}, make) for name in ("log_loss", "brier", "calibration_error")
       for make in (answers, classes)),
     ("perplexity", {}, classes),
-    ("regression_errors", {}, numbers),
+    *(("regression_errors", {}, make) for make in (many_outputs, numbers)),
     ("retrieval_at_k", {}, rankings),
     *((name, parameters, make) for name, parameters in (
         ("bleu", {"order": 16}), ("chrf", {"char_order": 16, "word_order": 16}),
@@ -109,7 +115,7 @@ def test_a_metric_takes_no_more_than_it_says(
     random = np.random.default_rng(count)
     data, metric = make(random, count), METRICS[name]
     if weighted and "targets" in data:
-        by_row = make in (classes, labels, numbers, rankings)
+        by_row = make in (classes, labels, numbers, many_outputs, rankings)
         shape = data["predictions"].shape[:1] if by_row else data["predictions"].shape
         data["weights"] = random.random(shape, np.float32)
     given, complete = batch(**data), metric.complete(parameters)
@@ -154,6 +160,15 @@ def test_a_result_of_many_classes_takes_no_more_than_it_says(
     )
     _, scoring = taken(lambda: metric.score(state, complete))
     assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+@pytest.mark.parametrize("name", [*DECIDED, "confusion_matrix", "matthews_correlation"])
+def test_an_ignored_target_that_is_no_class_takes_nothing(name: str) -> None:
+    far, metric = 1 << 40, METRICS[name]
+    complete = metric.complete({"ignore_index": far})
+    given = batch(predictions=np.array([0, 1, 1]), targets=np.array([0, 1, far]))
+    assert metric.observing(given, complete) < SMALL
+    assert metric.observe(given, complete).ignored_count == 1
 
 
 def test_texts_are_not_kept() -> None:
@@ -216,6 +231,47 @@ def test_one_long_text_stops_when_it_is_asked_to(name: str, parameters: Data) ->
     stoppable = MetricBatch(sequences=given.sequences, checkpoint=checkpoint)
     with pytest.raises(Stopped):
         metric.observe(stoppable, metric.complete(parameters))
+
+
+def weighted_answers(random: np.random.Generator, count: int) -> Data:
+    return {**answers(random, count), "weights": random.random(count)}
+
+
+def weighted_outputs(random: np.random.Generator, count: int) -> Data:
+    pairs = {n: random.standard_normal((4, count // 8)) for n in ("predictions", "targets")}
+    return {**pairs, "weights": random.random(4)}
+
+
+def weighted_rankings(random: np.random.Generator, count: int) -> Data:
+    return {**rankings(random, count), "weights": random.random(2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        *(
+            (name, weighted_answers)
+            for name in (*DECIDED, "confusion_matrix", "matthews_correlation")
+        ),
+        *((name, weighted_answers) for name in ("log_loss", "brier", "calibration_error")),
+        ("regression_errors", weighted_outputs),
+        ("retrieval_at_k", weighted_rankings),
+    ],
+)
+def test_exact_sums_stop_when_they_are_asked_to(name: str, make: Callable[..., Data]) -> None:
+    """Numbers of many sizes and groups are added one by one."""
+    metric, given = METRICS[name], batch(**make(np.random.default_rng(0), 150_000))
+    calls = 0
+
+    def checkpoint() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Stopped
+
+    stoppable = replace(given, checkpoint=checkpoint)
+    with pytest.raises(Stopped):
+        metric.observe(stoppable, metric.complete({}))
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])

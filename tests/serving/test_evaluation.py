@@ -1,22 +1,34 @@
-"""An evaluation keeps no more than it may."""
+"""An evaluation keeps no more than it may, counts what it takes, and stops with its call."""
+
+import math
+import tracemalloc
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from lossd import tensors, v1
-from lossd.errors import TooLarge
-from lossd.serving.call import Call
+from lossd.errors import Abandoned, TooLarge
+from lossd.evaluation import METRICS, State
+from lossd.serving.call import Call, Received
+from lossd.serving.config import Config
 from lossd.serving.evaluation_service import codec
-from lossd.serving.evaluation_service.servicer import RunningEvaluation
-from lossd.serving.rpc.admission import ComputeSlots
+from lossd.serving.evaluation_service import state as evaluation_state
+from lossd.serving.evaluation_service.servicer import EvaluationServicer, RunningEvaluation
+from lossd.serving.rpc.admission import Admission, ComputeSlots
+from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits, RequestReader
 
 
 class Waiting:
-    """Somebody who waits for ever."""
+    """Somebody who waits for ever, or until it was asked so often."""
+
+    def __init__(self, patience: float = math.inf) -> None:
+        self._patience = patience
 
     def is_active(self) -> bool:
-        return True
+        self._patience -= 1
+        return self._patience >= 0
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()
@@ -44,6 +56,76 @@ def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
     evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=2000)
     with pytest.raises(TooLarge, match="must keep at most 2000 bytes, got 9000"):
         evaluation.add(request, Call(Waiting(), "id"))
+
+
+def two_examples(*metrics: v1.MetricSpec, return_state: bool = False) -> v1.EvaluateRequest:
+    request = v1.EvaluateRequest(metrics=metrics, return_state=return_state)
+    for name in ("predictions", "targets"):
+        tensors.fill(request.batch.inputs.add(name=name).tensors.add(), np.array([0, 1]))
+    return request
+
+
+def of_many_classes(count: int) -> list[v1.MetricSpec]:
+    """Metrics that keep megabytes of whatever they are given."""
+    return [v1.MetricSpec(f_beta=v1.FBeta(beta=i + 1, classes=200_000)) for i in range(count)]
+
+
+def test_it_stops_between_metrics_when_nobody_waits_any_more() -> None:
+    wrong = v1.MetricSpec(accuracy=v1.Accuracy(top_k=2))
+    request = two_examples(v1.MetricSpec(f1=v1.F1()), wrong)
+    evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=1 << 20)
+    with pytest.raises(Abandoned):
+        evaluation.add(request, Call(Waiting(2), "id"))
+
+
+def test_it_stops_between_states_when_nobody_waits_any_more() -> None:
+    metrics = codec.requested([v1.MetricSpec(f1=v1.F1())])
+    message = v1.EvaluationState.FromString(evaluation_state.write(metrics, [State()]))
+    message.metrics.add(version=message.metrics[0].version + 1)  # an error, were it looked at
+    request = v1.EvaluateRequest(
+        metrics=[v1.MetricSpec(f1=v1.F1())], states=[message.SerializeToString()]
+    )
+    evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=1 << 20)
+    with pytest.raises(Abandoned):
+        evaluation.add(request, Call(Waiting(1), "id"))
+
+
+def test_states_count_until_the_call_is_over() -> None:
+    admission = Admission(calls=1, request_bytes=1 << 30)
+    ticket = admission.enter()
+    request = two_examples(*of_many_classes(4))
+    evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=1 << 30)
+    for _ in range(2):
+        evaluation.add(request, Call(Waiting(), "id", ticket.hold, ticket.collecting))
+        assert admission.request_bytes == evaluation.nbytes > 19_000_000
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_takes_no_more_than_it_counts(*, streamed: bool) -> None:
+    """A request of a hundred bytes may ask for many metrics of many classes, and their states."""
+    admission = Admission(calls=1, request_bytes=1 << 30)
+    ticket = admission.enter()
+    call = Call(Waiting(), "id", ticket.hold, ticket.collecting)
+    telemetry = Telemetry(CollectorRegistry(), losses=(), evaluated=METRICS)
+    servicer = EvaluationServicer(Config(), ComputeSlots(1), telemetry)
+    request = two_examples(*of_many_classes(6), return_state=True)
+    parts = [v1.EvaluateStreamRequest(part=request)]
+    request.ClearField("metrics")
+    parts.append(v1.EvaluateStreamRequest(part=request))
+    whole = two_examples(*of_many_classes(6), return_state=True).SerializeToString()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        if streamed:
+            messages = (part.SerializeToString() for part in parts)
+            reply = servicer.evaluate_stream(messages, call, ticket)
+        else:
+            reply = servicer.evaluate(Received(whole), call)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(reply) > 6 * 4 * 1_600_000  # counts of three kinds, and values
+    assert peak - before <= admission.take_most()
 
 
 @pytest.mark.parametrize("name", ["inputs", "sequences"])

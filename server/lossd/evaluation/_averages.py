@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions
+from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions, Labels
 from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import ClassificationTask, State, Tally
@@ -46,15 +46,15 @@ def count_classes(prepared: Decisions) -> BatchState:
         )
     right = prepared.targets == prepared.predicted
     weights = prepared.weights
+
+    def count(classes: Labels, weights: Floats | None) -> Tally:
+        return Tally.counts(classes, (prepared.width,), weights, prepared.checkpoint)
+
     return BatchState(
         tallies={
-            "hits": Tally.counts(
-                prepared.targets[right],
-                (prepared.width,),
-                None if weights is None else weights[right],
-            ),
-            "predicted": Tally.counts(prepared.predicted, (prepared.width,), weights),
-            "targets": Tally.counts(prepared.targets, (prepared.width,), weights),
+            "hits": count(prepared.targets[right], None if weights is None else weights[right]),
+            "predicted": count(prepared.predicted, weights),
+            "targets": count(prepared.targets, weights),
         }
     )
 
@@ -63,7 +63,8 @@ def _label_tally(prepared: Decisions, yes: Flags) -> Tally:
     if prepared.weights is None:
         return Tally(np.count_nonzero(yes, axis=0).astype(np.int64))
     rows, labels = np.nonzero(yes)
-    return Tally.counts(labels, (prepared.width,), prepared.weights[rows])
+    weights = prepared.weights[rows]
+    return Tally.counts(labels, (prepared.width,), weights, prepared.checkpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Predictions and targets of a classification, laid out for the metrics."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lossd.evaluation._declare import (
     FINITE,
+    MAX_CLASSES,
     Array,
     BatchFacts,
     Floats,
@@ -33,7 +34,6 @@ BINARY = ClassificationTask.BINARY
 MULTICLASS = ClassificationTask.MULTICLASS
 MULTILABEL = ClassificationTask.MULTILABEL
 
-MAX_CLASSES = 1_000_000
 CLASS_COUNTS = Interval(2, MAX_CLASSES)
 
 TASK = Parameter("task", ClassificationTask, None)
@@ -69,6 +69,7 @@ class Decisions:
     predicted: Array
     weights: Floats | None
     scores: Array | None
+    checkpoint: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Scores:
     weights: Floats | None
     kind: DistributionKind
     rounding: float  # of numbers near 1 of the type that was given
+    checkpoint: Callable[[], None]
 
 
 def lay_out_decisions(
@@ -124,6 +126,7 @@ def lay_out_decisions(
         predicted,
         found.selection.weights,
         None,
+        found.checkpoint,
     )
 
 
@@ -143,7 +146,7 @@ def _class_decisions(
         width = classes or 1 + max(int(targets.max(initial=1)), int(predicted.max(initial=1)))
         return Decisions(
             found.facts(width=classes), MULTICLASS, width, targets, predicted,
-            found.selection.weights, None,
+            found.selection.weights, None, found.checkpoint,
         )  # fmt: skip
     width = found.width or 0
     if classes not in (None, width):
@@ -154,8 +157,9 @@ def _class_decisions(
     targets = _indices("targets", found.targets, width, found.selection)
     predicted = scores.argmax(axis=1)
     return Decisions(
-        found.facts(), MULTICLASS, width, targets, predicted, found.selection.weights, scores
-    )
+        found.facts(), MULTICLASS, width, targets, predicted, found.selection.weights, scores,
+        found.checkpoint,
+    )  # fmt: skip
 
 
 def lay_out_scores(
@@ -179,7 +183,7 @@ def lay_out_scores(
         targets = _truths("targets", found.targets, found.selection)
     return Scores(
         found.facts(), found.task, found.width or 2, targets, scores, found.selection.weights,
-        prediction_kind, _rounding(found.predictions.dtype),
+        prediction_kind, _rounding(found.predictions.dtype), found.checkpoint,
     )  # fmt: skip
 
 
@@ -230,6 +234,7 @@ class _Found:
     targets: Array
     selection: Selection
     nonfinite_count: int
+    checkpoint: Callable[[], None]
 
     def facts(self, width: int | None = None) -> BatchFacts:
         return self.selection.facts(
@@ -267,7 +272,7 @@ def _lay_out(
             bad = np.isnan(wide).any(axis=1) if is_matrix else np.isnan(wide)
             count = int(np.count_nonzero(bad))
             scores, selection = scores[~bad], selection.without(bad)
-    return _Found(task, width, scores, selection.of(flat), selection, count)
+    return _Found(task, width, scores, selection.of(flat), selection, count, batch.checkpoint)
 
 
 def _task(predictions: Array, targets: Array) -> ClassificationTask:
@@ -350,6 +355,7 @@ def tiles(prepared: Scores) -> Iterator[Scores]:
     """Yields the examples a few at a time, so that float64 temporaries stay small."""
     step = max(1, _TILE * len(prepared.scores) // max(1, prepared.scores.size))
     for start in range(0, len(prepared.scores), step):
+        prepared.checkpoint()
         part = slice(start, start + step)
         yield replace(prepared, scores=prepared.scores[part], targets=prepared.targets[part])
 

@@ -28,10 +28,11 @@ def count_pairs(prepared: Decisions) -> BatchState:
         )
     if prepared.task is not MULTILABEL:
         pairs = prepared.targets * prepared.width + prepared.predicted
-        counts = Tally.counts(pairs, (prepared.width, prepared.width), prepared.weights)
+        shape = (prepared.width, prepared.width)
+        counts = Tally.counts(pairs, shape, prepared.weights, prepared.checkpoint)
         return BatchState(tallies={"pairs": counts})
     labels = 4 * np.arange(prepared.width)
     pairs = labels + 2 * prepared.targets.astype(np.int64) + prepared.predicted
     weights = None if prepared.weights is None else np.repeat(prepared.weights, prepared.width)
-    counts = Tally.counts(pairs.reshape(-1), (2 * prepared.width, 2), weights)
+    counts = Tally.counts(pairs.reshape(-1), (2 * prepared.width, 2), weights, prepared.checkpoint)
     return BatchState(tallies={"pairs": counts})

@@ -21,6 +21,8 @@ from lossd.schema import completed, documentation, message_name, parameters_of
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
+MAX_CLASSES = 1_000_000
+
 FINITE = Interval(-np.inf, np.inf, low_open=True, high_open=True)
 FACTOR = Interval(0, 1e6)
 POSITIVE_FACTOR = Interval(0, 1e6, low_open=True)
@@ -301,8 +303,17 @@ def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
         return int(parameters["classes"])
     if predictions.dtype.kind not in "iu":
         return int(predictions.shape[-1]) if predictions.ndim > 1 else 2
-    indices = [a for a in batch.inputs.values() if a.dtype.kind in "iu" and a.size]
-    return 1 + max((int(a.max()) for a in indices), default=0)
+    return 1 + max(map(_largest_index, batch.inputs.values()), default=0)
+
+
+def _largest_index(array: Array) -> int:
+    """Returns the largest index of a class; larger numbers are those of no class, and ignored."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return 0
+    largest = int(array.max())
+    if largest < MAX_CLASSES:
+        return largest
+    return int(array.max(where=array < MAX_CLASSES, initial=0))
 
 
 def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:

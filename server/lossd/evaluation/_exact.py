@@ -9,7 +9,7 @@ Reference: U. Kulisch, Computer Arithmetic and Validity, 2008, section 8.3 (a lo
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,17 @@ _SMALL_CHUNK, _LARGE_CHUNK, _MEMBERS = 1 << 15, 1 << 17, 64
 _HALF = float(1 << 27)
 
 
-def exact_sums(*factors: Split, groups: Integers | None = None) -> dict[int, int]:
+def never_stop() -> None:
+    """Stands for a checkpoint where nobody may want to stop."""
+
+
+def exact_sums(
+    *factors: Split, groups: Integers | None = None, checkpoint: Callable[[], None] = never_stop
+) -> dict[int, int]:
     """Adds products of up to three finite factors, group by group.
+
+    ``checkpoint`` is called between chunks: numbers of many groups and sizes take some
+    microseconds each.
 
     Returns:
         For each group that occurs (0 without groups) the sum in units of 2^-3381.
@@ -41,6 +50,7 @@ def exact_sums(*factors: Split, groups: Integers | None = None) -> dict[int, int
         part = slice(start, start + step)
         chunk = [(mantissas[part], exponents[part]) for mantissas, exponents in factors]
         for term in products(*chunk):
+            checkpoint()
             _add_chunk(totals, term, None if groups is None else groups[part])
     return totals
 

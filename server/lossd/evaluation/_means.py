@@ -1,12 +1,14 @@
 """Weighted means of one number for each example."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._state import State, Tally
 
 
-def keep_mean(values: Floats, weights: Floats | None) -> BatchState:
+def keep_mean(values: Floats, weights: Floats | None, checkpoint: Callable[[], None]) -> BatchState:
     """Keeps the exact sums of w v and of w; values that are not finite are counted and left out."""
     finite = np.isfinite(values)
     lost = len(values) - int(np.count_nonzero(finite))
@@ -14,8 +16,8 @@ def keep_mean(values: Floats, weights: Floats | None) -> BatchState:
         values = values[finite]
         weights = None if weights is None else weights[finite]
     tallies = {
-        "values": Tally.sums(values, weights=weights),
-        "weights": Tally.weight(len(values), weights),
+        "values": Tally.sums(values, weights=weights, checkpoint=checkpoint),
+        "weights": Tally.weight(len(values), weights, checkpoint),
     }
     return BatchState(tallies=tallies, nonfinite_count=lost)
 

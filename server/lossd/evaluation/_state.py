@@ -7,7 +7,7 @@ import enum
 import functools
 import itertools
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -22,6 +22,7 @@ from lossd.evaluation._exact import (
     Integers,
     Split,
     exact_sums,
+    never_stop,
     ratio,
     split,
 )
@@ -30,7 +31,7 @@ from lossd.evaluation._wide import Wide
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
 
-_SUM_BYTES = 600  # of an exact sum, and its place in a dictionary
+SUM_BYTES = 600  # of an exact sum, and its place in a dictionary
 
 MAX_SUM = 1 << 60  # for counts; two of them still add up within 64 bits
 
@@ -59,12 +60,17 @@ class Tally:
 
     @classmethod
     def counts(
-        cls, groups: Integers | None, shape: tuple[int, ...], weights: Floats | None
+        cls,
+        groups: Integers | None,
+        shape: tuple[int, ...],
+        weights: Floats | None,
+        checkpoint: Callable[[], None] = never_stop,
     ) -> "Tally":
         """Returns the counts, or sums of weights, of the members of groups, as flat indices."""
         size = int(np.prod(shape, dtype=np.int64))
         if weights is not None:
-            return cls(np.zeros(shape, np.int64), exact_sums(np.frexp(weights), groups=groups))
+            found = exact_sums(np.frexp(weights), groups=groups, checkpoint=checkpoint)
+            return cls(np.zeros(shape, np.int64), found)
         if groups is None:
             raise TypeError("groups must be given where there are no weights")
         return cls(np.bincount(groups, minlength=size).reshape(shape).astype(np.int64))
@@ -75,9 +81,11 @@ class Tally:
         return cls(np.array([value], np.int64))
 
     @classmethod
-    def weight(cls, count: int, weights: Floats | None) -> "Tally":
+    def weight(
+        cls, count: int, weights: Floats | None, checkpoint: Callable[[], None] = never_stop
+    ) -> "Tally":
         """Returns what so many examples weigh together."""
-        return cls.number(count) if weights is None else cls.sums(weights)
+        return cls.number(count) if weights is None else cls.sums(weights, checkpoint=checkpoint)
 
     @classmethod
     def sums(
@@ -86,6 +94,7 @@ class Tally:
         weights: Floats | None = None,
         shape: tuple[int] = (1,),
         groups: Integers | None = None,
+        checkpoint: Callable[[], None] = never_stop,
     ) -> "Tally":
         """Adds up products of up to three finite factors, the weight of their row one of them.
 
@@ -103,7 +112,8 @@ class Tally:
         (size,) = shape
         if groups is None and size > 1:
             groups = np.tile(np.arange(size), len(flat[0][0]) // size)
-        return cls(np.zeros(shape, np.int64), exact_sums(*flat, groups=groups))
+        found = exact_sums(*flat, groups=groups, checkpoint=checkpoint)
+        return cls(np.zeros(shape, np.int64), found)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -214,7 +224,7 @@ class State:
         """About how much memory it holds."""
         kept = sum(column.nbytes for table in self.tables for column in table.values())
         return kept + sum(
-            t.integers.nbytes + _SUM_BYTES * len(t.fractions) for t in self.tallies.values()
+            t.integers.nbytes + SUM_BYTES * len(t.fractions) for t in self.tallies.values()
         )
 
     @property
@@ -223,7 +233,7 @@ class State:
         if not any(tally.fractions for tally in self.tallies.values()):
             return 0
         wholes = (np.count_nonzero(tally.integers) for tally in self.tallies.values())
-        return _SUM_BYTES * int(sum(wholes))
+        return SUM_BYTES * int(sum(wholes))
 
     def tally(self, name: str) -> Tally:
         """Returns the tally of that name; a single 0 for an empty state."""

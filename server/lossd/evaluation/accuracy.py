@@ -1,6 +1,7 @@
 """Accuracy."""
 
 import enum
+import functools
 from typing import Annotated
 
 import numpy as np
@@ -8,12 +9,19 @@ import numpy as np
 from lossd.evaluation._classification import (
     BINARY,
     DECISIONS,
-    MAX_CLASSES,
     MULTICLASS,
     MULTILABEL,
     Decisions,
 )
-from lossd.evaluation._declare import Array, BatchState, Floats, MetricExample, Score, metric
+from lossd.evaluation._declare import (
+    MAX_CLASSES,
+    Array,
+    BatchState,
+    Floats,
+    MetricExample,
+    Score,
+    metric,
+)
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval, ParameterError
@@ -100,9 +108,12 @@ def accuracy(
         return BatchState(
             tallies={
                 "hits": Tally.counts(
-                    groups[right], shape, None if weights is None else weights[right]
+                    groups[right],
+                    shape,
+                    None if weights is None else weights[right],
+                    prepared.checkpoint,
                 ),
-                "targets": Tally.counts(groups, shape, weights),
+                "targets": Tally.counts(groups, shape, weights, prepared.checkpoint),
             }
         )
     if weights is None:
@@ -112,7 +123,8 @@ def accuracy(
                 "targets": Tally.number(right.size),
             }
         )
-    return BatchState(tallies={"hits": Tally.sums(weights[right]), "targets": Tally.sums(weights)})
+    sums = functools.partial(Tally.sums, checkpoint=prepared.checkpoint)
+    return BatchState(tallies={"hits": sums(weights[right]), "targets": sums(weights)})
 
 
 def _right(

@@ -44,7 +44,8 @@ def brier(prepared: Scores, *, scale_by_half: bool | None = None) -> BatchState:
     """
     halved = prepared.task is BINARY if scale_by_half is None else scale_by_half
     distances = np.concatenate([np.zeros(0), *map(_distances, tiles(prepared))])
-    return keep_mean(distances * (0.5 if halved else 1.0), prepared.weights)
+    values = distances * (0.5 if halved else 1.0)
+    return keep_mean(values, prepared.weights, prepared.checkpoint)
 
 
 def _distances(prepared: Scores) -> Floats:

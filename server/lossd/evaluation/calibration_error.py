@@ -88,11 +88,20 @@ def calibration_error(
     indices = np.searchsorted(inner, confidences)
     return BatchState(
         tallies={
-            "confidences": Tally.sums(confidences, weights=weights, groups=indices, shape=(bins,)),
-            "hits": Tally.counts(
-                indices[hits], (bins,), None if weights is None else weights[hits]
+            "confidences": Tally.sums(
+                confidences,
+                weights=weights,
+                groups=indices,
+                shape=(bins,),
+                checkpoint=prepared.checkpoint,
             ),
-            "weights": Tally.counts(indices, (bins,), weights),
+            "hits": Tally.counts(
+                indices[hits],
+                (bins,),
+                None if weights is None else weights[hits],
+                prepared.checkpoint,
+            ),
+            "weights": Tally.counts(indices, (bins,), weights, prepared.checkpoint),
         },
         nonfinite_count=int(len(finite) - np.count_nonzero(finite)),
     )

@@ -34,7 +34,7 @@ def log_loss(prepared: Scores) -> BatchState:
 
     Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
     """
-    return keep_mean(negative_logs(prepared), prepared.weights)
+    return keep_mean(negative_logs(prepared), prepared.weights, prepared.checkpoint)
 
 
 def negative_logs(prepared: Scores) -> Floats:

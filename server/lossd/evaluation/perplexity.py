@@ -71,4 +71,4 @@ def perplexity(prepared: Scores) -> BatchState:
     Reference: F. Jelinek et al., Perplexity, a measure of the difficulty of speech recognition
     tasks, 1977.
     """
-    return keep_mean(negative_logs(prepared), prepared.weights)
+    return keep_mean(negative_logs(prepared), prepared.weights, prepared.checkpoint)

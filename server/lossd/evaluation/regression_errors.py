@@ -3,8 +3,9 @@
 import enum
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,11 @@ from lossd.evaluation._declare import (
     MetricLayout,
     Score,
     metric,
+    observing_bytes,
 )
 from lossd.evaluation._exact import difference, ratio, root_of_ratio
 from lossd.evaluation._examples import is_number, select, shape_error
-from lossd.evaluation._state import State, Tally, aligned
+from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned
 
 MAX_OUTPUTS = 65536
 _OUTPUTS_A_CHECK = 64  # between two checks whether to stop: at most some 10 ms
@@ -46,6 +48,7 @@ class RegressionBatch:
     predictions: Floats
     targets: Floats
     weights: Floats | None
+    checkpoint: Callable[[], None]
 
 
 def _lay_out(batch: MetricBatch) -> RegressionBatch:
@@ -69,7 +72,7 @@ def _lay_out(batch: MetricBatch) -> RegressionBatch:
     if lost:
         selection, given, true = selection.without(~fit), given[fit], true[fit]
     facts = selection.facts(width=width, nonfinite_count=lost)
-    return RegressionBatch(facts, given, true, selection.weights)
+    return RegressionBatch(facts, given, true, selection.weights, batch.checkpoint)
 
 
 def _numbers(batch: MetricBatch, name: str) -> Array:
@@ -136,8 +139,16 @@ def _errors(
     }
 
 
+def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
+    """Returns the bytes of both inputs, and of the exact sums of each output."""
+    shapes = [array.shape[1:] for array in batch.inputs.values()]
+    outputs = min(max(map(math.prod, shapes), default=0), MAX_OUTPUTS)
+    return observing_bytes(batch, parameters) + SUM_BYTES * len(_SUMS) * outputs
+
+
 @metric(
     PAIRS,
+    observing=_observing,
     result=_result,
     is_result_long=True,
     surrogate="SquaredError",
@@ -177,13 +188,15 @@ def regression_errors(
     del error
     residuals = difference(prepared.predictions, prepared.targets)
     targets, weights = prepared.targets, prepared.weights
-    sums = functools.partial(Tally.sums, weights=weights, shape=(targets.shape[1],))
+    sums = functools.partial(
+        Tally.sums, weights=weights, shape=(targets.shape[1],), checkpoint=prepared.checkpoint
+    )
     return BatchState(
         tallies={
             "squares": sums(residuals, residuals),
             "magnitudes": sums((np.abs(residuals[0]), residuals[1])),
             "targets": sums(targets),
             "target_squares": sums(targets, targets),
-            "weights": Tally.weight(len(targets), weights),
+            "weights": Tally.weight(len(targets), weights, prepared.checkpoint),
         }
     )

@@ -2,6 +2,7 @@
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -71,6 +72,7 @@ class Rankings:
     relevances: Floats
     there: Flags
     weights: Floats | None
+    checkpoint: Callable[[], None]
 
 
 def _lay_out(batch: MetricBatch) -> Rankings:
@@ -109,7 +111,12 @@ def _lay_out(batch: MetricBatch) -> Rankings:
     lost = int(np.count_nonzero(bad))
     kept = selection.without(bad)
     return Rankings(
-        kept.facts(nonfinite_count=lost), scores[~bad], relevances[~bad], there[~bad], kept.weights
+        kept.facts(nonfinite_count=lost),
+        scores[~bad],
+        relevances[~bad],
+        there[~bad],
+        kept.weights,
+        batch.checkpoint,
     )
 
 
@@ -223,8 +230,13 @@ def retrieval_at_k(
         values[lacking] = float(no_relevant is NoRelevant.ONE)
     return BatchState(
         tallies={
-            "sums": Tally.sums(values, weights=weights, shape=(len(RetrievalMeasure),)),
-            "weights": Tally.weight(len(values), weights),
+            "sums": Tally.sums(
+                values,
+                weights=weights,
+                shape=(len(RetrievalMeasure),),
+                checkpoint=prepared.checkpoint,
+            ),
+            "weights": Tally.weight(len(values), weights, prepared.checkpoint),
             "lacking": Tally.number(int(np.count_nonzero(lacking))),
         }
     )
@@ -232,6 +244,7 @@ def retrieval_at_k(
 
 def _measures(prepared: Rankings, part: slice, k: int, gain: RetrievalGain) -> Floats:
     """Returns all measures of some queries, in the order of RetrievalMeasure."""
+    prepared.checkpoint()
     scores, there = prepared.scores[part], prepared.there[part]
     order = np.lexsort((-scores, ~there))  # a stable sort: the lowest index first
     ranks = np.arange(scores.shape[1])

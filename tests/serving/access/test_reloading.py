@@ -1,6 +1,8 @@
 """Files are read again; what cannot be used changes nothing, and is counted once."""
 
 import datetime as dt
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,31 @@ def test_a_file_that_cannot_be_read_is_counted_once_each_time(tmp_path: Path) ->
         assert len(failures) == count
         path.write_text("0123456789abcdef")
         made.look()
+
+
+def test_a_pipe_in_the_place_of_a_file_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    path, failures = tmp_path / "tokens", list[str]()
+    path.write_text("0123456789abcdef")
+    made = Reloaded("token_file", [str(path)], tokens.read_lines, failures.append)
+    path.unlink()
+    os.mkfifo(path)
+    looking = threading.Thread(target=made.look, daemon=True)
+    looking.start()
+    looking.join(10)
+    assert not looking.is_alive()
+    assert failures == ["token_file"]
+    assert len(made.value) == 1
+
+
+def test_a_server_may_begin_with_what_a_command_writes(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writing = threading.Thread(target=path.write_text, args=("0123456789abcdef",))
+    writing.start()
+    made = Reloaded("token_file", [str(path)], tokens.read_lines)
+    writing.join()
+    made.look()
+    assert len(made.value) == 1
 
 
 @pytest.mark.parametrize("failure", [KeyError("k"), RecursionError(), OSError("no descriptor")])

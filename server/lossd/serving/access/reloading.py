@@ -7,6 +7,8 @@ file that is half written, or a key that does not fit its certificate yet, does 
 
 import hashlib
 import logging
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -39,7 +41,7 @@ class Reloaded(Generic[T]):
         self._paths = paths
         self._make = make
         self._failed = failed
-        contents = self._read()
+        contents = self._read(_first_contents)
         self._value = make(*contents)
         self._seen = _digest(contents)
         self._refused: bytes | None = None  # what cannot be used and was reported
@@ -53,7 +55,7 @@ class Reloaded(Generic[T]):
         """Looks whether the files have changed."""
         found = b""  # of files that cannot be read
         try:
-            contents = self._read()
+            contents = self._read(_contents)
             found = _digest(contents)
             if found != self._seen:
                 self._value = self._make(*contents)
@@ -66,9 +68,9 @@ class Reloaded(Generic[T]):
         else:
             self._refused = None
 
-    def _read(self) -> list[bytes]:
+    def _read(self, contents: Callable[[str], bytes]) -> list[bytes]:
         try:
-            return [Path(path).read_bytes() for path in self._paths]
+            return [contents(path) for path in self._paths]
         except OSError as error:
             raise AccessError(
                 f"{self._what} must be files that can be read, got {error.filename}: "
@@ -80,6 +82,24 @@ class Reloaded(Generic[T]):
         log.error(
             "not reloaded, the last one stays", extra={"file": self._what, "because": because}
         )
+
+
+def _first_contents(path: str) -> bytes:
+    """Returns what a file holds, or what a pipe gives: a shell may make one of a command."""
+    return Path(path).read_bytes()
+
+
+def _contents(path: str) -> bytes:
+    """Returns what a file holds; waits for nobody, as for the writer of a pipe.
+
+    Raises:
+        AccessError: if it is anything else, which may have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise AccessError(f"files must be regular ones to be read again, got {path}")
+        return file.read()
 
 
 def _digest(contents: Sequence[bytes]) -> bytes:

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Iterator, Mapping
 
+from google.protobuf.message import Message
+
 from lossd import v1
 from lossd.errors import InvalidRequest, Overloaded, TooLarge
 from lossd.evaluation import State, StateError, merged
@@ -23,10 +25,15 @@ EVALUATION_SERVICE = evaluation_service_pb2.DESCRIPTOR.services_by_name[
 ].full_name
 
 
+# Of what is in a reply: a message, its bytes, and what they are made in.
+_COPIES = 4
+
+
 class RunningEvaluation:
     """Metrics and their states so far.
 
-    ``max_bytes`` bounds the states, which have to fit into a message.
+    ``max_bytes`` bounds the states, which have to fit into a message; they count in the call for
+    as long as it is in flight.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class RunningEvaluation:
         self._compute_slots = compute_slots
         self._max_bytes = max_bytes
         self._return_state = False
+        self._held = 0
 
     @property
     def nbytes(self) -> int:
@@ -52,17 +60,23 @@ class RunningEvaluation:
         Raises:
             InvalidRequest: if they break a rule, or do not fit those before.
             TooLarge: if the states become too large.
+            Overloaded: if there is no room for them.
         """
         self._return_state |= part.return_state
         with call.collecting() as hold:
             self._add(part, call, hold)
-        self._check_size(self.nbytes)
+        size = self.nbytes
+        self._check_size(size)
+        if size > self._held:
+            call.hold(size - self._held)
+            self._held = size
 
     def _add(self, part: v1.EvaluateRequest, call: Call, hold: Hold) -> None:
         added: list[list[State]] = [[state] for state in self.states]
         with call.phase("decode"):
             hold(evaluation_codec.sequence_bytes(part.batch))
-            for index, state in evaluation_state.read(part.states, self.metrics, hold):
+            given = evaluation_state.read(part.states, self.metrics, hold, call.checkpoint)
+            for index, state in given:
                 added[index].append(state)
             batch = None
             if part.HasField("batch"):
@@ -71,12 +85,16 @@ class RunningEvaluation:
                 )
         with self._compute_slots.slot(call), call.phase("compute"):
             if batch is not None:
-                size = self.nbytes
+                had = size = self.nbytes
                 for one, states in zip(self.metrics, added, strict=True):
+                    call.checkpoint()
                     with call.collecting() as hold_metric:
                         states.append(one.observe(batch, hold_metric))
                     size += states[-1].nbytes
                     self._check_size(size)
+                    hold(states[-1].nbytes)
+                hold(size if had else 0)  # for their sums
+            call.checkpoint()
             try:
                 self.states = [merged(states) for states in added]
             except StateError as error:
@@ -89,18 +107,24 @@ class RunningEvaluation:
                 details={"limit": self._max_bytes, "size": size},
             )
 
-    def reply(self, call: Call) -> v1.EvaluateResponse:
-        """Returns the results of everything that was added."""
-        reply = v1.EvaluateResponse()
+    def fill(self, reply: v1.EvaluateResponse, call: Call, hold: Hold) -> None:
+        """Writes the results of everything that was added; ``hold`` counts the reply.
+
+        Raises:
+            Overloaded: if there is no room for it.
+        """
         with self._compute_slots.slot(call), call.phase("compute"):
             for one, state in zip(self.metrics, self.states, strict=True):
-                with call.collecting() as hold:
-                    score = one.score(state, call.checkpoint, hold)
-                reply.results.append(evaluation_codec.result(one, state, score))
+                call.checkpoint()
+                with call.collecting() as hold_metric:
+                    score = one.score(state, call.checkpoint, hold_metric)
+                result = evaluation_codec.result(one, state, score)
+                hold(_COPIES * result.ByteSize())
+                reply.results.append(result)
         if self._return_state:
+            hold(_COPIES * self.nbytes)
             reply.state = evaluation_state.write(self.metrics, self.states)
         write_timing(reply.server_timing, call.seconds)
-        return reply
 
 
 class EvaluationServicer:
@@ -129,7 +153,8 @@ class EvaluationServicer:
             request = parse(v1.EvaluateRequest, received.take(), call.hold)
         evaluation = self._begin(request, call)
         evaluation.add(request, call)
-        return self._finish(evaluation, call).SerializeToString()
+        reply = v1.EvaluateResponse()
+        return self._finished(evaluation, reply, reply, call)
 
     def evaluate_stream(self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket) -> bytes:
         """Evaluates many batches."""
@@ -146,7 +171,7 @@ class EvaluationServicer:
     def _evaluate_stream(
         self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket
     ) -> bytes:
-        evaluation, held = None, 0
+        evaluation = None
         for data in parts:
             with ticket.collecting() as collect:
                 collect(len(data))
@@ -159,13 +184,10 @@ class EvaluationServicer:
                         field="metrics",
                     )
                 evaluation.add(part, call)
-            if evaluation.nbytes > held:
-                ticket.hold(evaluation.nbytes - held)
-                held = evaluation.nbytes
         if evaluation is None:
             raise InvalidRequest("stream must have a part, got none", reason="NO_MESSAGE")
-        whole = self._finish(evaluation, call)
-        return v1.EvaluateStreamResponse(whole=whole).SerializeToString()
+        reply = v1.EvaluateStreamResponse()
+        return self._finished(evaluation, reply.whole, reply, call)
 
     def list_metrics(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue of metrics."""
@@ -178,8 +200,17 @@ class EvaluationServicer:
         call.labels["metrics"] = self._telemetry.metric_labels(kinds)
         return RunningEvaluation(request, self._limits, self._compute_slots, self._max_bytes)
 
-    def _finish(self, evaluation: RunningEvaluation, call: Call) -> v1.EvaluateResponse:
-        reply = evaluation.reply(call)
+    def _finished(
+        self,
+        evaluation: RunningEvaluation,
+        whole: v1.EvaluateResponse,
+        reply: Message,
+        call: Call,
+    ) -> bytes:
+        """Fills ``whole``, which is in the reply or is it, and returns the reply's bytes."""
+        with call.collecting() as hold:
+            evaluation.fill(whole, call, hold)
+            encoded = reply.SerializeToString()
         for one, state in zip(evaluation.metrics, evaluation.states, strict=True):
             self._telemetry.evaluated(one.metric.name, state.example_count)
-        return reply
+        return encoded

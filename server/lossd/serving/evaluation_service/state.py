@@ -4,7 +4,7 @@ Whatever the bytes are, reading them takes memory in proportion to their number,
 what was read cannot fail.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,15 @@ def _fill(entry: v1.MetricState, state: State) -> None:
 
 
 def read(
-    data: Sequence[bytes], metrics: Sequence[Requested], hold: Hold = hold_nothing
+    data: Sequence[bytes],
+    metrics: Sequence[Requested],
+    hold: Hold = hold_nothing,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> list[tuple[int, State]]:
-    """Reads states of the metrics that were asked for; ``hold`` counts what they take.
+    """Reads states of the metrics that were asked for.
+
+    ``hold`` counts what they take, and ``checkpoint`` is called before each: as many as may be
+    take seconds.
 
     Returns:
         Each state with the position of its metric.
@@ -81,6 +87,7 @@ def read(
         check_count("states", len(found) + len(message.metrics), MAX_ENTRIES)
         hold(_COPIES * len(encoded))
         for entry in message.metrics:
+            checkpoint()
             index = _index(entry, metrics, path)
             found.append((index, _state(entry, metrics[index].metric, path)))
     return found
