@@ -63,8 +63,9 @@ def real_cost(smoothing: float = 0.0) -> Cost:
         if not smoothing:
             value, derivative = softplus(xp, -scores)
             return value, -derivative
-        shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
-        parts = sigmoid_cost(xp, scores, *shares)
+        shares = 1 - smoothing, smoothing, 2 * smoothing - 1
+        positive, negative, apart = (xp.full_like(scores, share) for share in shares)
+        parts = sigmoid_cost(xp, scores, positive, negative, apart=apart)
         return parts.value, parts.derivative(xp)
 
     return cost
