@@ -116,7 +116,7 @@ def wasserstein(sign: int) -> Cost:
     """Returns the score times -sign: 1 to raise it, -1 to lower it."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
-        return -sign * scores, xp.full_like(scores, -sign) + 0 * scores
+        return -sign * scores, xp.where(xp.isnan(scores), scores, -sign)
 
     return cost
 

@@ -79,7 +79,7 @@ def _hinge(slope: int) -> str:
 def _linear(slope: int) -> str:
     return f"""
     value = T({slope}) * prediction;
-    gradient = T({slope}) + 0 * prediction;  // NaN of what is not finite
+    gradient = prediction == prediction ? T({slope}) : prediction;
 """
 
 
