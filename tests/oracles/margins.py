@@ -28,6 +28,8 @@ ALL_MARGINS = (
     *FEW_MARGINS, 1e-30, 1e-8, 1e-4, 1e-3, 1e-2, 0.1, 0.45, 1.1, 3.7, 5.0, 12.5, 25.0, 37.0, 40.0,
     60.0, 84.0, 87.0, 88.5, 100.0, 103.0, 150.0, 300.0, 400.0, 600.0, 708.0, 745.0, 800.0, 999.0,
 )  # fmt: skip
+# Of labels smoothed so much, next to nothing is left; no margin meets it.
+NEARLY_ALL = 0.9987
 SMALLEST, LARGEST = math.ulp(0.0), 1.7976931348623157e308
 FEW_NUMBERS = (SMALLEST, 1e-40, 0.3, 1e10)
 ALL_NUMBERS = (
@@ -303,8 +305,8 @@ def reals(m: float) -> Sequence[Row]:
 
 def _of_classes() -> Iterator[Sweep]:
     for rows in (scores, three_scores, halves, quarters):
-        for parameters in ({}, {"label_smoothing": 1.0}, {"label_smoothing": 1e-10}):
-            yield Sweep("cross_entropy", rows, parameters)
+        for smoothing in (0.0, 1e-10, NEARLY_ALL, 1.0):
+            yield Sweep("cross_entropy", rows, {"label_smoothing": smoothing})
         for gamma in (2.0, 0.5):
             is_soft = rows in (halves, quarters)
             smallest = 1e-3 if is_soft else 0.0  # see EXCEPTIONS
@@ -343,8 +345,9 @@ def _of_divergence() -> Iterator[Sweep]:
 
 def _of_answers() -> Iterator[Sweep]:
     for rows in (answers, soft_answers):
-        for parameters in ({}, {"label_smoothing": 1.0}, {"positive_weights": (3.0,)}):
-            yield Sweep("binary_cross_entropy", rows, parameters)
+        for smoothing in (0.0, NEARLY_ALL, 1.0):
+            yield Sweep("binary_cross_entropy", rows, {"label_smoothing": smoothing})
+        yield Sweep("binary_cross_entropy", rows, {"positive_weights": (3.0,)})
         for parameters in ({}, {"alpha": 0.25}):
             yield Sweep("focal", rows, parameters)
         for parameters in ({"gamma": 0.5}, {"gamma": 0.0, "alpha": 1e-10}):
@@ -388,7 +391,7 @@ def _of_sets() -> Iterator[Sweep]:
         yield Sweep("discriminator_loss", both_sides, {"objective": objective})
         if objective in (GanObjective.HINGE, GanObjective.WASSERSTEIN):
             continue
-        for smoothing in (1.0, 0.5, 1e-10):
+        for smoothing in (1.0, 0.5, NEARLY_ALL / 2, 1e-10):
             rows = both_sides if is_relative else reals
             given = {"objective": objective, "label_smoothing": smoothing}
             yield Sweep("discriminator_loss", rows, given, is_long=is_relative and smoothing < 1)

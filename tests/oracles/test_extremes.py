@@ -585,3 +585,17 @@ def test_kl_of_an_impossible_class_still_shows_a_nan(
     result = run(engine, "kl_divergence", parameters, [[np.nan, empty, 0.0]], [[1.0, 2.0, 0.5]])
     assert np.isnan(values(result)).all()
     assert np.isnan(result.gradients["targets"]).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_linear_cost_keeps_its_slope_at_infinite_scores(engine: Engine, dtype: type) -> None:
+    scores = [np.inf, -np.inf, np.nan, 1.0]
+    for name, side, slope in (
+        ("generator_loss", "fake", -1), ("discriminator_loss", "fake", 1),
+        ("discriminator_loss", "real", -1),
+    ):  # fmt: skip
+        given = {"objective": GanObjective.WASSERSTEIN}
+        sides = [scores] if name == "generator_loss" else [scores, scores]
+        result = run(engine, name, given, *sides, dtype=dtype)
+        expected = [slope, slope, np.nan, slope]
+        np.testing.assert_array_equal(result.gradients[side], expected)

@@ -11,7 +11,7 @@
 //     SOFTMAX_OF_ROW(e)      of predictions; SOFTMAX_OF_TARGETS(e) and SUM_OVER_TARGETS(e) of targets
 //     GRADIENT_AND_SUM(slope, e)    GRADIENT_OF_ROW(slope) and SUM_OVER_ROW(e)
 //     with_logits(row, temperature, priors, strength, use), masses_of(row, column, is_wanted, share),
-//     surplus_of(row, softmax, logit, share), write_surplus(row, softmax, logit, share, slope, e)
+//     surplus_of(row, softmax, logit, share), write_surplus(row, softmax, logit, share, slope, e, exact)
 //     row.write_if(distance, is_far, slope, e, sum), row.sum_below(limit, e, e, sum)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
@@ -426,7 +426,9 @@ struct Surplus {
         return exact_mass * (exp(below(column, logit)) / (count + lacking)) - share;
     }
     __device__ Number operator()(long long column, Number logit, Number share) const {
-        if (!is_near) return plain(column, logit, share);
+        return is_near ? near(column, logit, share) : plain(column, logit, share);
+    }
+    __device__ Number near(long long column, Number logit, double share) const {
         const double of_best = -count * (share - share_of_best);
         const double grown = exact_mass * expm1(below(column, logit)), lost = -share * lacking;
         const double size = fabs(apart) + fabs(of_best) + fabs(grown) + fabs(lost);
@@ -501,10 +503,12 @@ __device__ inline Surplus<Number> surplus_of(
 }
 
 // Writes slope(column, prediction, surplus) and returns the sum of a term, in one pass unless the
-// surplus has to be exact.
-template <int READS, typename Number, typename Logit, typename Share, typename Slope, typename Term>
+// surplus has to be exact: then it is of the exact shares, which are in double.
+template <int READS, typename Number, typename Logit, typename Share, typename Slope, typename Term,
+          typename Exact>
 __device__ inline NumberOf<Term> write_surplus(
-    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term) {
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term,
+    Exact exact) {
     if (!row.gradient)
         return row.write_and_sum([](long long, T, T) { return T(0); }, term);
     Surplus<Number> found = plain_surplus<READS>(row, softmax, share);
@@ -516,13 +520,20 @@ __device__ inline NumberOf<Term> write_surplus(
     const bool is_far = row.write_if(
         plain, [&](Number distance) { return !(distance < Number(NEAR) * found.mass); }, slope, term,
         sum);
-    if (is_far || !(make_exact<READS>(row, found, logit, share) || row.is_on_chip())) return sum;
+    if (is_far || !(make_exact<READS>(row, found, logit, exact) || row.is_on_chip())) return sum;
     row.write([&](long long column, T prediction, T target) {
         return slope(column, prediction,
-                     found(column, logit(column, prediction, target),
-                           share(column, prediction, target)));
+                     !found.is_near ? plain(column, prediction, target)
+                                    : found.near(column, logit(column, prediction, target),
+                                                 exact(column, prediction, target)));
     });
     return sum;
+}
+
+template <int READS, typename Number, typename Logit, typename Share, typename Slope, typename Term>
+__device__ inline NumberOf<Term> write_surplus(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term) {
+    return write_surplus<READS>(row, softmax, logit, share, slope, term, share);
 }
 
 #define AT_COLUMN(...) [&](long long column, T prediction, T target) { return __VA_ARGS__; }

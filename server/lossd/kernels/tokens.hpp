@@ -212,8 +212,8 @@ SHARED Term term_of(const Distilling& how, Part student, Part teacher) {
         const double divisor = pick(mixture > 0, mixture, 1.0);  // whose inverse may be infinite
         const double part = pick(mixture > 0, student.share * own / divisor, 0.0);
         return Term{
-            by_teacher * of_teacher + by_student * of_student,
-            by_student * (of_student + student.share) -
+            weighed(by_teacher, of_teacher) + weighed(by_student, of_student),
+            weighed(by_student, of_student + student.share) -
                 part * (by_teacher * teacher.share + by_student * student.share)};
     }
 }
@@ -228,6 +228,14 @@ SHARED Part rest_of(double sum) {
 SHARED double lever_of(const Distilling& how, double slopes, double rest, double slope_of_rest) {
     if (how.support == WHOLE) return slopes;
     return rest > LEAST_REST ? slope_of_rest / rest : 0.0;
+}
+
+// What a derivative by a logit goes to where the other side holds classes impossible, `count` of them,
+// whose own slopes are infinite: see slopes_to_infinity in losses/_maths/divergences.py.
+SHARED double limit_of(double slope, double share, double of_others, double count) {
+    const double alone = count == 1 ? 0.0 : unbounded() - unbounded();
+    return slope == unbounded() ? (of_others > 0 ? unbounded() : alone)
+                                : (share == 0 ? 0.0 : -unbounded());
 }
 
 // The derivative by a logarithm that was given, or by a logit at a temperature of 1.

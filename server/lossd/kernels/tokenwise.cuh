@@ -215,9 +215,17 @@ struct Distributions {
         if (!tokens.gradient) return value + of_rest.value;
         const double slopes = how.support == WHOLE ? sum([&](Index i) { return term(i).slope; }) : 0;
         const double lever = lever_of(how, slopes, student.rest.share, of_rest.slope);
+        const bool is_infinite = slopes == unbounded();
+        const auto share_of = [&](Index i) { return part_of(student, student_of, i).share; };
+        double of_others = 0, count = 0;
+        if (is_infinite) {
+            count = sum([&](Index i) { return term(i).slope == unbounded() ? 1.0 : 0.0; });
+            of_others = sum([&](Index i) { return term(i).slope == unbounded() ? 0.0 : share_of(i); });
+        }
         for (Index i = threadIdx.x; i < tokens.classes; i += blockDim.x) {
-            const double share = part_of(student, student_of, i).share;
-            const double slope = slope_of(how, term(i).slope, share, lever) / how.temperature;
+            const double share = share_of(i), own = term(i).slope;
+            const double slope = (is_infinite ? limit_of(own, share, of_others, count)
+                                              : slope_of(how, own, share, lever)) / how.temperature;
             tokens.gradient[token * tokens.classes + i] =
                 sent(T(weighed(double(tokens.scale), slope)), *tokens.taint);
         }

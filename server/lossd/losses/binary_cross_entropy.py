@@ -31,8 +31,11 @@ LOWEST_LOG = -100.0  # the lower bound to which PyTorch clamps the logarithm of 
         CudaText(
             """
             const T kept = 1 - label_smoothing, spread = label_smoothing / 2;
-            const T positive = (target * kept + spread) * positive_weights[column];
+            const T weight = positive_weights[column];
+            const T yes_share = target * kept + spread;
+            const T positive = yes_share * weight;
             const T negative = (1 - target) * kept + spread;
+            const T apart = fma(1 - weight, yes_share, (1 - 2 * target) * kept);
             """
             + SIGMOID_COST,
             when={"prediction_kind": DistributionKind.LOGITS},
@@ -84,15 +87,17 @@ def binary_cross_entropy(
 
     Reference: D. R. Cox, The regression analysis of binary sequences, 1958.
     """
-    positive, negative = targets, 1 - targets
+    positive, negative, apart = targets, 1 - targets, None
     if label_smoothing:  # separately: 1 minus a number near 1 would lose its digits
         kept, spread = 1 - label_smoothing, label_smoothing / 2
         positive, negative = (share * kept + spread for share in (positive, negative))
+        apart = (1 - 2 * targets) * kept
     weights = positive_weights if len(positive_weights) else None
     if weights is not None:
+        apart = None if apart is None else apart + (1 - weights) * positive
         positive = positive * weights
     if prediction_kind is DistributionKind.LOGITS:
-        parts = sigmoid_cost(xp, predictions, positive, negative, weights)
+        parts = sigmoid_cost(xp, predictions, positive, negative, apart=apart, weights=weights)
         value, gradient = parts.value, parts.derivative(xp, out=parts.yes)
     else:
         yes, no = _COSTS[prediction_kind](xp, predictions)

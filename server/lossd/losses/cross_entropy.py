@@ -67,6 +67,11 @@ _DENSE = (
     const auto dense = [&](long long column, T target) {
         return class_weights[column] * (target * kept + spread);
     };
+    // Rounded to T, labels that are smoothed nearly away would lose what is left of them.
+    const double left = 1 - label_smoothing, even = label_smoothing / columns;
+    const auto exact = [&](long long column, T target) {
+        return double(class_weights[column]) * (target * left + even);
+    };
     const auto use = [&](auto logit, auto common) {
         const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
         const T log_sum = common + softmax.log_sum_exp();
@@ -80,7 +85,8 @@ _DENSE = (
             AT_TARGET(dense(column, target)), slope,
             AT_COLUMN(weighed(
                 dense(column, target),
-                T(softmax.negative_log(column, logit(column, prediction))))));
+                T(softmax.negative_log(column, logit(column, prediction))))),
+            AT_TARGET(exact(column, target)));
     };
     with_logits(row, temperature, class_priors, prior_strength, use);
 """
@@ -244,7 +250,15 @@ def cross_entropy(
     else:
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
         factor = _target_factor(xp, class_weights, label_smoothing)
-        value, gradients = _from_distributions(xp, parts, dense, factor, penalty)
+
+        def exact(rows: Array) -> Array:
+            wide, own = predictions[rows].astype(np.float64), targets[rows]
+            own = own if own.ndim == 1 else own.astype(np.float64)
+            return _dense_targets(xp, wide, own, class_weights, label_smoothing)
+
+        value, gradients = _from_distributions(
+            xp, parts, dense, exact, factor=factor, penalty=penalty
+        )
     if temperature != 1:
         gradients["predictions"] /= temperature
     return BodyResult(value, gradients, beyond)
@@ -323,10 +337,15 @@ def _from_distributions(
     xp: Any,
     parts: Softmax,
     dense: Array,
+    exact: Callable[[Array], Array],
+    *,
     factor: Callable[[Array], Array],
     penalty: _Penalty | None,
 ) -> tuple[Array, Gradients]:
-    """Computes the loss from logits and a weighted target for each class, w_c y_c."""
+    """Computes the loss from logits and a weighted target for each class, w_c y_c.
+
+    ``exact`` returns the targets of some rows in float64.
+    """
     negative_logs = parts.negative_logs(xp)
     value = selected(xp, dense, negative_logs).sum(axis=-1)
     pulled = None
@@ -334,7 +353,7 @@ def _from_distributions(
         value = value + penalty.value
         pulled = weighted(xp, parts.probabilities(), penalty.derivative[:, None])
         pulled[xp.isnan(penalty.derivative)] = xp.nan
-    gradient = parts.logit_gradient(xp, dense)
+    gradient = parts.logit_gradient(xp, dense, exact)
     if pulled is not None:
         gradient += pulled
     return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}

@@ -12,6 +12,7 @@ from lossd.losses._maths.divergences import (
     DistillationSupport,
     Distribution,
     normalized,
+    slopes_to_infinity,
     with_rest,
 )
 from lossd.losses._maths.divergences import (
@@ -158,6 +159,10 @@ def distillation(
     so much is lost where log-probabilities are rounded.  Nothing is multiplied by the square of the
     temperature.  Everything is computed in float64.
 
+    A class that the student gives a share, and that the other side holds impossible, gives an
+    infinite value, and with WHOLE infinite derivatives: 0 where that class has all of the student,
+    NaN where several such classes share it.
+
     Reference: G. Hinton et al., Distilling the knowledge in a neural network, 2015; R. Agarwal et
     al., On-policy distillation of language models, 2024, eq. 1 (JENSEN_SHANNON).
     """
@@ -216,9 +221,20 @@ def _computed(
         teacher.shares[..., :classes].sum(axis=-1),
     )
     if support is DistillationSupport.WHOLE:
-        derivative = derivative - student.shares * derivative.sum(axis=-1, keepdims=True)
+        derivative = _of_logits(xp, student.shares, derivative)
     elif support is DistillationSupport.TAIL_BUCKET:
         shares, rest = student.shares[..., :-1], student.shares[..., -1:]
         of_rest = xp.where(rest > LEAST_REST, derivative[..., -1:] / rest, 0)
         derivative = derivative[..., :-1] - shares * of_rest
     return terms.sum(axis=-1), derivative, given_to
+
+
+def _of_logits(xp: Any, shares: Array, derivative: Array) -> Array:
+    """Returns the derivatives with respect to logits from those with respect to logarithms."""
+    total = derivative.sum(axis=-1, keepdims=True)
+    is_infinite = total == xp.inf
+    slopes = derivative - shares * total
+    if not is_infinite.any():
+        return slopes
+    limits = slopes_to_infinity(xp, shares, derivative == xp.inf)
+    return xp.where(is_infinite, limits, slopes)

@@ -30,7 +30,7 @@ LOG_2 = 0.6931471805599453
         CudaText(
             """
             const T positive = target;
-            const T negative = 1 - target;
+            const T negative = 1 - target, apart = 1 - 2 * target;
             """
             + SIGMOID_COST
             + """

@@ -408,9 +408,9 @@ template <typename Number>
 struct Surplus : Kept<Number> {
     Number mass;
 };
-template <int READS, typename Row, typename Number, typename Logit, typename Share>
+template <int READS, typename Row, typename Number, typename Logit, typename Share, typename Exact>
 INLINE Surplus<Number> surplus_of(
-    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Exact exact) {
     const Column best = softmax.best.column;
     Number* const kept = row.template take<Number>();
     const Number mass = row.sum(share);
@@ -431,23 +431,39 @@ INLINE Surplus<Number> surplus_of(
         return double(logit(column, prediction, target)) - double(softmax.best.value);
     });
     below[best] = 0;
-    row.keep(shares, share);
+    row.keep(shares, exact);
     if (make_exact(below, shares, row.columns, best))
         for (int64_t i = 0; i < row.columns; ++i) kept[i] = Number(below[i]);
     return {{kept}, mass};
 }
 
-// Writes slope(column, prediction, surplus) and returns the sum of a term.
-template <int READS, typename Row, typename Number, typename Logit, typename Share, typename Slope, typename Term>
+template <int READS, typename Row, typename Number, typename Logit, typename Share>
+INLINE Surplus<Number> surplus_of(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    return surplus_of<READS>(row, softmax, logit, share, share);
+}
+
+// Writes slope(column, prediction, surplus) and returns the sum of a term.  A surplus that has to be
+// exact is of the exact shares, which are in double.
+template <int READS, typename Row, typename Number, typename Logit, typename Share, typename Slope,
+          typename Term, typename Exact>
 INLINE NumberOf<Term> write_surplus(
-    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term) {
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term,
+    Exact exact) {
     const NumberOf<Term> found = row.sum(term);
     if (!row.call.gradient) return found;
-    const auto surplus = surplus_of<READS>(row, softmax, logit, share);
+    const auto surplus = surplus_of<READS>(row, softmax, logit, share, exact);
     row.write([&](Column column, T prediction, T) INLINED {
         return slope(column, prediction, surplus.kept[column]);
     });
     return found;
+}
+
+template <int READS, typename Row, typename Number, typename Logit, typename Share, typename Slope,
+          typename Term>
+INLINE NumberOf<Term> write_surplus(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term) {
+    return write_surplus<READS>(row, softmax, logit, share, slope, term, share);
 }
 
 // The exponentials of any numbers.

@@ -571,6 +571,18 @@ INLINE Term term_of_rest(const Distilling& how, Part student, Part teacher) {
     }
 }
 
+// Makes limits of the derivatives of a token, some of which are infinite.
+OUTLINE void make_limits(const Classes& classes) {
+    double of_others = 0, count = 0;
+    for (int64_t i = 0; i < classes.count; ++i) {
+        const bool is_impossible = classes.slopes[i] == unbounded();
+        count += is_impossible;
+        of_others += is_impossible ? 0.0 : classes.shares[0][i];
+    }
+    for (int64_t i = 0; i < classes.count; ++i)
+        classes.slopes[i] = limit_of(classes.slopes[i], classes.shares[0][i], of_others, count);
+}
+
 template <typename Number, bool COOLS>
 OUTLINE bool write_classes_as(
     char* to, const Distilling& given, const Classes& classes, double lever, double scale) {
@@ -601,7 +613,11 @@ OUTLINE double divergence_of_token(const Example& example, const Distilling& how
     Term of_rest{0, 0};
     if (how.support == TAIL_BUCKET) of_rest = term_of_rest(how, student, teacher);
     if (!call.gradient) return value + of_rest.value;
-    const double slopes = how.support == WHOLE ? sum_of_classes(classes.slopes, classes.groups) : 0;
+    double slopes = how.support == WHOLE ? sum_of_classes(classes.slopes, classes.groups) : 0;
+    if (slopes == unbounded()) {
+        make_limits(classes);
+        slopes = 0;
+    }
     const double lever = lever_of(how, slopes, student.share, of_rest.slope);
     const Kind kind = Kind(call.gradient_kind);
     const double scale = call.scales[example.row];

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossd.losses._inputs import DistributionKind
+from lossd.losses._maths.divergences import slopes_to_infinity
 from lossd.losses._maths.masked_products import quotients, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import Array, Interval
@@ -109,7 +110,7 @@ class Comparison:
         infinite = xp.flatnonzero(is_impossible.any(axis=-1))
         if len(infinite):
             shares, impossible = self.shares[infinite], is_impossible[infinite]
-            slopes = _to_infinity(xp, shares, impossible)
+            slopes = slopes_to_infinity(xp, shares, impossible)
             slopes[(xp.isnan(ways[infinite]) & (shares != 0)).any(axis=-1)] = xp.nan
             derivative[infinite] = slopes
         return derivative
@@ -215,18 +216,6 @@ def _to_given(
     part = (given - p) / p
     logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
     return Comparison(p, logs, quotients(xp, p, -given))
-
-
-def _to_infinity(xp: Any, shares: Array, impossible: Array) -> Array:
-    """Returns the limits of shares times how far the logarithms are from their mean.
-
-    The logarithms of ``impossible`` classes grow beyond all bounds.  A class that has all of the
-    target cannot have more of it: its limit is 0.  Where several of them share it, there is none.
-    """
-    others = xp.where(impossible, 0, shares).sum(axis=-1)
-    alone = xp.where(impossible.sum(axis=-1) == 1, 0.0, xp.nan)
-    of_impossible = xp.where(others > 0, xp.inf, alone)[:, None]
-    return xp.where(impossible, of_impossible, xp.where(shares == 0, 0, -xp.inf))
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:

@@ -72,6 +72,19 @@ def divergence(
     return _reverse(xp, s, student, teacher)
 
 
+def slopes_to_infinity(xp: Any, shares: Array, impossible: Array) -> Array:
+    """Returns the limits of shares times how far the logarithms are from their mean.
+
+    The logarithms of ``impossible`` classes, which the other side holds impossible, grow beyond all
+    bounds.  A class that has all of the shares cannot have more of them: its limit is 0.  Where
+    several of them share it, there is none.
+    """
+    others = xp.where(impossible, 0, shares).sum(axis=-1)
+    alone = xp.where(impossible.sum(axis=-1) == 1, 0.0, xp.nan)
+    of_impossible = xp.where(others > 0, xp.inf, alone)[..., None]
+    return xp.where(impossible, of_impossible, xp.where(shares == 0, 0, -xp.inf))
+
+
 def _forward(
     xp: Any, s: Array, t: Array, student: Distribution, teacher: Distribution
 ) -> tuple[Array, Array]:
@@ -102,12 +115,17 @@ def _to_mixture(
     of_teacher = selected(xp, t, teacher.logs - log_mixture)
     of_student = selected(xp, s, student.logs - log_mixture)
     by_teacher, by_student = weights
-    terms = by_teacher * of_teacher + by_student * of_student
+    terms = _times(xp, by_teacher, of_teacher) + _times(xp, by_student, of_student)
     # Not times 1 / mixture, which may be infinite.
     part = xp.where(mixture > 0, s * own / xp.where(mixture > 0, mixture, 1), 0)
-    derivative = by_student * (of_student + s) - part * (by_teacher * t + by_student * s)
+    derivative = _times(xp, by_student, of_student + s)
+    derivative -= part * (by_teacher * t + by_student * s)
     return terms, derivative
 
 
 def _scaled(xp: Any, logs: Array, factor: float) -> Array:
     return logs + np.log(factor) if factor else xp.full_like(logs, -np.inf)
+
+
+def _times(xp: Any, weight: float, costs: Array) -> Array:
+    return weight * costs if weight else xp.zeros_like(costs)

@@ -63,8 +63,9 @@ def real_cost(smoothing: float = 0.0) -> Cost:
         if not smoothing:
             value, derivative = softplus(xp, -scores)
             return value, -derivative
-        shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
-        parts = sigmoid_cost(xp, scores, *shares)
+        shares = 1 - smoothing, smoothing, 2 * smoothing - 1
+        positive, negative, apart = (xp.full_like(scores, share) for share in shares)
+        parts = sigmoid_cost(xp, scores, positive, negative, apart=apart)
         return parts.value, parts.derivative(xp)
 
     return cost
@@ -115,7 +116,7 @@ def wasserstein(sign: int) -> Cost:
     """Returns the score times -sign: 1 to raise it, -1 to lower it."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
-        return -sign * scores, xp.full_like(scores, -sign) + 0 * scores
+        return -sign * scores, xp.where(xp.isnan(scores), scores, -sign)
 
     return cost
 

@@ -30,6 +30,7 @@ _RISING = _softplus("score")
 _NEGATIVE = _RISING + "    value = -value; gradient = -gradient;\n"
 _SMOOTHED = """
     const T positive = T(1 - label_smoothing), negative = T(label_smoothing);
+    const T apart = T(2 * label_smoothing - 1);
 """ + SIGMOID_COST.replace("prediction", "score")
 
 
@@ -42,9 +43,9 @@ def _of_score(cost: str) -> str:
 def _of_difference(cost: str, other: str) -> str:
     """Returns the cost of a difference, of which T cannot hold the rest: that is its next term."""
     return f"""
-    const double apart = double(prediction) - double({other});
-    const T score = T(apart);
-    const T rest = score - score == 0 ? T(apart - double(score)) : T(0);
+    const double difference = double(prediction) - double({other});
+    const T score = T(difference);
+    const T rest = score - score == 0 ? T(difference - double(score)) : T(0);
 {cost}
     value += rest * gradient;
     gradient += rest * large * small;
@@ -78,7 +79,7 @@ def _hinge(slope: int) -> str:
 def _linear(slope: int) -> str:
     return f"""
     value = T({slope}) * prediction;
-    gradient = T({slope}) + 0 * prediction;  // NaN of what is not finite
+    gradient = prediction == prediction ? T({slope}) : prediction;
 """
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import log_rest
-from lossd.losses._maths.sigmoid import softplus
+from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array, Differentiable, ParameterError
+
+LARGEST = np.finfo(np.float64).max
 
 
 class PreferenceObjective(enum.Enum):
@@ -119,17 +121,16 @@ def _by_difference(value: Array, derivative: Array) -> Cost:
     return Cost(value, derivative, -derivative)
 
 
-def _log_sigmoid(difference: Array, yes: float, no: float) -> tuple[Array, Array]:
-    """-yes log sigmoid(x) - no log sigmoid(-x), and its derivative."""
-    for_yes, against = softplus(np, -difference)
-    if not no:
-        return yes * for_yes, -yes * against
-    for_no, towards = softplus(np, difference)
-    return yes * for_yes + no * for_no, no * towards - yes * against
+def _log_sigmoid(difference: Array, no: float) -> tuple[Array, Array]:
+    """-(1 - no) log sigmoid(x) - no log sigmoid(-x), and its derivative."""
+    weights = (np.full_like(difference, weight) for weight in (1 - no, no, 2 * no - 1))
+    positive, negative, apart = weights
+    parts = sigmoid_cost(np, difference, positive, negative, apart=apart)
+    return parts.value, parts.derivative(np)
 
 
 def _sigmoid(c: Array, r: Array, n: Numbers) -> Cost:
-    value, derivative = _log_sigmoid(n.beta * (c - r) - n.margin, 1 - n.smoothing, n.smoothing)
+    value, derivative = _log_sigmoid(n.beta * (c - r) - n.margin, n.smoothing)
     return _by_difference(value, n.beta * derivative)
 
 
@@ -139,9 +140,8 @@ def _robust(c: Array, r: Array, n: Numbers) -> Cost:
             "label_smoothing",
             f"label_smoothing must be below 0.5 with ROBUST, got {n.smoothing:g}",
         )
-    clean = 1 - 2 * n.smoothing
-    yes, no = (1 - n.smoothing) / clean, -n.smoothing / clean
-    value, derivative = _log_sigmoid(n.beta * (c - r), yes, no)
+    against = -n.smoothing / (1 - 2 * n.smoothing)
+    value, derivative = _log_sigmoid(n.beta * (c - r), against)
     return _by_difference(value, n.beta * derivative)
 
 
@@ -152,7 +152,8 @@ def _ipo(c: Array, r: Array, n: Numbers) -> Cost:
 
 def _hinge(c: Array, r: Array, n: Numbers) -> Cost:
     short = 1 - n.beta * (c - r)
-    return _by_difference(np.maximum(short, 0), np.where(short > 0, -n.beta, 0 * short))
+    slope = np.where(short > 0, -n.beta, 0)
+    return _by_difference(np.maximum(short, 0), np.where(np.isnan(short), short, slope))
 
 
 def _apo_zero(c: Array, r: Array, n: Numbers) -> Cost:
@@ -176,8 +177,10 @@ def _exo(c: Array, r: Array, n: Numbers) -> Cost:
     wins, loses = np.log1p(-n.smoothing), np.log(n.smoothing)
     lost, share_of_rejected = softplus(np, -difference)
     won, share_of_chosen = softplus(np, difference)
-    value = share_of_chosen * (-lost - wins) + share_of_rejected * (-won - loses)
-    derivative = bell(difference) * (difference - (wins - loses))
+    value = selected(np, share_of_chosen, -lost - wins) + selected(
+        np, share_of_rejected, -won - loses
+    )
+    derivative = selected(np, bell(difference), difference - (wins - loses))
     return _by_difference(value, n.beta * derivative)
 
 
@@ -190,7 +193,8 @@ def _nca(c: Array, r: Array, n: Numbers) -> Cost:
 
 
 def _discopop(c: Array, r: Array, n: Numbers) -> Cost:
-    x = n.beta * (c - r)
+    apart = n.beta * (c - r)
+    x = np.clip(apart, -LARGEST, LARGEST)
     cost, fall = softplus(np, -x)
     mix = sigmoid(x / n.temperature)
     rest = sigmoid(-x / n.temperature)
@@ -205,7 +209,7 @@ def _discopop(c: Array, r: Array, n: Numbers) -> Cost:
         mixed * (steepness - 1) - cost * mix * steepness,
     )
     derivative = turn - fall * rest
-    return _by_difference(value, n.beta * derivative)
+    return _by_difference(np.where(apart == -np.inf, np.inf, value), n.beta * derivative)
 
 
 def _orpo(c: Array, r: Array, n: Numbers) -> Cost:
@@ -220,6 +224,8 @@ def _orpo(c: Array, r: Array, n: Numbers) -> Cost:
 
 def _cpo(c: Array, r: Array, n: Numbers) -> Cost:
     found = _sigmoid(c, r, n)
+    if not n.likelihood:  # of which an infinite score would make NaN
+        return found
     return Cost(found.value - n.likelihood * c, found.by_chosen - n.likelihood, found.by_rejected)
 
 

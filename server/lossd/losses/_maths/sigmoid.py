@@ -6,7 +6,9 @@ is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing is 
 where signs are random, NumPy's ``where`` takes longer than an exponential.
 
 For a target near 1/2, the derivative with respect to a logit near 0 is the small difference of two
-large numbers.  There 1 is subtracted from both, as expm1 does.
+large numbers.  There 1 is subtracted from both, as expm1 does.  So it is where labels are smoothed
+until next to nothing is left of them: what the two weights differ by is ``apart``, which who makes
+them of other numbers computes from these.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,9 @@ from typing import Any
 
 from lossd.schema import Array
 
-# The same in a kernel: value and gradient from `prediction`, `positive` and `negative`.  The fma is
-# explicit: otherwise the compiler would choose for each kernel which product to round.
+# The same in a kernel: value and gradient from `prediction`, `positive`, `negative`, and `apart`,
+# which is `negative` minus `positive`.  The fma is explicit: otherwise the compiler would choose
+# for each kernel which product to round.
 SIGMOID_COST = """
     const T tail = exp(-fabs(prediction));
     const T common = log1p_of_share(tail);
@@ -27,7 +30,7 @@ SIGMOID_COST = """
           + weighed(negative, fmax(prediction, T(0)) + common);
     gradient = tail > T(0.5)
         ? large * fma(prediction < 0 ? negative : -positive, expm1(-fabs(prediction)),
-                      negative - positive)
+                      apart)
         : fma(negative, yes, -(positive * no));
 """
 
@@ -47,15 +50,15 @@ class SigmoidCost:
     logits: Array
     positive: Array
     negative: Array
+    apart: Array  # negative - positive
 
     def derivative(self, xp: Any, out: Array | None = None) -> Array:
         """Returns the derivative of the cost by the logit; ``out`` may be ``yes``."""
         derivative = xp.subtract(self.yes, self.no, out=out)
-        apart = self.negative - self.positive
-        even = abs(apart) < 0.25 * self.negative
+        even = abs(self.apart) < 0.25 * self.negative
         if even.any():
             logits, positive, negative, apart = (
-                a[even] for a in (self.logits, self.positive, self.negative, apart)
+                a[even] for a in (self.logits, self.positive, self.negative, self.apart)
             )
             shrunk = xp.expm1(-abs(logits))
             shrunk *= xp.where(logits < 0, negative, -positive)
@@ -66,10 +69,17 @@ class SigmoidCost:
 
 
 def sigmoid_cost(
-    xp: Any, logits: Array, positive: Array, negative: Array, weights: Any = None
+    xp: Any,
+    logits: Array,
+    positive: Array,
+    negative: Array,
+    *,
+    apart: Array | None = None,
+    weights: Any = None,
 ) -> SigmoidCost:
     """Computes the cost of logits, with the weight ``positive`` for yes and ``negative`` for no.
 
+    ``apart`` is what no weighs more than yes, where the difference of both would have fewer digits.
     ``weights`` are None where the two always add up to 1.
     """
     # NumPy's clip takes a third of the time of its minimum and maximum with a number.
@@ -89,7 +99,9 @@ def sigmoid_cost(
     value -= low
     yes *= negative
     no *= positive
-    return SigmoidCost(value, yes, no, tail, logits, positive, negative)
+    if apart is None:
+        apart = negative - positive
+    return SigmoidCost(value, yes, no, tail, logits, positive, negative, apart)
 
 
 def softplus(xp: Any, numbers: Array) -> tuple[Array, Array]:

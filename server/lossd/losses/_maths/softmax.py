@@ -13,6 +13,7 @@ A temperature divides distances to the largest logit.  Dividing the logits thems
 overflow, or round their differences.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,13 +97,16 @@ class Softmax:
         # The largest one, which is 1, is among the others: nothing cancels.
         return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
 
-    def logit_gradient(self, xp: Any, shares: Array) -> Array:
+    def logit_gradient(
+        self, xp: Any, shares: Array, exact: Callable[[Array], Array] | None = None
+    ) -> Array:
         """Returns sum(s) p - s, the gradient of -sum(s log p); overwrites ``exponentials``.
 
         The gradient is with respect to the logits.  At the best class it is the others' shares
         minus sum(s) (1 - p): the form that keeps its digits where p is near 1, and loses them where
         p is small.  Rows whose p and s are nearly uniform lose them everywhere, and are computed
-        once more.
+        once more: from what ``exact`` returns, the shares of some rows in float64, where they were
+        rounded as they were made.
         """
         others = shares.copy()
         others[self.rows, self.best] = 0
@@ -120,9 +124,8 @@ class Softmax:
         if len(near):
             apart = shares[near] - shares[near, self.best[near]][:, None]
             near = near[abs(apart).sum(axis=-1) < NEAR * mass[near]]
-            logit_gradient[near] = self._logit_gradient_of_uniform(
-                xp, near, shares[near].astype(np.float64)
-            )
+            doubles = shares[near].astype(np.float64) if exact is None else exact(near)
+            logit_gradient[near] = self._logit_gradient_of_uniform(xp, near, doubles)
         return logit_gradient
 
     def _logit_gradient_of_uniform(self, xp: Any, near: Array, shares: Array) -> Array:
