@@ -62,7 +62,7 @@ def test_a_class_that_the_teacher_holds_impossible_has_the_limit_of_its_derivati
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 @pytest.mark.parametrize("support", S)
 def test_a_mixture_that_is_one_side_alone_is_no_distance(
-    engine: Engine, support: S, beta: float
+    engine: Engine, support: DistillationSupport, beta: float
 ) -> None:
     """Also where both sides have no class in common."""
     students = [[NEVER, NEVER, 0.0], [NEVER, HALF, HALF], [HALF, QUARTER, QUARTER]]

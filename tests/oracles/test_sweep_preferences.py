@@ -19,8 +19,8 @@ from tests.losses.case import values
 from tests.oracles.margins import FEW_MARGINS
 from tests.oracles.preferences import preference
 
-TOLERANCES = {np.float32: 3e-6, np.float64: 1e-11}
-SMALLEST = {np.float32: 1e-38, np.float64: 1e-300}
+TOLERANCES: Mapping[Any, float] = {np.float32: 3e-6, np.float64: 1e-11}
+SMALLEST: Mapping[Any, float] = {np.float32: 1e-38, np.float64: 1e-300}
 STEP, DIGITS = mpmath.mpf(10) ** -600, 2000
 SIDES = ("chosen_log_probabilities", "rejected_log_probabilities")
 P = PreferenceObjective
@@ -97,7 +97,7 @@ def test_pairs_from_alike_to_far_apart_are_right(
     engine: Engine, parameters: Mapping[str, Any], dtype: type
 ) -> None:
     given, tolerance = {"beta": 0.75, **parameters}, TOLERANCES[dtype]
-    pairs = np.array(list(_pairs()), dtype)
+    pairs: Any = np.array(list(_pairs()), dtype)
     result = _run(engine, pairs, dtype, given)
     with mpmath.workdps(DIGITS):
         exact = {

@@ -92,7 +92,7 @@ def binary_cross_entropy(
         kept, spread = 1 - label_smoothing, label_smoothing / 2
         positive, negative = (share * kept + spread for share in (positive, negative))
         apart = (1 - 2 * targets) * kept
-    weights = positive_weights if len(positive_weights) else None
+    weights: Any = positive_weights if len(positive_weights) else None
     if weights is not None:
         apart = None if apart is None else apart + (1 - weights) * positive
         positive = positive * weights

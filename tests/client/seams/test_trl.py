@@ -189,10 +189,10 @@ def test_what_is_logged_is_of_all_processes(client: LossClient) -> None:
         trainer = trainer_of(torch.tensor(inputs[LOGS]))
         trainer.accelerator.reduce = reduce
         with_lossd(client, message, trainer, grpo_batch(inputs))
-    whole = [
-        client.compute(message, **{n: a for n, a in one.items() if "reference" not in n})  # type: ignore[arg-type]
-        for one in parts
+    known: list[dict[str, Any]] = [
+        {name: one[name] for name in one if "reference" not in name} for one in parts
     ]
+    whole = [client.compute(message, **one) for one in known]
     shares, counts = (
         np.concatenate([one.outputs[name] for one in whole])
         for name in ("clip_fraction", "token_count")
