@@ -141,7 +141,7 @@ def test_a_flag_may_be_of_numpy(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "False", "", 2, 1.0, [], [True], np.array([True]), np.zeros(2), np.ma.masked, object()],
+    [None, "False", "", 2, 1.0, [], [True], np.array([True]), np.zeros(2), np.ma.masked, object],
     ids=repr,
 )
 def test_what_is_no_flag_is_refused_by_name(value: Any) -> None:
