@@ -1,5 +1,6 @@
 """Metrics take the memory that they say they take, and everything in them can be stopped."""
 
+import itertools
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -196,6 +197,17 @@ class Stopped(Exception):  # noqa: N818 - no error
     """A checkpoint wants no more."""
 
 
+def stopping_at(number: int) -> Callable[[], None]:
+    """Returns a checkpoint that stops the work when it is called for that time."""
+    calls = itertools.count(1)
+
+    def checkpoint() -> None:
+        if next(calls) == number:
+            raise Stopped
+
+    return checkpoint
+
+
 def test_tokens_stay_as_they_lie_until_they_are_looked_at() -> None:
     """A number of Python's takes 40 bytes, of which a token has one."""
     tokens = np.zeros(1 << 20, np.int8)
@@ -261,15 +273,7 @@ def weighted_rankings(random: np.random.Generator, count: int) -> Data:
 def test_exact_sums_stop_when_they_are_asked_to(name: str, make: Callable[..., Data]) -> None:
     """Numbers of many sizes and groups are added one by one."""
     metric, given = METRICS[name], batch(**make(np.random.default_rng(0), 150_000))
-    calls = 0
-
-    def checkpoint() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise Stopped
-
-    stoppable = replace(given, checkpoint=checkpoint)
+    stoppable = replace(given, checkpoint=stopping_at(3))
     with pytest.raises(Stopped):
         metric.observe(stoppable, metric.complete({}))
 
@@ -293,16 +297,8 @@ def test_each_curve_of_many_classes_is_a_place_to_stop(parameters: Data) -> None
         "targets": np.arange(600) % 200,
     }
     state = metric.observe(batch(**data), complete)
-    calls = 0
-
-    def checkpoint() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 150:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        metric.score(state, complete, checkpoint)
+        metric.score(state, complete, stopping_at(150))
 
 
 @pytest.mark.parametrize("words", [False, True])
