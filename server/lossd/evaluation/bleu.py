@@ -16,6 +16,7 @@ from lossd.evaluation._declare import (
     metric,
 )
 from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap, union
+from lossd.evaluation._pieces import split_by_pieces
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -204,7 +205,9 @@ def bleu(
             "smoothing_value",
             f"smoothing_value must go with FLOOR or ADD_K, got {smoothing_value:g}",
         )
-    split = _splitter(tokenizer, lowercase=lowercase) if prepared.are_texts else _unsplit
+    split: Callable[[Any], Tokens] = _unsplit
+    if prepared.are_texts:
+        split = _splitter(tokenizer, prepared.checkpoint, lowercase=lowercase)
     rows = []
     pairs = zip(prepared.hypotheses, prepared.references, strict=True)
     for position, (hypothesis, references) in enumerate(pairs):
@@ -223,18 +226,23 @@ def _unsplit(sequence: Any) -> Tokens:
     return tokens
 
 
-def _splitter(tokenizer: BleuTokenizer, *, lowercase: bool) -> Callable[[str], Tokens]:
-    prepared = _tokenizer(tokenizer)
+def _splitter(
+    tokenizer: BleuTokenizer, checkpoint: Callable[[], None], *, lowercase: bool
+) -> Callable[[str], Tokens]:
+    tokenize = _tokenizer(tokenizer)
+    if tokenize is None:
+        return lambda text: (text.lower() if lowercase else text).split()
 
     def split(text: str) -> Tokens:
-        return prepared((text.lower() if lowercase else text).rstrip()).split()
+        text = (text.lower() if lowercase else text).rstrip()
+        return split_by_pieces(text, lambda piece: tokenize(piece).split(), checkpoint)
 
     return split
 
 
-def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
+def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str] | None:
     if kind is BleuTokenizer.NONE:
-        return str
+        return None
     try:  # here, because it is installed with the extra "text" only
         module = importlib.import_module(f"sacrebleu.tokenizers.tokenizer_{kind.value}")
     except ModuleNotFoundError as error:
