@@ -134,7 +134,7 @@ def inside() -> Iterator[Inside]:
             device_lost=lambda: None,
             let_in=lambda *_: HERE,
             turned_away=lambda *_: False,
-            dropped=lambda _: None,
+            dropped=lambda *_: None,
             trace=None,
         )
         yield Inside(boundary, admission)

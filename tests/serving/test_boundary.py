@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
@@ -26,6 +26,7 @@ from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.giving_way import TurnedAway
 from lossd.serving.rpc.handlers import BeginTrace, ConversationHandler, Handler
+from lossd.serving.rpc.resets import SEEN, UNSEEN
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.telemetry import Telemetry
@@ -133,7 +134,7 @@ def served(
     calls: int = 2,
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
-    dropped: Callable[[str], object] = lambda _: None,
+    dropped: Callable[[str, int], object] = lambda *_: None,
     turned_away: TurnedAway = lambda *_: False,
     conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
     trace: BeginTrace | None = None,
@@ -157,6 +158,16 @@ def served(
             trace=trace,
         )
     return Service(boundary, admission, registry)
+
+
+@dataclass
+class Dropped:
+    """Keeps what is told of calls that ended before they were answered."""
+
+    calls: list[tuple[str, int]] = field(default_factory=list)
+
+    def __call__(self, peer: str, amount: int) -> None:
+        self.calls.append((peer, amount))
 
 
 def failing(error: Exception) -> Handler:
@@ -467,39 +478,47 @@ def test_a_checkpoint_stops_a_call_that_nobody_waits_for() -> None:
 
 
 def test_a_call_is_dropped_that_ends_before_it_is_answered() -> None:
-    dropped: list[str] = []
+    dropped = Dropped()
 
     def left(_received: Received, call: Call) -> bytes:
         cast("Context", call.context).end()
         raise errors.Abandoned("call must be waited for, got a cancelled one")
 
-    served(left, dropped=dropped.append).call(b"")
-    assert dropped == ["ipv4:127.0.0.1:1"]
+    served(left, dropped=dropped).call(b"")
+    assert dropped.calls == [("ipv4:127.0.0.1:1", SEEN)]
+
+
+def test_a_call_that_ended_before_it_was_served_counts_for_more() -> None:
+    dropped = Dropped()
+    service = served(failing(errors.Abandoned("call must be waited for")), dropped=dropped)
+    with pytest.raises(Aborted):
+        service.method().stream_unary(iter([b""]), Context(active=False))
+    assert dropped.calls == [("ipv4:127.0.0.1:1", UNSEEN)]
 
 
 @pytest.mark.parametrize("error", [errors.Abandoned, errors.DeadlinePassed])
 def test_a_call_is_dropped_whose_handler_learns_it_first(error: type[errors.ServiceError]) -> None:
-    dropped: list[str] = []
-    served(failing(error("call must be waited for")), dropped=dropped.append).call(b"")
-    assert dropped == ["ipv4:127.0.0.1:1"]
+    dropped = Dropped()
+    served(failing(error("call must be waited for")), dropped=dropped).call(b"")
+    assert dropped.calls == [("ipv4:127.0.0.1:1", SEEN)]
 
 
 @pytest.mark.parametrize("active", [True, False])
 def test_a_call_that_left_before_it_was_refused_was_dropped(*, active: bool) -> None:
-    dropped: list[str] = []
-    service = served(lambda *_: b"", calls=1, dropped=dropped.append)
+    dropped = Dropped()
+    service = served(lambda *_: b"", calls=1, dropped=dropped)
     service.admission.enter()
     method: Any = service.boundary.service(cast("Any", Details()))
     with pytest.raises(Aborted):
         method.stream_unary(iter([b""]), Context(active=active))
-    assert len(dropped) == (not active)
+    assert dropped.calls == ([] if active else [("ipv4:127.0.0.1:1", UNSEEN)])
 
 
 @pytest.mark.parametrize("handler", [lambda *_: b"", failing(errors.InvalidRequest("no"))])
 def test_a_call_that_is_answered_was_not_dropped(handler: Handler) -> None:
-    dropped: list[str] = []
-    served(handler, dropped=dropped.append).call(b"")
-    assert dropped == []
+    dropped = Dropped()
+    served(handler, dropped=dropped).call(b"")
+    assert dropped.calls == []
 
 
 @pytest.mark.parametrize(("size", "least", "most"), [(0, 0, 1), (100_000_000, 9, 11)])

@@ -12,7 +12,7 @@ import pytest
 
 from lossd.serving.rpc import doors
 from lossd.serving.rpc.doors import Address
-from lossd.serving.rpc.resets import Resets
+from lossd.serving.rpc.resets import SEEN, UNSEEN, Resets
 
 LIMIT = 100  # a second
 HERE, THERE = ip_address("192.0.2.1"), ip_address("2001:db8::1")
@@ -47,9 +47,9 @@ class Watched:
         self.now += seconds
         self.resets.look()
 
-    def drop(self, peer: str, count: int) -> None:
+    def drop(self, peer: str, count: int, amount: int = SEEN) -> None:
         for _ in range(count):
-            self.resets.note(peer)
+            self.resets.note(peer, amount)
         self.resets.look()
 
 
@@ -164,12 +164,24 @@ def test_what_an_address_that_waits_has_open_is_ended_where_it_goes_on() -> None
     watched.drop(f"ipv4:{HERE}:1", 2 * LIMIT + 1)
     watched.ended.clear()
     watched.drop(f"ipv4:{HERE}:2", 1)
-    watched.drop(f"ipv4:{THERE}:3", 16)
+    watched.drop(f"ipv4:{THERE}:3", 32)
     assert watched.ended == []
     told = len(watched.told)
-    watched.drop(f"ipv4:{HERE}:2", 16)
+    watched.drop(f"ipv4:{HERE}:2", 32)
     assert watched.ended == [f"ipv4:{HERE}:2"]
     assert len(watched.told) == told + 1
+
+
+def test_calls_that_nobody_saw_count_for_as_many_as_grpc_forgot_beside_them() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:5", LIMIT // UNSEEN, UNSEEN)
+    assert watched.ended == []
+    watched.drop(f"ipv4:{HERE}:5", 1, UNSEEN)
+    assert watched.ended == [f"ipv4:{HERE}:5"]
+    assert not watched.waiting
+    for port in range(2):
+        watched.drop(f"ipv4:{HERE}:{6 + port}", LIMIT // UNSEEN, UNSEEN)
+    assert list(watched.waiting) == [HERE]
 
 
 def test_callers_without_an_address_lose_nothing_but_their_connection() -> None:

@@ -41,6 +41,7 @@ from lossd.serving.rpc.handlers import (
     Requests,
     StreamHandler,
 )
+from lossd.serving.rpc.resets import SEEN, UNSEEN
 from lossd.serving.rpc.statuses import code_of, status_of
 from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
 from lossd.serving.telemetry import Telemetry
@@ -71,7 +72,7 @@ class Boundary(grpc.GenericRpcHandler):
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
     ``turned_away`` is asked whether another call gives way to one that found no room; ``dropped``
-    is told the connection of one that ended before it was answered.
+    is told the connection of one that ended before it was answered, and how much that counts.
     ``watchdogs`` end calls that take too long, or wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call, where there is tracing.
     """
@@ -90,7 +91,7 @@ class Boundary(grpc.GenericRpcHandler):
         device_lost: Callable[[], None],
         let_in: LetIn,
         turned_away: TurnedAway,
-        dropped: Callable[[str], object],
+        dropped: Callable[[str, int], object],
         trace: BeginTrace | None,
     ) -> None:
         one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
@@ -173,7 +174,7 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> None:
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
         if not context.is_active():
-            self._dropped(context.peer())
+            self._dropped(context.peer(), UNSEEN)
         self._end(entrance, call, context, error)
 
     def _serve_late(
@@ -261,15 +262,15 @@ class Boundary(grpc.GenericRpcHandler):
         call.trace = self._traced(entrance, context)
         release = self._watchdog.watch(context.cancel, call.who_does_not_read)
 
-        def over() -> None:
+        def over(amount: int = SEEN) -> None:
             release()
             call.over()
             ticket.leave()
             if not call.is_answered:
-                self._dropped(context.peer())
+                self._dropped(context.peer(), amount)
 
         if not context.add_callback(over):  # it ended before it began
-            over()
+            over(UNSEEN)
         return call
 
     def _traced(self, entrance: "_Entrance", context: grpc.ServicerContext) -> Trace | None:

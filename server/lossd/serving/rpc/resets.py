@@ -5,6 +5,9 @@ whoever made it.  A call that its caller has dropped by then costs as much as an
 connection with too many of them is ended, and an address with too many, on one connection after
 the other, waits before its next connection is taken: each time for twice as long.  Others notice
 nothing, even from the same address, as long as they stay connected and drop few calls.
+
+Of calls that are reset as soon as they are begun gRPC tells few: it keeps one of those that come
+together, and forgets the rest.  So one that was over before anybody looked at it counts for many.
 """
 
 import logging
@@ -22,14 +25,15 @@ from lossd.serving.rpc.doors import Address
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.05
+SEEN, UNSEEN = 1, 8  # as much does a dropped call count: one that was served, or was over before
 _CONNECTIONS = 2  # as many of them may be at their limit, of one address
 # Calls of a connection that may be dropped at once: as many as it may have open, unless that is
 # more than by default.
 _AT_ONCE = 256
-_MANY = 16  # dropped between two looks: a connection that takes part where its address has to wait
+_MANY = 32  # counted between two looks: a connection that takes part where its address has to wait
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
 _FORGIVEN_SECONDS = 300.0  # after which it waits as if for the first time
-_AGAIN = 8  # as much does each call count that is dropped of an address until it is forgiven
+_AGAIN = 8  # as many times as much does each call count of an address until it is forgiven
 _REST_SECONDS = 1.0  # after which all may be spent again
 
 LetWait = Callable[[Sequence[Address]], bool]
@@ -90,7 +94,7 @@ class Resets:
         self._told = told
         self._clock = clock
         self._every = every
-        self._noted: deque[str] = deque()
+        self._noted: deque[tuple[str, int]] = deque()
         self._looked = clock()
         at_once = min(per_second, _AT_ONCE)
         self._of_connection: ByKey[str, _Budget] = self._budgets(per_second, at_once)
@@ -109,10 +113,10 @@ class Resets:
         if self._is_on:
             self._rounds = Rounds("lossd-resets", self.look, self._every, is_idle=self._is_idle)
 
-    def note(self, peer: str) -> None:
+    def note(self, peer: str, amount: int = SEEN) -> None:
         """Counts a call of a peer; never waits, for gRPC's own thread calls it."""
         if self._is_on:
-            self._noted.append(peer)
+            self._noted.append((peer, amount))
             if self._rounds is not None:
                 self._rounds.wake()
 
@@ -130,8 +134,7 @@ class Resets:
         now = self._clock()
         since, self._looked = now - self._looked, now
         self._forgive(now)
-        noted = [self._noted.popleft() for _ in range(len(self._noted))]
-        counts = Counter(noted)
+        counts = self._counted()
         ended = set()
         for peer, count in counts.items():
             if self._of_connection.of(peer).is_overdrawn(count, now, since):
@@ -142,6 +145,13 @@ class Resets:
         for peer in counts.keys() - ended:
             if counts[peer] >= _MANY and self._has_to_wait(peer):
                 self._end_and_tell(peer)
+
+    def _counted(self) -> Counter[str]:
+        counts = Counter[str]()
+        for _ in range(len(self._noted)):
+            peer, amount = self._noted.popleft()
+            counts[peer] += amount
+        return counts
 
     def _end_and_tell(self, peer: str) -> None:
         if self._end(peer):
