@@ -51,6 +51,7 @@ def test_a_token_of_the_issuer_says_its_subject(name: str) -> None:
         (signed(exp=time.time() - 3600), "TOKEN_EXPIRED"),
         (signed(exp=None), "TOKEN_INVALID"),
         (signed(sub=None), "TOKEN_INVALID"),
+        (signed(sub=""), "TOKEN_INVALID"),
         (signed(iss="them"), "TOKEN_INVALID"),
         (signed(iss=None), "TOKEN_INVALID"),
         (signed(aud="other"), "TOKEN_INVALID"),

@@ -56,6 +56,10 @@ def verifier(content: bytes, *, issuer: str, audience: str) -> Subject:
             raise Unauthenticated(
                 f"token must be valid, got one with: {error}", reason="TOKEN_INVALID"
             ) from error
+        if not claims["sub"]:  # who has no name would have no share
+            raise Unauthenticated(
+                "token must name its subject, got an empty one", reason="TOKEN_INVALID"
+            )
         return str(claims["sub"])
 
     return subject
