@@ -17,7 +17,9 @@ _WIDTH = "COLUMNS"  # of the terminal, which what prints tables reads
 
 
 def main() -> None:
-    """Runs the command line, or says what has to be installed for it."""
+    """Runs the command line, or says what it lacks."""
+    if sys.flags.optimize > 1:  # the descriptions of losses and metrics are those of their code
+        sys.exit("Error: lossd needs its docstrings: run it without -OO or PYTHONOPTIMIZE=2")
     os.environ.setdefault(*_READING)
     if os.environ.get(_WIDTH) == "0":  # of who does not know it: tables would have no room
         del os.environ[_WIDTH]

@@ -287,6 +287,18 @@ def test_an_output_that_takes_no_more_is_one_clear_line() -> None:
     assert done.stderr == "Error: output must be writable, got No space left on device\n"
 
 
+def test_without_docstrings_it_says_what_it_lacks() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lossd", "losses"],
+        env={**os.environ, "PYTHONOPTIMIZE": "2"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: lossd needs its docstrings: run it without -OO or PYTHONOPTIMIZE=2\n"
+    )
+
+
 def test_a_width_of_nothing_is_no_width(files: Path) -> None:
     """So it is set where the width of a terminal was asked for and there was none."""
     done = subprocess.run(
