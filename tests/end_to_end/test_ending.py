@@ -74,6 +74,22 @@ def test_sigterm_ends_a_deaf_server_in_time() -> None:
         assert time.monotonic() - started < 2 + LATE
 
 
+@pytest.mark.parametrize("what", ["SIG_DFL", "SIG_IGN"])  # as a shell, and as nohup
+def test_a_server_whose_terminal_goes_drains_unless_it_was_told_to_stay(what: str) -> None:
+    program = (
+        f"import os, signal, sys; signal.signal(signal.SIGHUP, signal.{what}); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    with serve("--backend", "numpy", inside=(sys.executable, "-c", program)) as process:
+        if what == "SIG_DFL":
+            assert process.end(signal.SIGHUP) == 0
+            return
+        process.process.send_signal(signal.SIGHUP)
+        with LossClient(process.address) as client:
+            client.server_info()
+        assert process.end() == 0
+
+
 def test_sigterm_ends_a_server_that_computes_on() -> None:
     with (
         faulty(faulty_server.computes_on, "--drain-seconds", "1") as process,

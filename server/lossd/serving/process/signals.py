@@ -1,4 +1,4 @@
-"""Receives SIGTERM and SIGINT, whichever thread they reach, and ends the process in any case."""
+"""Receives the signals that end a process, whichever thread they reach, and ends it in any case."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
-_ENDINGS = (signal.SIGTERM, signal.SIGINT)
+_ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class EndingSignal:
@@ -35,7 +35,8 @@ class EndingSignal:
         self._told.setblocking(False)  # noqa: FBT003 - its only argument
         signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
         for number in _ENDINGS:
-            signal.signal(number, _ignore)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+                signal.signal(number, _ignore)
         threading.Thread(target=self._run, name="lossd-ending", daemon=True).start()
 
     def wait(self) -> None:
