@@ -122,6 +122,19 @@ def serve(
             log.end()  # before the pipe is closed under it
 
 
+def not_served(*arguments: str, status: int = 1) -> str:
+    """Returns why ``lossd serve`` does not, which is one line; its ports are free ones."""
+    command = [
+        sys.executable, "-m", "lossd", "serve", "--address", "127.0.0.1:0", "--metrics-port", "0",
+        "--backend", "numpy", *arguments,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    *usage, line = done.stderr.splitlines()
+    assert not usage or status == 2
+    return line.removeprefix("Error: ")
+
+
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the networks that the losses' own examples are worked with."""

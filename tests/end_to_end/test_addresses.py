@@ -12,22 +12,12 @@ import pytest
 
 from lossd.client import LossClient
 from lossd.v1 import SquaredError
-from tests.end_to_end.conftest import page, serve
+from tests.end_to_end.conftest import not_served, page, serve
 
 
 def answer(address: str) -> float | None:
     with LossClient(address) as client:
         return client.compute(SquaredError(), [2.0], [0.0], timeout=20).loss
-
-
-def refused(*arguments: str, status: int = 1) -> str:
-    """Returns what ``lossd serve`` says, which is one line."""
-    command = [sys.executable, "-m", "lossd", "serve", "--backend", "numpy", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (status, "")
-    *usage, line = done.stderr.splitlines()
-    assert not usage or status == 2
-    return line.removeprefix("Error: ")
 
 
 @contextlib.contextmanager
@@ -45,7 +35,7 @@ def listener() -> Iterator[int]:
     ],
 )
 def test_an_address_that_is_none_is_one_clear_line(address: str, line: str) -> None:
-    assert refused("--address", address, "--metrics-port", "0", status=2).startswith(line)
+    assert not_served("--address", address, status=2).startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -57,23 +47,23 @@ def test_an_address_that_is_none_is_one_clear_line(address: str, line: str) -> N
     ],
 )
 def test_an_address_that_cannot_be_had_is_one_clear_line(address: str, line: str) -> None:
-    assert refused("--address", address, "--metrics-port", "0").startswith(line)
+    assert not_served("--address", address).startswith(line)
 
 
 def test_the_address_is_looked_at_before_the_metrics_port() -> None:
     with listener() as one, listener() as two:
         taken = f"127.0.0.1:{one}"
-        said = refused("--address", taken, "--metrics-port", str(two))
+        said = not_served("--address", taken, "--metrics-port", str(two))
         assert said.startswith(f"address must be free, got {taken}")
-        said = refused("--address", "127.0.0.1:0", "--metrics-port", str(two))
+        said = not_served("--metrics-port", str(two))
         assert said.startswith(f"metrics port must be free, got {two}")
 
 
 def test_a_metrics_host_that_is_not_here_is_one_clear_line() -> None:
-    address = ("--address", "127.0.0.1:0", "--metrics-port", "0", "--metrics-host")
-
-    assert refused(*address, "nobody.invalid").startswith("metrics_host must name a host that is")
-    assert refused(*address, "192.0.2.1").startswith("metrics_host must be one of this machine")
+    said = not_served("--metrics-host", "nobody.invalid")
+    assert said.startswith("metrics_host must name a host that is")
+    said = not_served("--metrics-host", "192.0.2.1")
+    assert said.startswith("metrics_host must be one of this machine")
 
 
 def test_ipv6_serves_calls_and_pages() -> None:
@@ -91,7 +81,7 @@ def test_ipv6_serves_calls_and_pages() -> None:
 def test_a_live_socket_is_not_taken_over(tmp_path: Path, name: str) -> None:
     address = name.format(tmp_path)
     with serve("--backend", "numpy", address=address) as process:
-        said = refused("--address", address, "--metrics-port", "0")
+        said = not_served("--address", address)
         assert said.startswith(f"address must be free, got {address}")
         assert answer(address) == 4
         process.process.kill()  # leaves the file behind
