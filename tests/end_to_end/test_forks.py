@@ -319,6 +319,28 @@ def test_forks_and_calls_of_other_threads_take_turns(
     run(sharing, tmp_path, script, "threads", method)
 
 
+def test_a_client_that_submitted_can_be_pickled_and_forked(
+    sharing: Process, tmp_path: Path
+) -> None:
+    script = """
+    import pickle
+
+    def submitted(client, value):
+        return client.submit(SquaredError(), [value], [0.0]).result(30).loss
+
+    def work(client):
+        assert submitted(client, 3.0) == 9
+
+    with LossClient(address) as client:
+        assert submitted(client, 2.0) == 4
+        with pickle.loads(pickle.dumps(client)) as copy:
+            work(copy)
+        assert ended_well(forked(lambda: work(client)))
+        assert submitted(client, 2.0) == 4
+    """
+    run(sharing, tmp_path, script, "threads")
+
+
 def test_forks_leave_an_open_evaluation_to_their_parent_and_call_nobody(
     sharing: Process, tmp_path: Path
 ) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 import concurrent.futures
 import functools
-import os
-import pickle
 import threading
 import time
 import warnings
@@ -168,21 +166,6 @@ def test_closing_gives_up_what_is_not_done() -> None:
         until(lambda: in_flight(process) == 0)
         with pytest.raises(InvalidRequestError, match="client must be open"):
             client.submit(SquaredError(), [2.0], [0.0])
-
-
-def test_a_client_that_submitted_can_be_pickled_and_forked(client: LossClient) -> None:
-    assert client.submit(SquaredError(), [2.0], [0.0]).result(30).loss == 4
-    with pickle.loads(pickle.dumps(client)) as copy:  # noqa: S301 - ours
-        assert copy.submit(SquaredError(), [3.0], [0.0]).result(30).loss == 9
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = int(client.submit(SquaredError(), [3.0], [0.0]).result(30).loss != 9)
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
-    assert client.submit(SquaredError(), [2.0], [0.0]).result(30).loss == 4
 
 
 def test_asyncio_gathers_calls_of_both_clients(server: Process, client: LossClient) -> None:
