@@ -13,6 +13,7 @@ divergence from the model at the beginning, and the share of clipped tokens or t
 """
 
 import argparse
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -207,12 +208,14 @@ def learn_from_pairs(
             inputs[f"{side}_log_probabilities"] - inputs[f"{side}_reference_log_probabilities"]
             for side in sides
         ]
-        value = criterion(**inputs, mask=reward[0] != reward[1])  # equal answers tell nothing
+        is_told = reward[0] != reward[1]  # equal answers tell nothing
+        value = criterion(**inputs, mask=is_told)
         _step(optimizer, value)
         outputs = criterion.last.outputs if criterion.last else {}
         curves["reward"].append(float((reward[0].mean() + reward[1].mean()) / 2))
         curves["KL"].append(float(torch.stack(apart).detach().mean()))
-        curves["margin"].append(float(outputs["reward_margin"].mean()))
+        margins = outputs["reward_margin"][is_told.numpy()]
+        curves["margin"].append(float(margins.mean()) if margins.size else math.nan)
     return curves
 
 
