@@ -111,7 +111,7 @@ def items(name: str, value: Any, *, is_ordered: bool = True) -> list[Any]:
         FormError: for a text, a single thing, more than one axis, a mapping with other keys, or a
             set where order matters.
     """
-    shape = getattr(value, "shape", None)
+    shape = _shape(value)
     if shape is not None and len(shape) != 1:
         raise FormError(f"{name} must have one axis, got the shape {list(shape)}")
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Iterable):
@@ -120,7 +120,14 @@ def items(name: str, value: Any, *, is_ordered: bool = True) -> list[Any]:
         return _of_keys(name, value)
     if is_ordered and isinstance(value, AbstractSet):
         raise FormError(f"{name} must be in an order, got {type(value).__name__}")
-    listed: list[Any] = value.tolist() if hasattr(value, "tolist") else list(value)
+    if not hasattr(value, "tolist") or _is_time(value):
+        return list(value)
+    try:
+        listed: list[Any] = value.tolist()
+    except Exception as error:  # each library has its own
+        raise FormError(
+            f"{name} must have numbers that can be read, got {type(value).__name__}: {error}"
+        ) from error
     return listed
 
 
@@ -208,10 +215,32 @@ def _texts_by_name(name: str, value: Any) -> dict[str, str]:
 def _item(value: Any) -> Any:
     """Returns the number of an array without axes, and anything else unchanged.
 
-    Of a masked number of NumPy it is None, where ``item`` has what the mask hides.
+    It is None where there is no number to be read: of a masked number of NumPy, where ``item`` has
+    what the mask hides; of a time, which NumPy gives in its own unit; of a traced array of JAX and
+    a tensor of PyTorch without memory.
     """
     read = getattr(value, "tolist", None) or getattr(value, "item", None)
-    return value if read is None else read()
+    if read is None:
+        return value
+    if _is_time(value):
+        return None
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - each library has its own
+        return None
+
+
+def _is_time(value: Any) -> bool:
+    """Returns whether it is a date or a duration of NumPy, or an array of them."""
+    return getattr(getattr(value, "dtype", None), "kind", None) in {"m", "M"}
+
+
+def _shape(value: Any) -> Any:
+    """Returns the shape of an array; None of anything else, and of tensors that have none."""
+    try:
+        return getattr(value, "shape", None)
+    except RuntimeError:  # as nested tensors of PyTorch raise it
+        return None
 
 
 def _member(kind: Any, name: str, value: Any) -> Any:
@@ -248,10 +277,10 @@ _OF_KINDS: Mapping[int, Read] = MappingProxyType(
 
 def _single(name: str, value: Any, rule: str = "a single value") -> Any:
     """Returns a single value; refuses collections and arrays with an axis."""
-    shape = getattr(value, "shape", ())
+    shape = _shape(value)
     is_several = isinstance(value, Collection) and not isinstance(value, str | bytes)
-    if is_several and not hasattr(value, "shape"):
+    if is_several and shape is None:
         raise FormError(f"{name} must be {rule}, got {value!r:.64}")
-    if shape is not None and len(shape):
+    if shape:
         raise FormError(f"{name} must be {rule}, got the shape {list(shape)}")
     return value

@@ -114,6 +114,70 @@ def test_a_name_within_a_file_may_have_colons(tmp_path: Path, suffix: str) -> No
         assert json.loads(done.output)["loss"] == place**2
 
 
+FIELDS = "{'descr': '<f4', 'fortran_order': False, "
+
+
+@pytest.mark.parametrize("command", ["compute", "evaluate"])
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    "header",
+    [
+        FIELDS + "'shape': (6, 3", FIELDS + "1: 2}", FIELDS + "'shape': (9999999999999, 999999)}",
+        FIELDS + "'shape': (6, True, 3)}", FIELDS + "'shape': (-6, 3)}", "[]", "'''", "(" * 300,
+    ],
+    ids=["cut", "key", "huge", "true", "negative", "list", "quotes", "deep"],
+)  # fmt: skip
+def test_a_damaged_header_is_one_clear_line(
+    tmp_path: Path, command: str, version: int, header: str
+) -> None:
+    length = (len(header) + 1).to_bytes(2 * version, "little")
+    start = b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + b"\n"
+    (tmp_path / "y.npy").write_bytes(start + bytes(72))
+    np.save(tmp_path / "x.npy", np.ones((6, 3), np.float32))
+    name = {"compute": "squared_error", "evaluate": "regression_errors"}[command]
+    done = lossd(
+        command, name, f"--input=predictions={tmp_path}/x.npy",
+        f"--input=targets={tmp_path}/y.npy",
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert f"targets must be a readable array, got {tmp_path}/y.npy: no array" in done.output
+
+
+@pytest.mark.parametrize("command", ["compute squared_error", "evaluate regression_errors"])
+def test_a_name_that_no_file_can_have_is_one_clear_line(command: str) -> None:
+    done = lossd(*command.split(), "--input=predictions=" + "x" * 5000, "--input=targets=y.npy")
+    assert done.exit_code == 2, done.output
+    assert "File name too long" in done.output
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_damaged_archive_is_one_clear_line(tmp_path: Path, method: int) -> None:
+    random = np.random.default_rng(method)
+    plain = io.BytesIO()
+    np.save(plain, random.standard_normal((6, 3)))
+    with zipfile.ZipFile(tmp_path / "y.npz", "w", method) as archive:
+        archive.writestr("a.npy", plain.getvalue())
+        archive.writestr("notes.txt", b"no array")
+    whole = (tmp_path / "y.npz").read_bytes()
+    np.save(tmp_path / "x.npy", np.ones((6, 3)))
+
+    def computed(key: str) -> Result:
+        return lossd(
+            "compute", "squared_error", f"--input=predictions={tmp_path}/x.npy",
+            f"--input=targets={tmp_path}/y.npz:{key}",
+        )  # fmt: skip
+
+    assert "no array that NumPy can read" in computed("notes.txt").output
+    for place in random.integers(0, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << random.integers(8)
+        (tmp_path / "y.npz").write_bytes(damaged)
+        done = computed("a")
+        assert done.exception is None or isinstance(done.exception, SystemExit), place
+
+
 def test_evaluate_reads_bfloat16(tmp_path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", logits)
     np.save(tmp_path / "y.npy", labels)

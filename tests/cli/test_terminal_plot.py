@@ -26,6 +26,14 @@ def test_a_pointwise_loss_is_drawn(name: str, columns: int) -> None:
     assert lines[4] in shown
 
 
+@pytest.mark.parametrize("columns", [1, 8, 13, 23, 24])
+def test_a_narrow_terminal_has_a_plot_only_where_it_fits(columns: int) -> None:
+    pytest.importorskip("uniplot", reason="needs the extra plot")
+    shown = CliRunner(env={"COLUMNS": str(columns)}).invoke(command, ["losses", "huber"])
+    assert shown.exit_code == 0, shown.exception
+    assert bool(plot_text(LOSSES["huber"], columns)) == (columns >= 24)
+
+
 def test_others_have_none_and_so_has_whoever_lacks_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -35,6 +35,13 @@ class ThroughDlpack:
         return self._array.__dlpack_device__()
 
 
+class HasSizeAs:
+    """Has something that is no number of bytes under the name of one."""
+
+    def __init__(self, size: Any) -> None:
+        self.nbytes = size
+
+
 class OnAnotherDevice(ThroughDlpack):
     def __dlpack__(self, **_options: Any) -> None:
         raise BufferError("it is on a GPU")
@@ -152,7 +159,14 @@ MASKED = np.ma.masked_array([1.0, 2.0], [True, False])
 
 
 @pytest.mark.parametrize(
-    "value", [MASKED, [MASKED, [1.0, 2.0]], ([[1.0, 2.0]], (MASKED,)), [MASKED[0], 1.0]]
+    "value",
+    [
+        MASKED,
+        [MASKED, [1.0, 2.0]],
+        ([[1.0, 2.0]], (MASKED,)),
+        [MASKED[0], 1.0],
+        ThroughArray(MASKED),  # as a variable of a NetCDF file has its numbers
+    ],
 )
 def test_a_masked_array_is_refused_rather_than_stripped_of_its_mask(value: Any) -> None:
     with pytest.raises(client.InvalidRequestError, match="without a mask of its own"):
@@ -248,6 +262,8 @@ def test_a_list_of_torch_tensors_is_several() -> None:
         (2.5, 8),
         ([], 8),
         (ThroughDlpack(np.zeros(100)), 8),
+        (HasSizeAs(lambda: 400), 8),  # as storages of PyTorch
+        (HasSizeAs(np.ones(2)), 8),  # as a table with a column of that name
     ],
 )
 def test_the_size_of_what_is_not_an_array_yet_is_told_about(value: Any, size: int) -> None:

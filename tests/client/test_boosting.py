@@ -1,5 +1,6 @@
 """Objectives for gradient boosting: gradients and curvatures are those of the loss."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,6 +91,37 @@ def test_a_loss_that_is_linear_in_pieces_takes_the_least_curvature(client: LossC
 def test_scores_are_one_an_example(client: LossClient) -> None:
     with pytest.raises(InvalidRequestError, match=r"one an example, got the shape \(2, 3\)"):
         objective(SquaredError(), client)(np.zeros(2), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["targets", "weights"])
+@pytest.mark.parametrize("shape", [(3,), (4, 1), (1, 4), ()])
+def test_targets_and_weights_are_one_a_score(
+    client: LossClient, name: str, shape: tuple[int, ...]
+) -> None:
+    given = {"targets": np.ones(4), "scores": np.ones(4), "weights": np.ones(4)}
+    expected = re.escape(f"{name} must have the shape [4] of scores, got {list(shape)}")
+    with pytest.raises(InvalidRequestError, match=f"^{expected}$"):
+        objective(SquaredError(), client)(*(given | {name: np.ones(shape)}).values())
+
+
+def test_one_number_is_no_weight_of_one_score(client: LossClient) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^weights must have the shape \[1\]"):
+        objective(SquaredError(), client)([1.0], [2.0], 3.0)
+
+
+@pytest.mark.parametrize("least", [-1, np.nan, np.inf, None, "1e-6", [1.0, 2.0], 1j])
+def test_the_least_curvature_is_a_number_from_0(client: LossClient, least: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^least_curvature must be ") as told:
+        objective(SquaredError(), client, least_curvature=least)
+    assert told.value.field == "least_curvature"
+
+
+def test_scores_that_are_not_finite_show_in_their_own_derivatives(client: LossClient) -> None:
+    scores = np.array([1.0, np.nan, np.inf, 0.0])
+    first, second = objective(SquaredError(), client)(np.zeros(4), scores)
+    assert first[[0, 3]].tolist() == [2, 0]
+    assert second[[0, 3]] == pytest.approx([2, 2], rel=1e-9)
+    assert not np.isfinite(first[1:3]).any()
 
 
 @pytest.mark.parametrize(

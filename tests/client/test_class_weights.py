@@ -114,10 +114,16 @@ def test_what_pandas_counts_is_taken_by_class(weights_of: Callable[[Any], Any]) 
     assert weights_of(labels.value_counts()).tolist() == weights_of([3, 1, 2]).tolist()
 
 
-@pytest.mark.parametrize("beta", [1.0, -0.1, np.nan, np.inf])
-def test_beta_is_a_share_below_1(beta: float) -> None:
-    with pytest.raises(InvalidRequestError, match=r"beta must be in \[0, 1\), got "):
+@pytest.mark.parametrize("beta", [1.0, -0.1, np.nan, np.inf, None, "0.9", [0.9], np.ones(2)])
+def test_beta_is_a_share_below_1(beta: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"beta must be (in \[0, 1\)|a number), got "):
         effective_number_weights([1, 2], beta)
+
+
+@pytest.mark.parametrize("beta", [np.float32(0.5), np.array(0.5)])
+def test_beta_may_be_a_number_of_numpy(beta: Any) -> None:
+    expected = effective_number_weights([1, 2], 0.5)
+    assert effective_number_weights([1, 2], beta).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("weights_of", BOTH)

@@ -189,3 +189,11 @@ def test_arrays_of_pyarrow_are_lists() -> None:
     )
     with pytest.raises(InvalidRequestError, match=r"^hypotheses\[1\] must be a text .*, got None"):
         sequences(hypotheses=pyarrow.array(["a", None]))
+
+
+@pytest.mark.parametrize("name", ["predictions", "hypotheses", "references"])
+def test_a_list_within_itself_is_refused(name: str) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(InvalidRequestError, match=f"^{name}.* must be "):
+        metrics.build_request((), {name: [endless]})

@@ -27,7 +27,15 @@ def test_positional_inputs_are_those_of_the_terms_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "term", [v1.Huber(), (1,), (1, v1.Huber(), "masks"), (1, v1.Huber(), {"targets": 3}), ()]
+    "term",
+    [
+        v1.Huber(),
+        (1,),
+        (1, v1.Huber(), "masks"),
+        (1, v1.Huber(), {"targets": 3}),
+        (1, v1.Huber(), {"targets": "\ud800"}),
+        (),
+    ],
 )
 def test_what_is_no_term_is_refused(term: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"terms\[1\] must be .*, got "):

@@ -19,6 +19,20 @@ v1: Any = contract  # what is wrong on purpose is wrong for the type checker too
 BinaryCrossEntropy, CrossEntropy, Huber = v1.BinaryCrossEntropy, v1.CrossEntropy, v1.Huber
 LossSpec, Perceptual, WeightedSum = v1.LossSpec, v1.Perceptual, v1.WeightedSum
 
+
+class Unreadable:
+    """An array without numbers, as those that JAX traces and those of PyTorch without memory."""
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        self.shape = shape
+
+    def __iter__(self) -> Any:
+        raise LookupError("not at hand")
+
+    def tolist(self) -> Any:
+        raise LookupError("not at hand")
+
+
 # Every list of numbers that a loss has; metrics have none.
 VECTORS = [
     (getattr(v1, kind.name), field.name)
@@ -96,6 +110,9 @@ def test_a_mapping_is_by_its_keys_in_every_loss(kind: Any, name: str) -> None:
         ([1j], r"\[0\] must be a number, got 1j$"),
         (np.ma.masked_array([1.0, 5.0], [False, True]), r"\[1\] must be a number, got None$"),
         ([1.0, np.ma.masked], r"\[1\] must be a number, got masked$"),
+        (np.array([1, 5], "m8[ns]"), r"\[0\] must be a number, got np.timedelta64"),
+        (np.array(["2020", "2021"], "M8[ns]"), r"\[0\] must be a number, got np.datetime64"),
+        (Unreadable((2,)), " must have numbers that can be read, got Unreadable: not at hand$"),
         (object(), " must be a list, got <object"),
     ],
 )
@@ -154,14 +171,17 @@ def test_single_things_and_nested_messages_keep_their_form_too(make: Any, messag
 
 
 HIDDEN = np.ma.masked_array(1, mask=True)
+# What NumPy gives for them is a number of nanoseconds.
+TIMES = [np.timedelta64(2, "ns"), np.datetime64("2020-01-01", "ns"), np.array(1, "m8[ns]")]
+NO_NUMBERS = [HIDDEN, Unreadable(), *TIMES]
 WRONG: dict[str, list[Any]] = {
-    "a whole number": [True, 1.5, 2.0, np.float32(2), "2", b"2", [2], None, 1j, HIDDEN],
+    "a whole number": [True, 1.5, 2.0, np.float32(2), "2", b"2", [2], None, 1j, *NO_NUMBERS],
     "a whole number of 32 bits": [1 << 31, -(1 << 31) - 1, 10**400],
     "a whole number of 64 bits": [1 << 63, -(1 << 63) - 1, np.uint64(1 << 63)],
-    "True or False": [2, -1, 1.0, "yes", b"1", [True], HIDDEN],
+    "True or False": [2, -1, 1.0, "yes", b"1", [True], *NO_NUMBERS],
     "a text": [3, None, ["a"], b"\xff", "\ud800"],
-    "one of": [True, 1.0, b"LOGITS", 1 << 31, object(), HIDDEN],
-    "a number": [True + 0j, "1", b"1", 10**400, object(), HIDDEN, np.ma.masked],
+    "one of": [True, 1.0, b"LOGITS", 1 << 31, object(), *NO_NUMBERS],
+    "a number": [True + 0j, "1", b"1", 10**400, object(), np.ma.masked, *NO_NUMBERS],
 }
 OF_BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
 RULES = {
@@ -242,6 +262,40 @@ def test_tensors_of_torch_are_lists_of_numbers() -> None:
     assert list(CrossEntropy(class_weights=list(weights)).class_weights) == [1, 5]
     with pytest.raises(FormError, match=r"got the shape \[2, 1, 1\]"):
         BinaryCrossEntropy(positive_weights=weights[:, None, None])
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of kinds of tensors that may change
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda torch: torch.ones(2, device="meta"),
+        lambda torch: torch.ones(2).to_sparse(),
+        lambda torch: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8),
+        lambda torch: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    ],
+    ids=["meta", "sparse", "quantized", "nested"],
+)
+def test_tensors_without_numbers_at_hand_are_refused(make: Any) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(FormError, match=r"^class_weights must "):
+        CrossEntropy(class_weights=make(torch))
+    with pytest.raises(FormError, match=r"^delta must be a number"):
+        Huber(delta=torch.ones((), device="meta"))
+
+
+@pytest.mark.oracle
+def test_what_jax_traces_is_no_parameter() -> None:
+    jax = pytest.importorskip("jax")
+    for name, value, rule in [
+        ("label_smoothing", 0.5, "a number"),
+        ("ignore_index", 1, "a whole number"),
+        ("prediction_kind", 1, "one of"),
+        ("class_weights", jax.numpy.ones(2), "have numbers"),
+    ]:
+        make = jax.jit(lambda given, name=name: CrossEntropy(**{name: given}) and given)
+        with pytest.raises(FormError, match=f"^{name} must (be )?{rule}"):
+            make(value)
 
 
 def test_a_series_of_pandas_is_by_its_index() -> None:

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from lossd.client import BatchWarning, InvalidRequestError, LossClient
-from lossd.v1 import CrossEntropy, FeatureMatching, InfoNce, SquaredError
+from lossd.v1 import (
+    CrossEntropy,
+    FeatureMatching,
+    InfoNce,
+    SquaredError,
+    SupervisedContrastive,
+)
 
 jax = pytest.importorskip("jax")
 import jax.numpy as jnp  # noqa: E402
@@ -175,6 +181,42 @@ def test_a_thousand_calls_of_a_compiled_step_do_not_wait_for_themselves(address:
 def test_an_unknown_reduction_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="reduction must be one of"):
         remote_loss(CrossEntropy(), reduction="average")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "abc", [[1.0], [1.0, 2.0]], [1.0, None], {}, np.array([1.0, "a"], object),
+        np.ma.masked_array(np.ones(2), [True, False]), np.ones(2, "M8[s]"), np.ones(2, complex),
+        jnp.ones(2, jnp.float8_e4m3fn), jax.random.key(0), [2**40, 1],
+    ],
+    ids=[
+        "text", "ragged", "nothing", "mapping", "objects", "masked", "times", "complex", "float8",
+        "key", "long",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["predictions", "weights"])
+def test_what_is_no_array_of_numbers_is_refused_by_name(
+    address: str, name: str, wrong: Any
+) -> None:
+    given = {"predictions": jnp.ones(2), "targets": jnp.ones(2), name: wrong}
+    with pytest.raises(InvalidRequestError, match=f"^{name} must ") as told:
+        remote_loss(SquaredError(), address)(**given)
+    assert told.value.field == name
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("make", [np.array, list])
+def test_labels_that_jax_would_cut_are_refused(address: str, make: Any, *, compiled: bool) -> None:
+    """In 32 bits the first and the second would be one class."""
+    far = make(np.array([0, 2**32, 0, 2**32]))
+    near = make(np.array([0, 2**31 - 1, 0, 2**31 - 1]))
+    loss_fn = remote_loss(SupervisedContrastive(), address)
+    found = functools.partial(loss_fn, labels=far)
+    with pytest.raises(InvalidRequestError, match=r"^labels must be .*4294967296"):
+        (jax.jit(found) if compiled else found)(draw(4, 3))
+    expected = loss_fn(draw(4, 3), jnp.array([0, 1, 0, 1]))
+    assert_close(loss_fn(draw(4, 3), near), expected)
 
 
 def test_a_mistake_is_named(address: str) -> None:

@@ -207,10 +207,14 @@ def test_the_backward_pass_knows_the_loss_and_the_settings_of_the_forward_pass(
         torch.Tensor.to_sparse, lambda given: given.to("meta"),
         torch.Tensor.to_mkldnn, lambda given: given.to(torch.float8_e4m3fn),
         lambda given: given.to(torch.complex64),
+        lambda given: given.to(torch.complex64).conj(),
+        lambda given: torch.masked.masked_tensor(given, given > 0),
+        lambda _: nn.parameter.UninitializedParameter(requires_grad=False),
     ],
-    ids=["sparse", "meta", "opaque", "float8", "complex"],
+    ids=["sparse", "meta", "opaque", "float8", "complex", "conjugate", "masked", "no shape"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["predictions", "weights", "cotangent"])
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of kinds of tensors that may change
 def test_tensors_without_numbers_of_their_own_are_refused_by_name(
     address: str, name: str, make: Callable[..., Any]
 ) -> None:
@@ -218,6 +222,25 @@ def test_tensors_without_numbers_of_their_own_are_refused_by_name(
     with pytest.raises(InvalidRequestError, match=f"^{name} must ") as caught:
         RemoteLoss("squared_error", address)(**given | {name: make(torch.ones(3, 3))})
     assert caught.value.field == name
+
+
+@pytest.mark.parametrize("scale", [None, 2.0])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.ma.masked_array(np.ones(3), [True, False, False]), "a", [[1.0], [1.0, 2.0]],
+        np.ones(3, "m8[s]"), np.array([1.0, None, 1.0]), torch.ones(1), torch.ones(3, 1),
+    ],
+    ids=["masked", "text", "ragged", "times", "objects", "one", "column"],
+)  # fmt: skip
+def test_a_cotangent_is_numbers_of_the_examples(
+    address: str, reduction: Any, scale: Any, wrong: Any
+) -> None:
+    leaf = draw(3).requires_grad_()
+    criterion = RemoteLoss("squared_error", address, reduction=reduction, gradient_scale=scale)
+    with pytest.raises(InvalidRequestError, match=r"^cotangent must "):
+        criterion(leaf, torch.zeros(3), cotangent=wrong)
 
 
 def test_lists_of_tensors_have_lists_of_gradients(address: str) -> None:
@@ -330,6 +353,11 @@ def test_numbers_of_a_loss_can_be_trained(address: str) -> None:
 def test_what_cannot_be_trained_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequestError, match="learnable must name numbers"):
         RemoteLoss(InfoNce(temperature=0.5), learnable=[name])
+
+
+def test_names_to_train_are_a_list() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^learnable must be .* the text 'temperature'"):
+        RemoteLoss(InfoNce(temperature=0.5), learnable="temperature")
 
 
 def test_a_second_derivative_is_refused_in_words(address: str) -> None:

@@ -362,18 +362,24 @@ def selection(
     """
     if names is None or isinstance(names, v1.GradientSelection):
         return names
-    if isinstance(names, str):  # a text is an iterable of names too, of one letter each
-        raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
-    if isinstance(names, Mapping) or not isinstance(names, Iterable):
-        raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
-    chosen = v1.GradientSelection()
-    for name in names:
-        if not isinstance(name, str):
-            raise _invalid("gradients", f"gradients must hold names, got {name!r}")
-        if not is_sendable(name):
-            raise _invalid("gradients", f"gradients must hold names, got {name!r}")
-        chosen.inputs.append(name)
-    return chosen
+    return v1.GradientSelection(inputs=names_in("gradients", names))
+
+
+def names_in(field: str, given: object) -> tuple[str, ...]:
+    """Returns the names that an argument lists.
+
+    Raises:
+        InvalidRequestError: for a bare text, or for anything but an iterable of texts.
+    """
+    if isinstance(given, str):  # a text is an iterable of names too, of one letter each
+        raise _invalid(field, f"{field} must be a list of names, got the text {given!r}")
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise _invalid(field, f"{field} must be a list of names, got {given!r}")
+    found = tuple(given)
+    for name in found:
+        if not isinstance(name, str) or not is_sendable(name):
+            raise _invalid(field, f"{field} must hold names, got {name!r}")
+    return found
 
 
 def checked_timeout(timeout: float) -> float:

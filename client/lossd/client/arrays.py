@@ -32,17 +32,22 @@ def to_array(name: str, value: Any) -> Array:
     """
     if not name.isascii() and not is_sendable(name):
         raise _invalid("inputs", f"inputs must have names of UTF-8, got {name!r:.64}")
-    if _has_masked(value):  # NumPy would silently drop its mask
-        raise _invalid(name, f"{name} must be without a mask of its own, got {_masked(value)}")
+    _refuse_masked(name, value)
     viewed = value if type(value) is np.ndarray else _viewed(name, value)
+    _refuse_masked(name, viewed)  # as arrays in files are that are read when they are viewed
     array = np.asarray(viewed, order="C")
     known = tensors.type_of_dtype
     if array.dtype not in known and _in_native_order(array.dtype) not in known:
-        types = ", ".join(dtype.name for dtype in tensors.type_of_dtype)
-        raise _invalid(name, f"{name} must hold one of {types}, got {_content(array, value)}")
+        raise unknown_type(name, _content(array, value))
     if array.ndim > tensors.MAX_AXES:
         raise _invalid(name, f"{name} must have at most {tensors.MAX_AXES} axes, got {array.ndim}")
     return array
+
+
+def unknown_type(name: str, got: object) -> InvalidRequestError:
+    """Returns the refusal of an array whose type the wire lacks."""
+    types = ", ".join(dtype.name for dtype in tensors.type_of_dtype)
+    return _invalid(name, f"{name} must hold one of {types}, got {got}")
 
 
 def to_dtype(dtype: Any) -> npt.DTypeLike:
@@ -81,13 +86,19 @@ def likely_bytes(value: Any) -> int:
             break
         count *= len(value)
         value = value[0]
-    size: int = getattr(value, "nbytes", 8)
-    return count * size
+    size = getattr(value, "nbytes", 8)  # of other things than arrays a method, or a column
+    return count * (size if isinstance(size, int) else 8)
 
 
 def _is_array(value: Any) -> bool:
     views = ("__array__", "__array_interface__", "__dlpack__")
     return any(hasattr(value, view) for view in views)
+
+
+def _refuse_masked(name: str, value: Any) -> None:
+    """Refuses masked arrays, whose masks NumPy would silently drop."""
+    if _has_masked(value):
+        raise _invalid(name, f"{name} must be without a mask of its own, got {_masked(value)}")
 
 
 def _has_masked(value: Any) -> bool:
@@ -128,7 +139,7 @@ def _viewed(name: str, value: Any) -> Array:
         value = _plain(value)
         if _is_torch_bfloat16(value):
             return _bfloat16(value)
-        array = np.asarray(value)
+        array: Array = np.asanyarray(value)
         if array.dtype == np.object_ and hasattr(value, "iloc"):
             return _of_columns(value)
         if array.dtype == np.object_ and hasattr(value, "__dlpack__"):
@@ -147,7 +158,9 @@ def _plain(value: Any) -> Any:
     """Returns a tensor without its graph and pending signs, with which PyTorch refuses a view."""
     if getattr(value, "requires_grad", False) is True and hasattr(value, "detach"):
         value = value.detach()
-    return value.resolve_neg() if hasattr(value, "resolve_neg") else value
+    for pending in ("resolve_conj", "resolve_neg"):
+        value = getattr(value, pending)() if hasattr(value, pending) else value
+    return value
 
 
 def _of_columns(table: Any) -> Array:

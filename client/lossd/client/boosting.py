@@ -5,11 +5,13 @@ each raw score.
 """
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from lossd.client import arguments
 from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss
@@ -50,14 +52,16 @@ def objective(
         loss: A loss with one score and one target an example: BinaryCrossEntropy, SquaredError,
             PoissonNll, Huber, LogCosh, Focal, Quantile and the like; or its name.
         client: A client, or the address for one.
-        least_curvature: Number that curvatures are at least.
+        least_curvature: Number that curvatures are at least, in [0, inf).
         timeout: Seconds that a call may take, retries included; None for the client's.
 
     Raises:
-        InvalidRequestError: from the objective, if scores are not one an example, or arguments are
-            no real numbers; LossdError, as ``LossClient.compute`` raises it.
+        InvalidRequestError: if ``least_curvature`` is out of its bounds, or ``client`` is neither;
+            from the objective, if scores, targets or weights are not one an example, or no real
+            numbers; LossdError, as ``LossClient.compute`` raises it.
     """
     remote = client_of(client, timeout)
+    least = _least(least_curvature)
 
     def derivatives(
         targets: npt.ArrayLike, scores: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
@@ -67,14 +71,14 @@ def objective(
             raise InvalidRequestError(
                 f"scores must be one an example, got the shape {at.shape}", field="scores"
             )
-        step = _STEP * np.maximum(1.0, np.abs(at))
-        above, below = at + step, at - step
-        weights = None if sample_weight is None else _doubles("weights", sample_weight)
+        with _of_data():
+            step = _STEP * np.maximum(1.0, np.abs(at))
+            above, below = at + step, at - step
         result = remote.compute(
             loss,
             np.concatenate([at, above, below]),
-            np.tile(to_array("targets", targets), 3),
-            weights=None if weights is None else np.tile(weights, 3),
+            _thrice("targets", targets, len(at)),
+            weights=None if sample_weight is None else _thrice("weights", sample_weight, len(at)),
             reduction="sum",
             gradients=["predictions"],
             timeout=timeout,
@@ -86,9 +90,34 @@ def objective(
             )
         gradients: Any = result.gradients
         first, more, less = np.split(gradients["predictions"], 3)
-        return first, np.maximum((more - less) / (above - below), least_curvature)
+        with _of_data():
+            return first, np.maximum((more - less) / (above - below), least)
 
     return derivatives
+
+
+def _least(given: object) -> float:
+    found: Any = arguments.number("least_curvature", cast("Any", given))
+    if found is None or not 0 <= found < np.inf:
+        raise InvalidRequestError(
+            f"least_curvature must be in [0, inf), got {given!r}", field="least_curvature"
+        )
+    return float(found)
+
+
+def _of_data() -> AbstractContextManager[None]:
+    """Silences NumPy where scores are NaN or infinite, which is data and shows in the results."""
+    return np.errstate(invalid="ignore", over="ignore")
+
+
+def _thrice(name: str, given: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
+    """Returns one number for each score as one for each score, the one above and the one below."""
+    found = _doubles(name, given) if name == "weights" else to_array(name, given)
+    if found.shape != (count,):
+        raise InvalidRequestError(
+            f"{name} must have the shape [{count}] of scores, got {list(found.shape)}", field=name
+        )
+    return np.tile(found, 3)
 
 
 def _doubles(name: str, given: npt.ArrayLike) -> Floats:

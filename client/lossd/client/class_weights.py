@@ -1,6 +1,7 @@
 """Class weights from how often each class occurs, for the ``class_weights`` of a loss.
 
-It may import NumPy, the forms, the arrays and the errors; nothing here does any input or output.
+It may import NumPy, the forms, the arguments, the arrays and the errors; nothing here does any
+input or output.
 """
 
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd import forms
+from lossd.client import arguments
 from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError
 
@@ -73,12 +75,13 @@ def effective_number_weights(counts: Any, beta: float = 0.999) -> Weights:
     section 4.
     """
     checked = _checked(counts)
-    if not 0 <= beta < 1:
+    share = arguments.number("beta", beta)
+    if share is None or not 0 <= share < 1:
         raise InvalidRequestError(f"beta must be in [0, 1), got {beta!r}", field="beta")
     occurs = checked > 0
     with np.errstate(divide="ignore"):  # the logarithm of 0 is wanted here
         # 1 - beta^n, which would lose its digits where beta is near 1.
-        remainders = -np.expm1(checked[occurs] * np.log(beta))
+        remainders = -np.expm1(checked[occurs] * np.log(share))
     shares = remainders.min() / remainders
     return _placed(shares / shares.mean(), occurs)
 

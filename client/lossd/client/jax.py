@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from jax.custom_derivatives import SymbolicZero
 
+from lossd import tensors
 from lossd.client import arguments
+from lossd.client.arrays import unknown_type
 from lossd.client.device_arrays import Movable, is_on_device
+from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import client_of
@@ -95,12 +98,51 @@ def remote_loss(
 
 def _present(given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what is given, as JAX's arrays or lists of them."""
-    return {name: _arrays(value) for name, value in given.items() if value is not None}
+    return {name: _arrays(name, value) for name, value in given.items() if value is not None}
 
 
-def _arrays(value: Any) -> Any:
-    several = isinstance(value, list | tuple) and all(hasattr(one, "shape") for one in value)
-    return [jnp.asarray(one) for one in value] if several and value else jnp.asarray(value)
+def _arrays(name: str, value: Any) -> Any:
+    several = isinstance(value, list | tuple) and all(getattr(one, "ndim", 0) for one in value)
+    if not several or not value:
+        return _array(name, value)
+    return [_array(f"{name}[{position}]", one) for position, one in enumerate(value)]
+
+
+def _array(name: str, value: Any) -> jax.Array:
+    """Returns a value as an array of JAX.
+
+    Raises:
+        InvalidRequestError: if it is no array, of a type that the wire lacks, or has whole numbers
+            that JAX would cut to its 32 bits, so that different labels become the same.
+    """
+    try:
+        found = jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        got = f"{type(value).__name__}: {error}"
+        raise InvalidRequestError(
+            f"{name} must be an array that JAX takes, got {got}", field=name
+        ) from error
+    if found.dtype not in tensors.type_of_dtype:
+        raise unknown_type(name, found.dtype)
+    if found.dtype.kind in "iu" and not _is_of_jax(value):
+        _check_whole(name, np.asarray(value), found.dtype)
+    return found
+
+
+def _is_of_jax(value: Any) -> bool:
+    leaves = jax.tree.leaves(value)
+    return any(isinstance(leaf, jax.Array) or hasattr(leaf, "__jax_array__") for leaf in leaves)
+
+
+def _check_whole(name: str, own: Array, dtype: np.dtype[Any]) -> None:
+    bounds = np.iinfo(dtype)
+    if own.size and not bounds.min <= own.min() <= own.max() <= bounds.max:
+        worst = own.min() if own.min() < bounds.min else own.max()
+        raise InvalidRequestError(
+            f"{name} must be whole numbers of {dtype.name} unless JAX has 64 bits "
+            f"(jax_enable_x64), got {worst}",
+            field=name,
+        )
 
 
 def _differentiable(problem: Problem) -> Callable[..., Any]:

@@ -142,7 +142,9 @@ def _array(name: str, value: Any) -> Array:
 
 def _holds_texts(value: Any) -> bool:
     """Returns whether a value is a text, or a list that begins with one at any depth."""
-    while isinstance(value, list | tuple) and value:
+    for _ in range(tensors.MAX_AXES):  # a list may be within itself
+        if not isinstance(value, list | tuple) or not value:
+            break
         value = value[0]
     return isinstance(value, str)
 

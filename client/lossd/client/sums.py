@@ -1,6 +1,7 @@
 """Sums of losses: ``weighted_sum((0.7, CrossEntropy()), (0.3, Dice()))``.
 
-It may import the contract, the arguments and the errors; nothing here does any input or output.
+It may import the contract, the arguments, the arrays and the errors; nothing here does any input
+or output.
 """
 
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 from lossd import v1
 from lossd.client import arguments
+from lossd.client.arrays import is_sendable
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import NamedLoss
 
@@ -53,7 +55,7 @@ def _names(position: int, names: Any = None) -> dict[str, str]:
     if names is None:
         return {}
     if not isinstance(names, Mapping) or not all(
-        isinstance(text, str) for pair in names.items() for text in pair
+        isinstance(text, str) and is_sendable(text) for pair in names.items() for text in pair
     ):
         raise _invalid(position, "names of inputs by the names of the loss", names)
     return dict(names)

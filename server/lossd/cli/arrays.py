@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +20,7 @@ import click
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from lossd.cli import columns
 from lossd.cli.rows import Rows, opener_of_member, rows_of_numpy, rows_of_slices
@@ -41,11 +40,6 @@ _SAFETENSORS_TYPES = {
 _STARTS = (b"\x93NUMPY", b"PK")  # of a .npy file and of an .npz file
 _LONGEST_START = max(map(len, _STARTS))
 _SAVED_BFLOAT16 = np.dtype("V2")
-# Errors that NumPy, zipfile and zlib raise for files that are cut, damaged, encrypted or too large.
-_UNREADABLE = (
-    OSError, ValueError, EOFError, MemoryError, RuntimeError, SafetensorError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def load(name: str, source: str) -> Array:
@@ -74,10 +68,8 @@ def load_rows(name: str, source: str) -> Rows | None:
         click.ClickException: if what reads such a file is not installed.
     """
     path, key = _parted(source)
-    if path == "-" or _is_read_once(path):
-        return None
     with _readable(name, path):
-        found = _rows(name, path, key)
+        found = None if path == "-" or _is_read_once(path) else _rows(name, path, key)
     return None if found is None else Rows(found.shape, found.itemsize, _told(found, name, path))
 
 
@@ -133,10 +125,16 @@ def _parted(source: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _readable(name: str, path: str) -> Iterator[None]:
-    """Says in one line what is wrong with a file."""
+    """Says in one line what is wrong with a file.
+
+    Of one that is cut, damaged, encrypted or too large, each library raises errors of its own and
+    of what it builds on: of ``zlib``, ``lzma``, ``struct`` and even Python's tokenizer.
+    """
     try:
         yield
-    except _UNREADABLE as error:
+    except click.ClickException:
+        raise
+    except Exception as error:
         reason = getattr(error, "strerror", None) or _why(path, error)
         raise click.UsageError(f"{name} must be a readable array, got {path}: {reason}") from error
 

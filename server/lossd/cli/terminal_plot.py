@@ -9,16 +9,17 @@ from lossd.losses import Loss, Shape
 
 _ROWS = 12
 _BESIDE = 12  # columns of the frame and of the numbers to its right
+_NARROWEST = 24
 _WIDEST = 72
 
 
 def plot_text(loss: Loss, width: int) -> str:
-    """Returns a plot of the loss and its gradient; an empty text where there is no curve."""
+    """Returns a plot of the loss and its gradient; an empty text without a curve or room for it."""
     try:
         import uniplot  # noqa: PLC0415 - only the extra "plot" has it
     except ModuleNotFoundError:
         return ""
-    if loss.shape is not Shape.POINTWISE:
+    if loss.shape is not Shape.POINTWISE or width < _NARROWEST:
         return ""
     engine = Engine(NumpyBackend(threads=1))
     try:

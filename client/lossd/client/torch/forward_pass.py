@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from google.protobuf.message import Message
 
-from lossd.client import arguments
+from lossd.client import arguments, arrays
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import weighed
@@ -159,8 +159,19 @@ class ForwardPass:
                 "examples, got none",
                 field="reduction",
             )
+        self._check_cotangent(values.shape)
         weights = 1 if self.weights is None else np.asarray(_array(self.weights))
         return self._as_tensor(np.asarray(weighed(np.asarray(values), weights)))
+
+    def _check_cotangent(self, examples: tuple[int, ...]) -> None:
+        """Refuses a cotangent that the backward pass would spread over the examples, or fail at."""
+        shape = () if self.cotangent is None else _as_doubles(self.cotangent).shape
+        if shape not in ((), examples):
+            raise InvalidRequestError(
+                f"cotangent must have the shape {list(examples)} of the examples, "
+                f"got {list(shape)}",
+                field="cotangent",
+            )
 
     def gradients_for(
         self, wanted: tuple[str, ...], upstream: torch.Tensor
@@ -295,12 +306,7 @@ def _times(cotangent: Any, scale: float) -> Any:
 
 
 def _as_doubles(cotangent: Any) -> Any:
-    found = np.asarray(_read("cotangent", cotangent, _array))
-    if np.iscomplexobj(found):
-        raise InvalidRequestError(
-            f"cotangent must be real numbers, got {found.dtype.name}", field="cotangent"
-        )
-    return found.astype(np.float64)
+    return arrays.to_array("cotangent", _read("cotangent", cotangent, _array)).astype(np.float64)
 
 
 def _snapshot(given: Any) -> Any:
@@ -321,13 +327,16 @@ def _read(name: str, given: Any, read: Callable[[Any], Any]) -> Any:
     """Returns what reads a tensor, or several.
 
     Raises:
-        InvalidRequestError: for one that is sparse, nested or without numbers, for example.
+        InvalidRequestError: for one that is sparse, nested or without numbers, for example, or of
+            a class that has no array of NumPy.
     """
     if any(map(_is_packed, _tensors(given))):
         raise _unread(name, "its numbers do not lie in order")
     try:
         return read(given)
-    except (TypeError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
+        if type(error) is RuntimeError and any(one.is_cuda for one in _tensors(given)):
+            raise  # the device may have failed, of which the tensor is not to blame
         raise _unread(name, str(error)) from error
 
 

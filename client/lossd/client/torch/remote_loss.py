@@ -101,10 +101,10 @@ class RemoteLoss(nn.Module):
         self.gradient_scale = gradient_scale
         self.process_group = process_group
         self.timeout = timeout
-        self.learnable = tuple(learnable)
+        self.learnable = arguments.names_in("learnable", learnable)
         self.last: LossResult[float | None] | None = None
         self._address = client if isinstance(client, str) else None
-        self._client = None if isinstance(client, str) else client
+        self._client = None if isinstance(client, str) else client_of(client, timeout)
         self._translation: Translation | None = None
         for name in self.learnable:
             self.register_parameter(name, nn.Parameter(torch.tensor(number_of(self.loss, name))))

@@ -25,7 +25,7 @@ def to_array(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array:
         tensor = tensor.to(dtype)
     if tensor.device.type != "cpu":
         tensor = _fetched(tensor)
-    tensor = tensor.resolve_neg()
+    tensor = tensor.resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:  # NumPy lacks it, ml_dtypes has it
         return np.asarray(tensor.view(torch.int16).numpy()).view(ml_dtypes.bfloat16)
     return tensor.numpy()
