@@ -1,5 +1,6 @@
 """Sums of losses: every term by itself, the total, and one gradient for what they share."""
 
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from lossd import sums
+from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
@@ -360,6 +362,30 @@ def test_what_is_not_finite_is_of_the_first_term_that_says_so(engine: Engine) ->
     with pytest.raises(InvalidRequest, match=r"terms\[0\]: examples must have a finite") as caught:
         _run(engine, *_two(nonfinite=NonfinitePolicy.ERROR), inputs=spoilt)
     assert caught.value.reason == "NONFINITE_RESULT"
+
+
+@pytest.mark.parametrize(("number", "weight"), [(np.nan, 1.0), (1e300, 1e300)], ids=["term", "sum"])
+def test_statuses_of_many_examples_are_no_numbers_of_python(number: float, weight: float) -> None:
+    """Those of a large batch take gigabytes, and the interpreter for seconds."""
+    count = 1 << 16
+    engine = Engine(NumpyBackend(1))
+    inputs = {"predictions": np.full(count, number), "other": np.zeros(count)}
+    inputs["predictions"][::2] = 1
+    terms = [_term(weight, name, SAME) for name in ("absolute_error", "huber")]
+
+    tracemalloc.start()
+    try:
+        result = _run(engine, *terms, inputs=inputs, gradients=())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        engine.close()
+
+    spoilt = np.arange(1, count, 2)
+    np.testing.assert_array_equal(result.nonfinite_examples, spoilt)
+    np.testing.assert_array_equal(result.statuses.indices, spoilt)
+    assert (result.statuses.numbers == Status.NONFINITE).all()
+    assert peak < 80 * count
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1e-3), (1e4, 1.0)], ids=["cotangent", "weight"])

@@ -2,14 +2,14 @@
 
 The generated code makes some 50 bytes of a submessage that takes 2 on the wire, so a small message
 of very many of them fills a machine.  Here fields are counted where they lie, and nothing is made
-of them.
+of them.  Texts of any length are refused too, which are decoded and hashed whenever they are read.
 
 Source: Protocol Buffers documentation, "Encoding".
 """
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -27,6 +27,8 @@ _GROWN = 2  # a list has room for twice as many when one more does not fit
 _TEXT = 64  # an object of Python's own around a string
 _NUMBER = 32  # and one for a number of a list, with its place
 _HEADER = 24  # of a message
+# Fields between two checks whether to stop: at most some tenths of a second.
+_FIELDS_A_CHECK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,30 @@ class TooManyFieldsError(Exception):
     """A message has more fields than may be."""
 
 
-def weigh(kind: Descriptor, encoded: bytes, most: int) -> Weight:
+class TextTooLongError(Exception):
+    """A message has a text, of ``size`` bytes, that is longer than any may be."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+def weigh(
+    kind: Descriptor,
+    encoded: bytes,
+    most: int,
+    longest: int,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Weight:
     """Weighs a message; of one that is cut off or broken, what comes before.
+
+    ``checkpoint`` is called between many fields, and may raise to stop.
 
     Raises:
         TooManyFieldsError: if it has more than ``most`` fields.
+        TextTooLongError: if one of its texts has more than ``longest`` bytes.
     """
-    walk = _SizeWalk(most)
+    walk = _SizeWalk(most, longest, checkpoint)
     with contextlib.suppress(IrregularError, IndexError):  # protobuf will say so
         walk.message(memoryview(encoded), _kind(kind), 0)
     return Weight(walk.fields, walk.nbytes)
@@ -61,6 +80,7 @@ class _Kind:
     inner: Mapping[int, Descriptor]
     packed: frozenset[int]
     fixed: Mapping[int, int]  # and the bytes of one
+    texts: frozenset[int]
 
 
 _FIXED_TYPES: Mapping[int, int] = MappingProxyType({
@@ -82,16 +102,19 @@ def _kind(kind: Descriptor) -> _Kind:
         inner={f.number: f.message_type for f in kind.fields if f.message_type is not None},
         packed=frozenset(numbers) - frozenset(fixed),
         fixed=fixed,
+        texts=frozenset(f.number for f in kind.fields if f.type == FieldDescriptor.TYPE_STRING),
     )
 
 
 class _SizeWalk:
     """One walk over a message."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, longest: int, checkpoint: Callable[[], None]) -> None:
         self.fields = 0
         self.nbytes = 0
         self._most = most
+        self._longest = longest
+        self._checkpoint = checkpoint
 
     def message(self, view: memoryview, kind: _Kind, depth: int) -> None:
         """Weighs a message and all inside it."""
@@ -101,6 +124,8 @@ class _SizeWalk:
             self.fields += 1
             if self.fields > self._most:
                 raise TooManyFieldsError
+            if self.fields % _FIELDS_A_CHECK == 0:
+                self._checkpoint()
             tag, at = varint(view, at)
             number, wire = tag >> 3, tag & 7
             if wire == _DELIMITED:
@@ -128,4 +153,6 @@ class _SizeWalk:
             size = kind.fixed[number]
             self.nbytes += _GROWN * len(body) + _NUMBER * (len(body) // size)
         else:
+            if number in kind.texts and len(body) > self._longest:
+                raise TextTooLongError(len(body))
             self.nbytes += _GROWN * _VIEW + _TEXT + len(body)

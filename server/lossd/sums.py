@@ -383,9 +383,11 @@ class _Total:
         is_sound = all(np.isfinite(array).all() for array in arrays)
         if is_sound and (lost is None or not lost.any()):
             return
-        places = [] if lost is None else np.flatnonzero(lost).tolist()
-        details = {"index": places[0], "count": len(places)} if places else {}
-        where = f"{len(places)} that have not, the first at {places[0]}" if places else "some not"
+        details: dict[str, int] = {}
+        where = "some not"
+        if lost is not None and lost.any():
+            details = {"index": int(lost.argmax()), "count": int(np.count_nonzero(lost))}
+            where = f"{details['count']} that have not, the first at {details['index']}"
         raise InvalidRequest(
             f"examples must have a finite weighted sum and gradient, got {where}",
             reason="NONFINITE_RESULT",
@@ -420,7 +422,7 @@ class _Total:
 
     def _nonfinite(self) -> npt.NDArray[np.int64]:
         """Returns the examples that are not finite in a term or, with its weight, in the total."""
-        return np.union1d(_union(self._results), self._beyond)
+        return _union([result.nonfinite_examples for result in self._results], self._beyond)
 
     def _lost(self) -> Array | None:
         """Returns which examples are not finite in the total; None where terms share none."""
@@ -519,27 +521,32 @@ def _weighed(weight: float, value: Any) -> Any:
         return value * own if own else np.zeros_like(value)
 
 
-def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:
-    """Returns the examples that are not finite in any term."""
-    found: npt.NDArray[np.int64] = functools.reduce(
-        np.union1d, [result.nonfinite_examples for result in results]
-    )
-    return found
+def _union(several: Iterable[npt.NDArray[np.int64]], more: Array) -> npt.NDArray[np.int64]:
+    """Returns all examples of several lists and one more, each once and in order."""
+    parts = [*several, more]
+    among = np.zeros(_count(parts), np.bool_)
+    for part in parts:
+        among[part] = True
+    return among.nonzero()[0]
 
 
 def _statuses(results: Sequence[Result], nonfinite: npt.NDArray[np.int64]) -> ExampleStatuses:
     """Merges the statuses of the terms; the first term with a status for an example decides it.
 
-    Examples that are ``nonfinite`` in the total alone have that status.
+    Examples that are ``nonfinite`` in the total alone have that status.  There may be millions.
     """
-    found = dict.fromkeys(nonfinite.tolist(), int(Status.NONFINITE))
-    for result in reversed(results):
-        statuses = result.statuses
-        found |= dict(zip(statuses.indices.tolist(), statuses.numbers.tolist(), strict=True))
-    indices = sorted(found)
-    return ExampleStatuses(
-        np.array(indices, np.int64), np.array([found[i] for i in indices], np.uint8)
-    )
+    several = [result.statuses for result in results]
+    numbers = np.zeros(_count([nonfinite, *(each.indices for each in several)]), np.uint8)
+    numbers[nonfinite] = Status.NONFINITE
+    for each in reversed(several):
+        numbers[each.indices] = each.numbers
+    found = numbers.nonzero()[0]
+    return ExampleStatuses(found, numbers[found])
+
+
+def _count(several: Iterable[npt.NDArray[np.int64]]) -> int:
+    """Returns how many examples there are at least, from lists of some of them in order."""
+    return 1 + max((int(each[-1]) for each in several if len(each)), default=-1)
 
 
 def _norm(array: Array) -> float:

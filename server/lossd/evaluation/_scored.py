@@ -122,7 +122,8 @@ class Ranked:
 
     def pooled(self) -> Curve:
         """Returns the curve of all classes or labels together."""
-        truths = np.stack([self.positive(c) for c in range(self.width)], axis=1)
+        # One by one, a million columns would take seconds, and the interpreter for some of them.
+        truths = self.targets == np.arange(self.width) if self.is_multiclass else self.targets
         weights = None if self.weights is None else np.repeat(self.weights, self.width)
         return curve(self.scores.reshape(-1), truths.reshape(-1), weights)
 

@@ -12,6 +12,8 @@ from lossd.evaluation._text import TextLevel
 
 Statistics = Sequence[int]
 
+_ROWS = 1 << 12  # that become an array, or numbers, at once: all would keep the interpreter
+
 
 def keep_statistics(
     rows: list[list[int]], references: Sequence[Sequence[object]], level: TextLevel
@@ -21,7 +23,8 @@ def keep_statistics(
     tallies = {"references": Tally(counts.astype(np.int64) if references else counts * 0)}
     if not rows:
         return BatchState(tallies=tallies)
-    table = np.array(rows, np.int64)
+    parts = [np.array(rows[i : i + _ROWS], np.int64) for i in range(0, len(rows), _ROWS)]
+    table = np.concatenate(parts)
     if level is TextLevel.SENTENCE:
         return BatchState(tallies=tallies, table={"statistics": table})
     return BatchState(tallies={**tallies, "statistics": Tally(table.sum(axis=0))})
@@ -53,7 +56,9 @@ def score_of(
         value, reason = score(_padded(state.tally("statistics").integers[None], size).tolist()[0])
         return Score(value=value, reason=reason, signature=signature)
     table = state.table().get("statistics", np.zeros((0, size), np.int64))
-    found = [score(row) for row in _padded(table, size).tolist()]
+    padded = _padded(table, size)
+    parts = (padded[i : i + _ROWS].tolist() for i in range(0, len(padded), _ROWS))
+    found = [score(row) for part in parts for row in part]
     if not found:
         return Score(reason="there is no hypothesis", signature=signature)
     reasons = [reason for _, reason in found if reason]

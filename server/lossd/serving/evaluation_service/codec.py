@@ -212,11 +212,16 @@ def _sequences(
 def _grouped(named: v1.NamedSequences, path: str, read: RequestReader) -> Sequences:
     are_texts = not named.HasField("tokens")
     check_count("texts", len(named.texts), MAX_SEQUENCES, f"{path}.texts")
-    each: Sequence[Any] = tuple(named.texts) if are_texts else _tokens(named, path, read)
+    each: Sequence[Any] = _texts(named) if are_texts else _tokens(named, path, read)
     if not named.HasField("counts"):
         return Sequences(tuple((one,) for one in each), are_texts)
     counts = _sizes(named, "counts", len(each), path, read)
     return Sequences(tuple(tuple(part) for part in _parts(each, counts)), are_texts)
+
+
+def _texts(named: v1.NamedSequences) -> tuple[str, ...]:
+    """Decodes one by one: all at once would keep the interpreter until the last is done."""
+    return tuple(text for text in named.texts)
 
 
 def _tokens(named: v1.NamedSequences, path: str, read: RequestReader) -> list[tensors.Array]:

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.errors import InvalidRequest, Overloaded, TooLarge
 from lossd.evaluation import State, StateError, merged
+from lossd.framing import Payloads
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.evaluation_service import catalogue
@@ -15,7 +16,7 @@ from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.handlers import Handler, StreamHandler
-from lossd.serving.rpc.messages import Hold, parse, write_timing
+from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.v1 import evaluation_service_pb2
@@ -52,8 +53,8 @@ class RunningEvaluation:
         """Its approximate size in memory."""
         return sum(state.nbytes for state in self.states)
 
-    def add(self, part: v1.EvaluateRequest, call: Call) -> None:
-        """Adds the states and the batch of one part.
+    def add(self, part: v1.EvaluateRequest, call: Call, payloads: Payloads | None = None) -> None:
+        """Adds the states and the batch of one part; ``payloads`` as ``RequestReader`` has them.
 
         What it takes on the way counts in the call for as long.
 
@@ -64,14 +65,16 @@ class RunningEvaluation:
         """
         self._return_state |= part.return_state
         with call.collecting() as hold:
-            self._add(part, call, hold)
+            self._add(part, call, hold, payloads)
         size = self.nbytes
         self._check_size(size)
         if size > self._held:
             call.hold(size - self._held)
             self._held = size
 
-    def _add(self, part: v1.EvaluateRequest, call: Call, hold: Hold) -> None:
+    def _add(
+        self, part: v1.EvaluateRequest, call: Call, hold: Hold, payloads: Payloads | None
+    ) -> None:
         added: list[list[State]] = [[state] for state in self.states]
         with call.phase("decode"):
             hold(evaluation_codec.sequence_bytes(part.batch))
@@ -80,9 +83,8 @@ class RunningEvaluation:
                 added[index].append(state)
             batch = None
             if part.HasField("batch"):
-                batch = evaluation_codec.batch(
-                    part.batch, self.metrics, call.checkpoint, RequestReader(None, self._limits)
-                )
+                reader = RequestReader(payloads, self._limits)
+                batch = evaluation_codec.batch(part.batch, self.metrics, call.checkpoint, reader)
         with self._compute_slots.slot(call), call.phase("compute"):
             if batch is not None:
                 had = size = self.nbytes
@@ -150,9 +152,9 @@ class EvaluationServicer:
     def evaluate(self, received: Received, call: Call) -> bytes:
         """Evaluates one batch, merges states, or both."""
         with call.phase("decode"):
-            request = parse(v1.EvaluateRequest, received.take(), call.hold)
-        evaluation = self._begin(request, call)
-        evaluation.add(request, call)
+            framed = parse_framed(v1.EvaluateRequest, received.take(), call.hold, call.checkpoint)
+        evaluation = self._begin(framed.message, call)
+        evaluation.add(framed.message, call, framed.payloads)
         reply = v1.EvaluateResponse()
         return self._finished(evaluation, reply, reply, call)
 
@@ -175,7 +177,8 @@ class EvaluationServicer:
         for data in parts:
             with ticket.collecting() as collect:
                 collect(len(data))
-                part = parse(v1.EvaluateStreamRequest, data, collect).part
+                framed = parse_framed(v1.EvaluateStreamRequest, data, collect, call.checkpoint)
+                part = framed.message.part
                 if evaluation is None:
                     evaluation = self._begin(part, call)
                 elif len(part.metrics):
@@ -183,7 +186,7 @@ class EvaluationServicer:
                         f"metrics must be unset after the first part, got {len(part.metrics)}",
                         field="metrics",
                     )
-                evaluation.add(part, call)
+                evaluation.add(part, call, framed.payloads)
         if evaluation is None:
             raise InvalidRequest("stream must have a part, got none", reason="NO_MESSAGE")
         reply = v1.EvaluateStreamResponse()

@@ -4,7 +4,7 @@ Whatever the bytes are, reading them takes memory in proportion to their number,
 what was read cannot fail.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from lossd.errors import InvalidRequest
 from lossd.evaluation import ClassificationTask, Metric, State, Tally
 from lossd.evaluation._exact import from_signed_bytes, signed_bytes
 from lossd.serving.evaluation_service.codec import Requested, read_spec
-from lossd.serving.rpc.messages import Hold, check_count, hold_nothing, parse
+from lossd.serving.rpc.messages import (
+    Checkpoint,
+    Hold,
+    check_count,
+    hold_nothing,
+    never_stop,
+    parse,
+)
 
 VERSION = 2
 _COPIES = 4  # of a state: its arrays, those that it is added to, and their sum
@@ -65,7 +72,7 @@ def read(
     data: Sequence[bytes],
     metrics: Sequence[Requested],
     hold: Hold = hold_nothing,
-    checkpoint: Callable[[], None] = lambda: None,
+    checkpoint: Checkpoint = never_stop,
 ) -> list[tuple[int, State]]:
     """Reads states of the metrics that were asked for.
 
@@ -83,7 +90,7 @@ def read(
     found: list[tuple[int, State]] = []
     for position, encoded in enumerate(data):
         path = f"states[{position}]"
-        message = _parsed(encoded, path, hold)
+        message = _parsed(encoded, path, hold, checkpoint)
         check_count("states", len(found) + len(message.metrics), MAX_ENTRIES)
         hold(_COPIES * len(encoded))
         for entry in message.metrics:
@@ -93,9 +100,9 @@ def read(
     return found
 
 
-def _parsed(encoded: bytes, path: str, hold: Hold) -> v1.EvaluationState:
+def _parsed(encoded: bytes, path: str, hold: Hold, checkpoint: Checkpoint) -> v1.EvaluationState:
     try:
-        return parse(v1.EvaluationState, encoded, hold)
+        return parse(v1.EvaluationState, encoded, hold, checkpoint)
     except InvalidRequest as error:
         raise _invalid(
             path, f"state must be one that a server made, got {len(encoded)} bytes that are none"

@@ -113,7 +113,7 @@ class LossServicer:
         planned = self._plans.find(message)
         data = None if planned is None else planned.read(message)
         if planned is None or data is None:
-            request = parse_framed(v1.ComputeLossRequest, message, call.hold)
+            request = parse_framed(v1.ComputeLossRequest, message, call.hold, call.checkpoint)
             planned = self._planned(request, message, call)
             data = None if planned is None else planned.read(message)
             if planned is None or data is None:
@@ -181,12 +181,16 @@ class LossServicer:
             collect(len(first))
             with call.phase("decode"):
                 assembly = stream.open_call(
-                    first, self._limits, self._config.max_message_bytes, collect
+                    first,
+                    self._limits,
+                    self._config.max_message_bytes,
+                    collect,
+                    call.checkpoint,
                 )
             ticket.check(assembly.size_bytes)  # announcing them takes no room from others yet
             call.let_in()
             call.awaits_chunk = True
-            stream.fill(assembly, messages, collect)
+            stream.fill(assembly, messages, collect, call.checkpoint)
             call.awaits_chunk = False
             request_bytes = len(first) + assembly.size_bytes
             reply = self._reply(assembly.framed, call, Lease(None, call.hold))

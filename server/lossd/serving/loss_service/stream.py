@@ -1,12 +1,12 @@
 """The calls of a stream: a message that announces tensors, followed by their chunks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from lossd import v1
 from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
 from lossd.errors import InvalidRequest, TooLarge
-from lossd.serving.rpc.messages import Hold, check_count, parse
+from lossd.serving.rpc.messages import Checkpoint, Hold, check_count, parse
 from lossd.serving.wire.reader import Limits
 
 OpenedCall = Assembly[v1.ComputeLossRequest]
@@ -14,7 +14,9 @@ OpenedCall = Assembly[v1.ComputeLossRequest]
 _BESIDE_INPUTS = 3  # weights, mask and cotangent
 
 
-def open_call(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> OpenedCall:
+def open_call(
+    encoded: bytes, limits: Limits, max_bytes: int, collect: Hold, checkpoint: Checkpoint
+) -> OpenedCall:
     """The call that a message begins; ``collect`` counts what it takes beyond its bytes.
 
     Raises:
@@ -22,7 +24,7 @@ def open_call(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> 
         TooLarge: if it announces more than is allowed.
         Overloaded: if there is no room for it.
     """
-    part = parse(v1.StreamLossRequest, encoded, collect)
+    part = parse(v1.StreamLossRequest, encoded, collect, checkpoint)
     if part.WhichOneof("part") != "call":
         got = part.WhichOneof("part") or "no part"
         raise _broken(f"part must be a call, got {got}")
@@ -42,7 +44,9 @@ def open_call(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> 
     return assembly
 
 
-def fill(assembly: OpenedCall, messages: Iterator[bytes], collect: Callable[[int], None]) -> None:
+def fill(
+    assembly: OpenedCall, messages: Iterator[bytes], collect: Hold, checkpoint: Checkpoint
+) -> None:
     """Reads the chunks of a call; ``collect`` counts their bytes.
 
     Raises:
@@ -55,7 +59,7 @@ def fill(assembly: OpenedCall, messages: Iterator[bytes], collect: Callable[[int
             raise _broken("part must be a chunk, got the end of the stream")
         chunk = chunk_of(encoded)
         if chunk is None:  # it is no chunk, or a client encoded it in an unusual way
-            part = parse(v1.StreamLossRequest, encoded, collect)
+            part = parse(v1.StreamLossRequest, encoded, collect, checkpoint)
             if part.WhichOneof("part") != "chunk":
                 raise _broken(f"part must be a chunk, got {part.WhichOneof('part') or 'no part'}")
             chunk = part.chunk

@@ -2,7 +2,8 @@
 
 Fields are counted where they lie before a message is parsed, which makes some 50 bytes of a
 submessage of 2, and with ``len`` before a repeated field is iterated: a few MiB of empty
-submessages take minutes to walk.
+submessages take minutes to walk.  A text is decoded whenever it is read, which keeps the
+interpreter for as long as that takes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +15,13 @@ from google.protobuf.message import DecodeError, Message
 from lossd import v1
 from lossd.errors import InvalidRequest, TooLarge
 from lossd.framing import Framed
-from lossd.weighing import TooManyFieldsError, weigh
+from lossd.weighing import TextTooLongError, TooManyFieldsError, weigh
 
 M = TypeVar("M", bound=Message)
 
 
 Hold = Callable[[int], None]
+Checkpoint = Callable[[], None]
 
 _A_SECOND = 10**9  # in nanoseconds
 _TIMED = tuple(v1.ServerTiming.DESCRIPTOR.fields_by_name)  # the phases that a caller is told of
@@ -27,6 +29,8 @@ _TIMED = tuple(v1.ServerTiming.DESCRIPTOR.fields_by_name)  # the phases that a c
 # Fields of one message, at all depths: as many as the texts of a batch may be, hypotheses and
 # references, and some more.  To count them takes a few seconds.
 MAX_FIELDS = (1 << 21) + (1 << 16)
+# Bytes of one text: as many characters as metrics look at, of four bytes each.
+MAX_TEXT_BYTES = 1 << 24
 # Below this a message may be of nothing but fields, and still takes less than a thread's stack.
 _UNWEIGHED_BYTES = 1 << 15
 
@@ -35,35 +39,49 @@ def hold_nothing(_: int) -> None:
     """Stands for a call whose bytes nobody counts."""
 
 
-def parse(message: type[M], data: bytes, hold: Hold = hold_nothing) -> M:
+def never_stop() -> None:
+    """Stands for the checkpoint of a call that nobody may want to stop."""
+
+
+def parse(
+    message: type[M], data: bytes, hold: Hold = hold_nothing, checkpoint: Checkpoint = never_stop
+) -> M:
     """Reads a message; ``hold`` counts what it takes beyond its own bytes.
 
     Raises:
         InvalidRequest: if the bytes are no such message.
-        TooLarge: if it has more fields than any batch.
+        TooLarge: if it has more fields than any batch, or a longer text.
         Overloaded: if there is no room for them.
     """
-    _weigh(message, data, hold)
+    _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
         return message.FromString(data)
 
 
-def parse_framed(message: type[M], data: bytes, hold: Hold = hold_nothing) -> Framed[M]:
+def parse_framed(
+    message: type[M], data: bytes, hold: Hold = hold_nothing, checkpoint: Checkpoint = never_stop
+) -> Framed[M]:
     """Reads a message, and leaves the data of its tensors where it is; raises as ``parse``."""
-    _weigh(message, data, hold)
+    _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
         return Framed.parse(message, data)
 
 
-def _weigh(message: type[Message], data: bytes, hold: Hold) -> None:
+def _weigh(message: type[Message], data: bytes, hold: Hold, checkpoint: Checkpoint) -> None:
     if len(data) < _UNWEIGHED_BYTES:
         return
     try:
-        found = weigh(cast("Any", message.DESCRIPTOR), data, MAX_FIELDS)
+        kind = cast("Any", message.DESCRIPTOR)
+        found = weigh(kind, data, MAX_FIELDS, MAX_TEXT_BYTES, checkpoint)
     except TooManyFieldsError as error:
         raise TooLarge(
             f"request must have at most {MAX_FIELDS} fields, got more in {len(data)} bytes",
             details={"limit": MAX_FIELDS},
+        ) from error
+    except TextTooLongError as error:
+        raise TooLarge(
+            f"texts must have at most {MAX_TEXT_BYTES} bytes each, got one of {error.size}",
+            details={"limit": MAX_TEXT_BYTES, "size": error.size},
         ) from error
     beyond = found.nbytes - len(data)
     if beyond > _UNWEIGHED_BYTES:
