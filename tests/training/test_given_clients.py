@@ -53,7 +53,14 @@ def test_a_client_of_asyncio_is_refused(make: Callable[[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize("make", ADAPTERS)
-def test_a_client_and_an_address_are_taken(make: Callable[[Any], Any]) -> None:
+def test_a_client_what_wraps_one_and_an_address_are_taken(make: Callable[[Any], Any]) -> None:
+    class Counting:
+        """As a user may write it."""
+
+        def __init__(self, client: LossClient) -> None:
+            self.compute = client.compute
+
     with LossClient(NOBODY) as client:
         make(client)
+        make(Counting(client))
     make(NOBODY)
