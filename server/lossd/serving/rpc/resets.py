@@ -24,7 +24,7 @@ from lossd.serving.rpc.doors import Address
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.02
 SEEN, UNSEEN = 1, 8  # as much does a dropped call count: one that was served, or was over before
 _CONNECTIONS = 2  # as many of them may be at their limit, of one address
 # Calls of a connection that may be dropped at once: as many as it may have open, unless that is
