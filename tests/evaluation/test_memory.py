@@ -13,6 +13,7 @@ import pytest
 from lossd.evaluation import METRICS, InputError, MetricBatch, State, Tally
 from lossd.evaluation._averages import Average
 from lossd.evaluation._ngrams import MAX_TOKENS
+from lossd.evaluation._text import TextLevel
 from lossd.evaluation.confusion_matrix import Normalization
 from tests.evaluation.run import batch
 
@@ -276,6 +277,15 @@ def test_exact_sums_stop_when_they_are_asked_to(name: str, make: Callable[..., D
     stoppable = replace(given, checkpoint=stopping_at(3))
     with pytest.raises(Stopped):
         metric.observe(stoppable, metric.complete({}))
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_scores_of_many_sentences_stop_when_they_are_asked_to(name: str) -> None:
+    metric, texts = METRICS[name], ["a b"] * 10_000
+    parameters = metric.complete({"level": TextLevel.SENTENCE})
+    state = metric.observe(batch(hypotheses=texts, references=[[t] for t in texts]), parameters)
+    with pytest.raises(Stopped):
+        metric.score(state, parameters, stopping_at(2))
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])

@@ -46,19 +46,24 @@ def score_of(
     level: TextLevel,
     size: int,
     score: Callable[[Statistics], tuple[float, str]],
+    *,
     signature: str,
+    checkpoint: Callable[[], None],
 ) -> Score:
     """Returns the score of the corpus, or the mean of the scores of the hypotheses.
 
-    ``score`` takes ``size`` counts and returns the number, and a remark or an empty text.
+    ``score`` takes ``size`` counts and returns the number, and a remark or an empty text;
+    ``checkpoint`` is called between many.
     """
     if level is TextLevel.CORPUS:
         value, reason = score(_padded(state.tally("statistics").integers[None], size).tolist()[0])
         return Score(value=value, reason=reason, signature=signature)
     table = state.table().get("statistics", np.zeros((0, size), np.int64))
     padded = _padded(table, size)
-    parts = (padded[i : i + _ROWS].tolist() for i in range(0, len(padded), _ROWS))
-    found = [score(row) for part in parts for row in part]
+    found: list[tuple[float, str]] = []
+    for start in range(0, len(padded), _ROWS):
+        checkpoint()
+        found += map(score, padded[start : start + _ROWS].tolist())
     if not found:
         return Score(reason="there is no hypothesis", signature=signature)
     reasons = [reason for _, reason in found if reason]

@@ -68,6 +68,7 @@ def _result(
     tokenizer: BleuTokenizer,
     lowercase: bool,
     level: TextLevel,
+    checkpoint: Callable[[], None],
 ) -> Score:
     added = _SMOOTHING_VALUES.get(smoothing, 0.0) if smoothing_value is None else smoothing_value
     signature = _signature(
@@ -82,7 +83,8 @@ def _result(
         level,
         2 + 2 * order,
         lambda counts: _score(counts, order, smoothing, added, effective_order),
-        signature,
+        signature=signature,
+        checkpoint=checkpoint,
     )
 
 
@@ -146,6 +148,7 @@ def _score(
 @metric(
     SEGMENTS,
     result=_result,
+    is_result_long=True,
     observing=observing,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1, "texts": 1},

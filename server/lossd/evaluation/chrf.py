@@ -29,6 +29,7 @@ def _result(
     lowercase: bool,
     whitespace: bool,
     level: TextLevel,
+    checkpoint: Callable[[], None],
 ) -> Score:
     parts = {
         "nrefs": reference_count(state),
@@ -43,7 +44,8 @@ def _result(
         level,
         3 * (char_order + word_order),
         lambda counts: (_score(counts, beta), "" if any(counts) else "texts are empty"),
-        "|".join(f"{name}:{part}" for name, part in parts.items()),
+        signature="|".join(f"{name}:{part}" for name, part in parts.items()),
+        checkpoint=checkpoint,
     )
 
 
@@ -66,6 +68,7 @@ def _score(counts: Statistics, beta: float) -> float:
 @metric(
     TEXTS,
     result=_result,
+    is_result_long=True,
     observing=observing,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1},
