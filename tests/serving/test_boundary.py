@@ -488,12 +488,19 @@ def test_a_call_is_dropped_that_ends_before_it_is_answered() -> None:
     assert dropped.calls == [("ipv4:127.0.0.1:1", SEEN)]
 
 
-def test_a_call_that_ended_before_it_was_served_counts_for_more() -> None:
+@pytest.mark.parametrize(("remaining", "amount"), [(None, UNSEEN), (9.0, UNSEEN), (0.0, SEEN)])
+@pytest.mark.parametrize("calls", [2, 1], ids=["served", "refused"])
+def test_a_call_that_was_reset_before_it_was_looked_at_counts_for_more(
+    remaining: float | None, amount: int, calls: int
+) -> None:
+    """One whose time had passed counts for one: after a pause there may be many of them."""
     dropped = Dropped()
-    service = served(failing(errors.Abandoned("call must be waited for")), dropped=dropped)
+    ended = failing(errors.Abandoned("call must be waited for"))
+    service = served(ended, calls=calls, dropped=dropped)
+    service.admission.enter()
     with pytest.raises(Aborted):
-        service.method().stream_unary(iter([b""]), Context(active=False))
-    assert dropped.calls == [("ipv4:127.0.0.1:1", UNSEEN)]
+        service.method().stream_unary(iter([b""]), Context(active=False, remaining=remaining))
+    assert dropped.calls == [("ipv4:127.0.0.1:1", amount)]
 
 
 @pytest.mark.parametrize("error", [errors.Abandoned, errors.DeadlinePassed])

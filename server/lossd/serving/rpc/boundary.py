@@ -28,7 +28,7 @@ from lossd.errors import (
     ServiceError,
     TooLarge,
 )
-from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Received, Trace
+from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Context, Received, Trace
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.giving_way import GivingWay, TurnedAway
 from lossd.serving.rpc.handlers import (
@@ -174,7 +174,7 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> None:
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
         if not context.is_active():
-            self._dropped(context.peer(), UNSEEN)
+            self._dropped(context.peer(), _unseen(context))
         self._end(entrance, call, context, error)
 
     def _serve_late(
@@ -270,7 +270,7 @@ class Boundary(grpc.GenericRpcHandler):
                 self._dropped(context.peer(), amount)
 
         if not context.add_callback(over):  # it ended before it began
-            over(UNSEEN)
+            over(_unseen(context))
         return call
 
     def _traced(self, entrance: "_Entrance", context: grpc.ServicerContext) -> Trace | None:
@@ -395,6 +395,15 @@ class _Entrance:
     def age(self) -> float:
         """Returns the seconds since then."""
         return time.perf_counter() - self.arrived
+
+
+def _unseen(context: Context) -> int:
+    """Returns how much a call counts that was over before anybody looked at it.
+
+    It was reset, unless its time had passed, as that of many may have after a pause of the process.
+    """
+    left = context.time_remaining()
+    return UNSEEN if left is None or left > 0 else SEEN
 
 
 def _unary(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":

@@ -7,7 +7,7 @@ the other, waits before its next connection is taken: each time for twice as lon
 nothing, even from the same address, as long as they stay connected and drop few calls.
 
 Of calls that are reset as soon as they are begun gRPC tells few: it keeps one of those that come
-together, and forgets the rest.  So one that was over before anybody looked at it counts for many.
+together, and forgets the rest.  So one that was reset before anybody looked at it counts for many.
 """
 
 import logging
@@ -25,7 +25,7 @@ from lossd.serving.rpc.doors import Address
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.02
-SEEN, UNSEEN = 1, 8  # as much does a dropped call count: one that was served, or was over before
+SEEN, UNSEEN = 1, 8  # as much does a dropped call count: one that was served, or was reset before
 _CONNECTIONS = 2  # as many of them may be at their limit, of one address
 # Calls of a connection that may be dropped at once: as many as it may have open, unless that is
 # more than by default.
