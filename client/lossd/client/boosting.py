@@ -74,11 +74,12 @@ def objective(
         with _of_data():
             step = _STEP * np.maximum(1.0, np.abs(at))
             above, below = at + step, at - step
+        weights = None if sample_weight is None else _doubles("weights", sample_weight)
         result = remote.compute(
             loss,
             np.concatenate([at, above, below]),
-            _thrice("targets", targets, len(at)),
-            weights=None if sample_weight is None else _thrice("weights", sample_weight, len(at)),
+            _thrice("targets", to_array("targets", targets), len(at)),
+            weights=None if weights is None else _thrice("weights", weights, len(at)),
             reduction="sum",
             gradients=["predictions"],
             timeout=timeout,
@@ -110,14 +111,13 @@ def _of_data() -> AbstractContextManager[None]:
     return np.errstate(invalid="ignore", over="ignore")
 
 
-def _thrice(name: str, given: npt.ArrayLike, count: int) -> npt.NDArray[Any]:
+def _thrice(name: str, given: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     """Returns one number for each score as one for each score, the one above and the one below."""
-    found = _doubles(name, given) if name == "weights" else to_array(name, given)
-    if found.shape != (count,):
+    if given.shape != (count,):
         raise InvalidRequestError(
-            f"{name} must have the shape [{count}] of scores, got {list(found.shape)}", field=name
+            f"{name} must have the shape [{count}] of scores, got {list(given.shape)}", field=name
         )
-    return np.tile(found, 3)
+    return np.tile(given, 3)
 
 
 def _doubles(name: str, given: npt.ArrayLike) -> Floats:
