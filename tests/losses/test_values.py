@@ -291,3 +291,40 @@ def test_an_impossible_target_is_infinite_and_flagged_or_clamped(
         bound = CLAMPED if is_clamped else math.inf
         np.testing.assert_allclose(values(result), [bound, 0, 0], 1e-14, err_msg=kind.name)
         assert result.nonfinite_examples.tolist() == ([] if math.isfinite(bound) else [0]), kind
+
+
+POINTWISE = [x for x in LOSSES.values() if x.shape is Shape.POINTWISE]
+
+
+@pytest.mark.parametrize("loss", POINTWISE, ids=lambda x: x.name)
+def test_an_infinite_prediction_has_the_limit_of_large_ones(engine: Engine, loss: Loss) -> None:
+    """No term of another sign makes NaN of a value or a derivative that has a limit."""
+    far = np.repeat([-1e30, 1e30], 12)[:, None]
+    for case in cases(loss, rows=24, length=1):
+        if not _takes_infinities(case):
+            continue
+        large = _numbers(engine, case.with_inputs(predictions=far))
+        infinite = _numbers(engine, case.with_inputs(predictions=far * np.inf))
+        defined = ~np.isnan(large["the value"])
+        for name, numbers in large.items():
+            is_bounded = abs(numbers) < 50  # a logarithm has come to 69
+            limits = np.where(is_bounded, numbers, np.copysign(np.inf, numbers))
+            np.testing.assert_allclose(
+                infinite[name][defined],
+                limits[defined],
+                rtol=1e-12,
+                atol=1e-12,
+                err_msg=f"{name} of {case}",
+            )
+
+
+def _takes_infinities(case: Case) -> bool:
+    kinds = [value for value in case.parameters.values() if isinstance(value, DistributionKind)]
+    return not kinds or kinds == [DistributionKind.LOGITS]
+
+
+def _numbers(engine: Engine, case: Case) -> dict[str, Array]:
+    """The values and the derivatives with respect to the targets and predictions."""
+    names = [name for name in case.differentiable if name in ("predictions", "targets")]
+    result = engine.run(case.job(reduction=Reduction.NONE, gradients=tuple(names)))
+    return {"the value": values(result), **result.gradients}

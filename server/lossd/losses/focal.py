@@ -111,14 +111,18 @@ def focal(
     derivative *= share
 
     def by_targets() -> Array:
+        # The derivative is a multiple of an infinite prediction: its terms may differ in sign.
+        unbounded = xp.isinf(predictions)
+        logits = xp.where(unbounded, xp.sign(predictions), predictions)
+        costs = xp.where(unbounded, xp.where(predictions < 0, targets, negative), cost)
         leaning = xp.copysign(xp.expm1(-abs(predictions)), -predictions)  # no less yes
         # Each term by its share first: their difference may be small where they overflow.
         bend = share * gamma / floored
         bend *= leaning
-        steepness = weighted(xp, bend, cost) - weighted(xp, share, predictions)
-        if alpha is None:
-            return steepness
-        return steepness + weighted(xp, _power(xp, doubt, gamma), cost) * (2 * alpha - 1)
+        steepness = weighted(xp, bend, costs) - weighted(xp, share, logits)
+        if alpha is not None:
+            steepness += weighted(xp, _power(xp, doubt, gamma), costs) * (2 * alpha - 1)
+        return xp.where(unbounded, weighted(xp, steepness, abs(predictions)), steepness)
 
     return BodyResult(weighted(xp, share, cost), {"predictions": derivative, "targets": by_targets})
 
