@@ -77,6 +77,7 @@ struct Example {
     int64_t first;  // of the elements of the row, in the gradient
     T scale;
     const T* next;           // where the predictions of the next row are, if they are
+    const T* next_shares;
     const Weights* vectors;  // the lists among the parameters
     double* room;            // for what is kept of a row
     bool& is_finite;
@@ -90,6 +91,7 @@ using NumberOf = decltype(((Term*)nullptr)->operator()(Column(0), T(0), T(0)));
 template <bool TARGETS_ARE_CLASSES>
 struct Row : Example {
     mutable double* free;
+    mutable bool is_fetched = false;
 
     // Room for a number of each column, in whole groups.
     template <typename Number>
@@ -111,10 +113,19 @@ struct Row : Example {
     METHOD void fetch_ahead(Column start, int count) const {
         constexpr int LINE = 64 / sizeof(T);
         for (int i = 0; i < count; i += LINE) __builtin_prefetch(next + start + i);
+        for (int i = 0; !TARGETS_ARE_CLASSES && i < count; i += LINE)
+            __builtin_prefetch(next_shares + start + i);
         if (!call.gradient || call.streams) return;
         const int64_t size = size_of(call.gradient_kind);
         const char* const to = call.gradient + (first + start) * size;
         for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(to + i, 1);
+    }
+
+    // Whether what comes next has still to be brought, which the caller then does.
+    METHOD bool is_to_fetch() const {
+        const bool is_first = !is_fetched;
+        is_fetched = true;
+        return is_first;
     }
 
     // What a term comes to at the columns of a block, in whole groups.
@@ -140,8 +151,10 @@ struct Row : Example {
     template <typename Term>
     METHOD NumberOf<Term> sum(Term term) const {
         using Number = NumberOf<Term>;
+        const bool fetches = is_to_fetch();
         Lanes sum;
         each_block([&](Column start, int count) INLINED {
+            if (fetches) fetch_ahead(start, count);
             ON_LINES Number terms[BLOCK];
             evaluate(term, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
@@ -150,10 +163,25 @@ struct Row : Example {
         return Number(sum.total());
     }
 
+    // Two sums in one loop, which share what both read and compute.
     template <typename Term, typename Other>
     METHOD Two<NumberOf<Term>> sums(Term term, Other other) const {
-        const NumberOf<Term> found = sum(term);
-        return {found, sum(other)};
+        using Number = NumberOf<Term>;
+        const bool fetches = is_to_fetch();
+        Lanes first, second;
+        each_block([&](Column start, int count) INLINED {
+            if (fetches) fetch_ahead(start, count);
+            ON_LINES Number terms[BLOCK], others[BLOCK];
+            const auto both = [&](Column column, T prediction, T target) INLINED {
+                others[column - start] = other(column, prediction, target);
+                return term(column, prediction, target);
+            };
+            evaluate(both, start, count, terms);
+            for (int i = count; i < whole_groups(count); ++i) terms[i] = others[i] = 0;
+            first.add(terms, whole_groups(count));
+            second.add(others, whole_groups(count));
+        });
+        return {Number(first.total()), Number(second.total())};
     }
 
     // The largest of all columns except one.
@@ -185,7 +213,9 @@ struct Row : Example {
     template <typename Slope>
     METHOD void write(Slope slope) const {
         if (!call.gradient) return;
+        const bool fetches = is_to_fetch();
         each_block([&](Column start, int count) INLINED {
+            if (fetches) fetch_ahead(start, count);
             ON_LINES T slopes[BLOCK];
             evaluate(slope, start, count, slopes);
             is_finite &= put(call, first + start, count, slopes, scale);
@@ -309,10 +339,11 @@ template <typename Row, typename Logit>
 INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
     const Largest<Number> best = best_of(row, logit);
+    const bool fetches = row.is_to_fetch();
     Number* const kept = row.template take<Number>();
     Lanes sum;
     row.each_block([&](Column start, int count) INLINED {
-        row.fetch_ahead(start, count);
+        if (fetches) row.fetch_ahead(start, count);
         const auto below = [&](Column column, T prediction, T target) INLINED {
             return logit(column, prediction, target) - best.value;
         };
@@ -517,6 +548,11 @@ struct Rows {
         return input.kind == OWN && uintptr_t(input.place) % sizeof(T) == 0;
     }
 
+    // Where the row after another is, if it is anywhere; it may be beyond the last.
+    METHOD const T* next_of(const Numbers& row) const {
+        return row.items + (is_in_place() ? columns : 0);
+    }
+
     METHOD Numbers at(int64_t row) {
         const char* const from = input.place + row * columns * size_of(input.kind);
         const int tail = int((columns - 1) % BLOCK + 1);
@@ -576,10 +612,11 @@ OUTLINE bool compute(const Rowwise& text, Call& call) {
             }
             call.outside |= breaks_a_rule(call, call.inputs[0], prediction);
             bool is_finite = true;
-            const T* const next = prediction.items + (predictions.is_in_place() ? call.columns : 0);
+            const T* const next = predictions.next_of(prediction);
+            const T* const next_shares = text.targets_are_classes ? nullptr : shares.next_of(share);
             const Example example{
                 call, prediction, share, Column(label), Column(call.columns), number * call.columns,
-                call.scales ? call.scales[number] : T(call.scale), next, vectors,
+                call.scales ? call.scales[number] : T(call.scale), next, next_shares, vectors,
                 reinterpret_cast<double*>(all), is_finite};
             const T value = text.evaluate(example);
             results.add(number, value, is_finite);
