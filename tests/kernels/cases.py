@@ -39,6 +39,8 @@ TOLERANCE = {FLOAT32: 2e-6, FLOAT64: 1e-12, FLOAT16: 1e-3, BFLOAT16: 8e-3}
 LENGTHS = (1, 31, 33, 257, 1003)
 ROWS = 9
 EXCLUDED, NAN_ROW, INFINITE_ROW, CONFIDENT_ROW = 1, 3, 5, 7
+# What rows of classes take with logits alone.
+OF_LOGITS = ("temperature", "class_priors", "prior_strength", "z_loss")
 FAR_CLASS = 1 << 40  # as an index it ends the process
 
 
@@ -58,11 +60,14 @@ class Variant:
         """Defaults, or something else for each parameter that the text does not fix."""
         found: dict[str, Any] = {p.name: p.default for p in self.loss.parameters}
         found |= {name: value for name, value in self.text.when.items() if name in found}
+        kind = self.text.when.get("prediction_kind", DistributionKind.LOGITS)
+        fixed = {*self.text.when, *(OF_LOGITS if kind is not DistributionKind.LOGITS else ())}
         for parameter in self.loss.parameters:
+            is_default = self.plain or parameter.name in fixed
             if parameter.is_vector:
                 vector = np.linspace(0.5, 2, length).astype(dtype)
-                found[parameter.name] = vector[:0] if self.plain else vector
-            elif self.plain or parameter.name in self.text.when:
+                found[parameter.name] = vector[:0] if is_default else vector
+            elif is_default:
                 continue
             elif parameter.type is bool:
                 found[parameter.name] = not parameter.default
@@ -224,15 +229,15 @@ def make_case(
     drawn = rng.normal(0, 3, (ROWS, length))
     if parameters.get("log_input") is False:
         np.abs(drawn, out=drawn)
-    if variant.loss.shape is Shape.REGIONWISE:
-        drawn = _as_given(drawn, parameters["prediction_kind"])
-    predictions = _placed(drawn, stored, misaligned=misaligned)
     targets = _placed(_targets(rng, variant, length), None, misaligned=misaligned)
     if targets.dtype != np.int64:
         targets = _placed(targets, targets_stored or stored, misaligned=misaligned)
-    predictions[[EXCLUDED, NAN_ROW], length // 2] = np.nan
+    drawn[[EXCLUDED, NAN_ROW], length // 2] = np.nan
+    _make_infinite(variant.loss, drawn, targets)
+    kind = parameters.get("prediction_kind", DistributionKind.LOGITS)
+    given = as_given(drawn, kind, are_classes=variant.loss.shape is Shape.ROWWISE)
+    predictions = _placed(given, stored, misaligned=misaligned)
     excluded = np.arange(ROWS) == EXCLUDED
-    _make_infinite(variant.loss, predictions, targets)
     if targets.ndim == 1:
         targets[EXCLUDED] = FAR_CLASS
     else:
@@ -246,12 +251,16 @@ def make_case(
     return Case(variant, dtype, length, predictions, targets, scales, excluded, others, parameters)
 
 
-def _as_given(logits: Array, kind: DistributionKind) -> Array:
-    """The shares that logits stand for, as numbers of a kind."""
+def as_given(logits: Array, kind: DistributionKind, *, are_classes: bool) -> Array:
+    """The shares that logits of answers or of a row of classes stand for, as numbers of a kind."""
     if kind is DistributionKind.LOGITS:
         return logits
-    shares: Array = 1 / (1 + np.exp(-logits))
-    return shares if kind is DistributionKind.PROBABILITIES else np.log(shares)
+    with np.errstate(all="ignore"):
+        shares: Array = 1 / (1 + np.exp(-logits))
+        if are_classes:
+            shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            shares /= shares.sum(axis=-1, keepdims=True)
+        return shares if kind is DistributionKind.PROBABILITIES else np.log(shares)
 
 
 def _placed(values: Array, dtype: np.dtype[Any] | None, *, misaligned: bool) -> Array:

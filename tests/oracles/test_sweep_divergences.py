@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from lossd.batch import Job
-from lossd.engine import Engine
+from lossd.engine import Engine, Result
 from lossd.losses import LOSSES
 from lossd.losses._inputs import DistributionKind
 from lossd.reduction import Reduction
+from tests.losses.case import values
 
+LOGS = DistributionKind.LOG_PROBABILITIES
 TOLERANCE = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-11}
 WIDTHS = (2, 3, 17, 40)
 # How far logits of a row are apart, and how far the target is from them.
@@ -104,3 +106,50 @@ def test_rows_from_near_to_far_keep_their_digits(
                         p + abs(wanted)
                     )
                     assert abs(mpmath.mpf(float(got)) - wanted) <= allowed, about
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kind", [DistributionKind.PROBABILITIES, LOGS])
+def test_log_probabilities_from_near_to_far_keep_their_digits(
+    engine: Engine, kind: DistributionKind, dtype: np.dtype[Any]
+) -> None:
+    """As the sum of p (log p - log q) of the numbers given, whatever they sum to."""
+    for width in WIDTHS:
+        logits, aims = _rows(width, kind, dtype)
+        given = np.log(_softmax(logits.astype(np.float64))).astype(dtype)
+        found = _from_logs(engine, given, aims, kind)
+        with mpmath.workdps(60):
+            for row, (logs, aim) in enumerate(zip(given, aims, strict=True)):
+                shares = _target(aim, kind)
+                terms = [p * (mpmath.log(p) - float(x)) for p, x in zip(shares, logs, strict=True)]
+                value, size = mpmath.fsum(terms), mpmath.fsum(map(abs, terms))
+                wrong = abs(mpmath.mpf(float(values(found)[row])) - value)
+                about = (width, row, float(value))
+                assert wrong <= TOLERANCE[dtype] * abs(value) + UNIT * (size + 1), about
+                np.testing.assert_allclose(
+                    found.gradients["predictions"][row], [-float(p) for p in shares], 3e-7
+                )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_a_share_below_the_smallest_float_counts(engine: Engine, dtype: np.dtype[Any]) -> None:
+    """Beside a prediction that is next to impossible it is most of the value."""
+    tiny = -110.0  # a share of 2e-48
+    impossible, far = [-np.inf, 0.0], [-1e30, 0.0]
+    logs = np.array([impossible, impossible, far, [-3e38, 0.0]], dtype)
+    aims = np.array([[tiny, 0], [-np.inf, 0], [-80, 0], [tiny, 0]], dtype)
+    found = values(_from_logs(engine, logs, aims, LOGS))
+    expected = [np.inf, 0, np.exp(-80.0) * 1e30, np.exp(tiny) * 3e38]
+    np.testing.assert_allclose(found, expected, 1e-6)
+
+
+def _from_logs(engine: Engine, given: Any, aims: Any, kind: DistributionKind) -> Result:
+    """The divergence of log-probabilities from a target of a kind."""
+    job = Job(
+        loss=LOSSES["kl_divergence"],
+        parameters={"prediction_kind": LOGS, "target_kind": kind},
+        inputs={"predictions": [given], "targets": [aims]},
+        reduction=Reduction.NONE,
+        gradients=("predictions",),
+    )
+    return engine.run(job)

@@ -6,12 +6,22 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, DISTRIBUTION, Content, DistributionKind, Input
+from lossd.losses._maths.likelihood_texts import OF_ANSWERS
 from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
 LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # the lower bound to which PyTorch clamps the logarithm of a probability
+
+# What yes and no weigh.
+_SHARES = """
+            const T kept = 1 - label_smoothing, spread = label_smoothing / 2;
+            const T weight = positive_weights[column];
+            const T yes_share = target * kept + spread;
+            const T positive = yes_share * weight;
+            const T negative = (1 - target) * kept + spread;
+"""
 
 
 @loss(
@@ -29,16 +39,16 @@ LOWEST_LOG = -100.0  # the lower bound to which PyTorch clamps the logarithm of 
     layout=(BATCH_DIMS,),
     cuda=(
         CudaText(
-            """
-            const T kept = 1 - label_smoothing, spread = label_smoothing / 2;
-            const T weight = positive_weights[column];
-            const T yes_share = target * kept + spread;
-            const T positive = yes_share * weight;
-            const T negative = (1 - target) * kept + spread;
+            _SHARES
+            + """
             const T apart = fma(1 - weight, yes_share, (1 - 2 * target) * kept);
             """
             + SIGMOID_COST,
             when={"prediction_kind": DistributionKind.LOGITS},
+        ),
+        *(
+            CudaText(_SHARES + text, when={"prediction_kind": kind})
+            for kind, text in OF_ANSWERS.items()
         ),
     ),
     examples=(

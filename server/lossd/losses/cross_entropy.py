@@ -1,7 +1,7 @@
 """Cross-entropy over classes."""
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from lossd.losses._inputs import (
     DistributionKind,
     Input,
 )
+from lossd.losses._maths.likelihood_texts import DENSE, OF_CLASSES
 from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import (
@@ -93,6 +94,16 @@ _DENSE = (
 )
 
 
+def _texts_of_likelihood() -> Iterator[CudaText]:
+    """Yields the texts for predictions that are no logits."""
+    for kind, text in OF_CLASSES.items():
+        when = {"prediction_kind": kind, "label_smoothing": 0}
+        yield CudaText(text, when=when, targets_are_classes=True)
+    for kind, text in DENSE.items():
+        for are_classes in (True, False):
+            yield CudaText(text, when={"prediction_kind": kind}, targets_are_classes=are_classes)
+
+
 @loss(
     Shape.ROWWISE,
     inputs=(
@@ -144,6 +155,7 @@ _DENSE = (
             when={"prediction_kind": DistributionKind.LOGITS},
             targets_are_classes=False,
         ),
+        *_texts_of_likelihood(),
     ),
     examples=(
         Example(

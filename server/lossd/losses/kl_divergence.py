@@ -1,5 +1,6 @@
 """Kullback-Leibler divergence of a prediction from a target distribution."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import DISTRIBUTION, DistributionKind, Input
 from lossd.losses._maths.distribution_comparison import Comparison, compare
+from lossd.losses._maths.divergence_from_logs_texts import FROM_LOGS, FROM_LOGS_ON_HOST
 from lossd.losses._maths.divergence_host_texts import host_text
 from lossd.losses._maths.divergence_texts import TEXTS
 from lossd.schema import POSITIVE, Array, Differentiable, ParameterError
@@ -28,6 +30,17 @@ def _distance_to_nothing(
     return abs(targets) + (float("inf") if is_smooth else 0)
 
 
+def _texts() -> Iterator[CudaText]:
+    """Yields the texts: for predictions that are logits, and for log-probabilities."""
+    for kind, text in TEXTS.items():
+        when = {"prediction_kind": DistributionKind.LOGITS, "target_kind": kind}
+        yield CudaText(text, when=when, targets_are_classes=False, on_host=host_text(kind))
+    for kind, text in FROM_LOGS.items():
+        when = {"prediction_kind": DistributionKind.LOG_PROBABILITIES, "target_kind": kind}
+        on_host = FROM_LOGS_ON_HOST[kind]
+        yield CudaText(text, when=when, targets_are_classes=False, on_host=on_host)
+
+
 @loss(
     Shape.ROWWISE,
     inputs=(
@@ -39,15 +52,7 @@ def _distance_to_nothing(
             kind="target_kind",
         ),
     ),
-    cuda=tuple(
-        CudaText(
-            text,
-            when={"prediction_kind": DistributionKind.LOGITS, "target_kind": kind},
-            targets_are_classes=False,
-            on_host=host_text(kind),
-        )
-        for kind, text in TEXTS.items()
-    ),
+    cuda=tuple(_texts()),
     examples=(
         # Of (1/4, 3/4) from (1/2, 1/2): log 2 / 2 + log (2/3) / 2.
         Example(

@@ -134,12 +134,15 @@ def _floats(
     if isinstance(domain, Choices):
         return rng.choice(np.array(domain.numbers, np.float64), size)
     if domain is not None and np.isfinite(domain.high - domain.low):
-        return rng.uniform(domain.low, domain.high, size)
+        # The derivative of a logarithm at the end of a domain may be too large for 16 bits.
+        end = (domain.high - domain.low) / 64
+        return rng.uniform(domain.low + end, domain.high - end, size)
     positive = 0.1 + rng.exponential(2, size)
+    if domain is not None and np.isinf(domain.low):  # logarithms of probabilities
+        return domain.high - positive
     if shape is Shape.ROWWISE:
-        # Logits and log-probabilities may be negative; an input with a domain is a distribution.
-        unsigned = domain is None or domain.low < 0
-        return -positive if unsigned else positive / positive.sum(axis=-1, keepdims=True)
+        # Logits may be negative; an input with a domain is a distribution.
+        return -positive if domain is None else positive / positive.sum(axis=-1, keepdims=True)
     return rng.normal(0, spread, size) if domain is None else domain.low + positive
 
 

@@ -77,7 +77,7 @@ struct Example {
     int64_t first;  // of the elements of the row, in the gradient
     T scale;
     const T* next;           // where the predictions of the next row are, if they are
-    const T* next_shares;
+    const T* next_shares;    // and its target distribution
     const Weights* vectors;  // the lists among the parameters
     double* room;            // for what is kept of a row
     bool& is_finite;
