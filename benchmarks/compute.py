@@ -63,9 +63,18 @@ VARIANTS: dict[str, list[tuple[tuple[str, Any], ...]]] = {
         name: [(("class_axis", 1),), (("class_axis", -1),)]
         for name in ("dice", "jaccard", "tversky")
     },
+    "binary_cross_entropy": [(("prediction_kind", DistributionKind.PROBABILITIES),)],
+    "cross_entropy": [(("prediction_kind", DistributionKind.LOG_PROBABILITIES),)],
     "kl_divergence": [
         (("target_kind", DistributionKind.LOG_PROBABILITIES),),
         (("target_kind", DistributionKind.LOGITS),),
+        *(
+            (
+                ("prediction_kind", DistributionKind.LOG_PROBABILITIES),
+                ("target_kind", kind),
+            )
+            for kind in (DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES)
+        ),
     ],
     "multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)],
     "discriminator_loss": [

@@ -61,11 +61,12 @@ class Case:
             return {"predictions": predictions, "targets": targets}
         needed = (i for i in LOSSES[self.loss].inputs if not i.is_optional)
         drawn = {i.name: self._drawn(random, i) for i in needed}
-        if "target_kind" in dict(self.parameters):  # logits far from the others, or of them
+        kinds = dict(self.parameters)
+        if "target_kind" in kinds:  # far from the predictions
             drawn["targets"] = 3 * random.standard_normal(self.shape, np.float32)
-            if dict(self.parameters)["target_kind"] is DistributionKind.LOG_PROBABILITIES:
-                shares = np.exp(drawn["targets"])
-                drawn["targets"] -= np.log(shares.sum(axis=-1, keepdims=True))
+        for name, kind in ("predictions", "prediction_kind"), ("targets", "target_kind"):
+            if kind in kinds:
+                drawn[name] = self._of_kind(drawn[name], kinds[kind])
         if self._has_regions:
             drawn["targets"] = random.integers(0, 2, self.shape).astype(np.float32)
         return drawn
@@ -74,6 +75,16 @@ class Case:
         """The inputs whose gradients are computed."""
         declared = LOSSES[self.loss].inputs
         return [i.name for i in declared if i.differentiable is Differentiable.BY_DEFAULT]
+
+    def _of_kind(self, logits: Array, kind: DistributionKind) -> Array:
+        """Returns what logits are as another kind: of rows, or of answers by themselves."""
+        if kind is DistributionKind.LOGITS:
+            return logits
+        if LOSSES[self.loss].shape is Shape.POINTWISE:
+            logs = -np.log1p(np.exp(-logits))
+        else:
+            logs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        return logs if kind is DistributionKind.LOG_PROBABILITIES else np.exp(logs)
 
     @property
     def _has_regions(self) -> bool:

@@ -4,6 +4,7 @@ What is put together is what people write, or what torchvision has, operation by
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Function = Callable[..., Any]
@@ -27,6 +28,14 @@ def own() -> dict[str, Function]:
         "gaussian_nll": functional.gaussian_nll_loss,
         "cross_entropy": functional.cross_entropy,
         "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+        "binary_cross_entropy PROBABILITIES": functional.binary_cross_entropy,
+        "cross_entropy LOG_PROBABILITIES": functional.nll_loss,
+        "kl_divergence LOG_PROBABILITIES PROBABILITIES": partial(
+            functional.kl_div, reduction="batchmean"
+        ),
+        "kl_divergence LOG_PROBABILITIES LOG_PROBABILITIES": partial(
+            functional.kl_div, reduction="batchmean", log_target=True
+        ),
         "triplet": functional.triplet_margin_loss,
         "cosine_embedding": functional.cosine_embedding_loss,
         "ctc": _ctc,
