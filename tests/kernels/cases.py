@@ -235,7 +235,7 @@ def make_case(
     drawn[[EXCLUDED, NAN_ROW], length // 2] = np.nan
     _make_infinite(variant.loss, drawn, targets)
     kind = parameters.get("prediction_kind", DistributionKind.LOGITS)
-    given = as_given(drawn, kind, are_classes=variant.loss.shape is Shape.ROWWISE)
+    given = _as_given(drawn, kind, are_classes=variant.loss.shape is Shape.ROWWISE)
     predictions = _placed(given, stored, misaligned=misaligned)
     excluded = np.arange(ROWS) == EXCLUDED
     if targets.ndim == 1:
@@ -251,7 +251,7 @@ def make_case(
     return Case(variant, dtype, length, predictions, targets, scales, excluded, others, parameters)
 
 
-def as_given(logits: Array, kind: DistributionKind, *, are_classes: bool) -> Array:
+def _as_given(logits: Array, kind: DistributionKind, *, are_classes: bool) -> Array:
     """The shares that logits of answers or of a row of classes stand for, as numbers of a kind."""
     if kind is DistributionKind.LOGITS:
         return logits

@@ -12,8 +12,9 @@ import pytest
 
 from lossd.backends._host import HostKernels
 from lossd.batch import Job
+from lossd.kernels import find_text
 from lossd.kernels.host import HostText, KernelInput, KernelSummary, Library, host_texts
-from lossd.losses import COMPUTED, LOSSES, Choices, Shape
+from lossd.losses import COMPUTED, LOSSES, Choices, DistributionKind, Loss, Shape
 from lossd.shapes import lay_out
 from tests.kernels import cases
 from tests.kernels.cases import Case, Variant, make_case
@@ -66,6 +67,11 @@ def run(
     return Ran(values, gradient, nonfinite, answer)
 
 
+def has_kinds(loss: Loss) -> bool:
+    """Whether a loss that has a text takes predictions of several kinds."""
+    return bool(loss.cuda) and "prediction_kind" in {p.name for p in loss.parameters}
+
+
 def bits(array: Array) -> bytes:
     """All NaN are one: which of two a sum keeps is the processor's choice."""
     return np.where(np.isnan(array), array.dtype.type(np.nan), array).tobytes()
@@ -74,6 +80,23 @@ def bits(array: Array) -> bytes:
 def test_every_text_has_a_template() -> None:
     named = {text.name for text in host_texts()}
     assert named == {f"{x.name}_{n}" for x in COMPUTED.values() for n in range(len(x.cuda))}
+
+
+# Kinds of a divergence that NumPy computes: no framework has them.
+WITHOUT_A_TEXT = {
+    (DistributionKind.LOG_PROBABILITIES, DistributionKind.LOGITS),
+    *((DistributionKind.PROBABILITIES, kind) for kind in DistributionKind),
+}
+
+
+@pytest.mark.parametrize("loss", [x for x in LOSSES.values() if has_kinds(x)], ids=lambda x: x.name)
+def test_a_loss_with_a_text_has_one_for_each_kind_of_predictions(loss: Loss) -> None:
+    """Give it one, or users of that kind wait ten times as long and nobody says so."""
+    names = [p.name for p in loss.parameters if isinstance(p.default, DistributionKind)]
+    for kinds in itertools.product(DistributionKind, repeat=len(names)):
+        parameters = loss.complete(dict(zip(names, kinds, strict=True)))
+        found = [find_text(loss, parameters, targets_are_classes=c) for c in (False, True)]
+        assert any(found) is (kinds not in WITHOUT_A_TEXT), kinds
 
 
 def sizes(text: Variant, *lengths: int) -> Iterator[tuple[Case, str]]:
