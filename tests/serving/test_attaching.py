@@ -70,34 +70,32 @@ def is_open(file: Path) -> bool:
 
 
 @pytest.mark.parametrize("spare", [0, 1], ids=["to open it", "to map it"])
-def test_a_server_without_descriptors_is_full_and_the_file_stays(
-    spare: int, shared: SharedMemory, file: Path
-) -> None:
+def test_a_server_without_descriptors_is_full_and_the_file_stays(spare: int, file: Path) -> None:
     """In a process of its own, whose other threads neither open nor close files."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        refused = pool.submit(refusal_without_descriptors, str(file.parent), spare)
+        refused = pool.submit(refused_without_descriptors, file, spare)
         assert refused.result(60) == "SEGMENTS_FULL"
-    assert shared.attach("file", SIZE)
 
 
-def refusal_without_descriptors(folder: str, spare: int) -> str | None:
-    """Returns why a file was not attached where so many more may be open."""
+def refused_without_descriptors(file: Path, spare: int) -> str | None:
+    """Returns why a file is not attached where so many more may be open; then it can be."""
     with (
         mock.patch.object(segments, "_is_locked", return_value=True),
-        SharedMemory(folder, segments=2, segment_bytes=SIZE) as shared,
-        Path(folder, "file").open("rb") as ours,
+        SharedMemory(str(file.parent), segments=2, segment_bytes=SIZE) as shared,
+        file.open("rb") as ours,
     ):
         lowest = os.dup(ours.fileno())
         os.close(lowest)
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + spare, hard))
         try:
-            shared.attach("file", SIZE)
-        except ServiceError as error:
-            return error.reason
+            with pytest.raises(ServiceError) as caught:
+                shared.attach("file", SIZE)
         finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert file.exists()
+        assert shared.attach("file", SIZE)
+    return caught.value.reason
 
 
 @pytest.mark.parametrize("question", ["_is_locked", "_holder"])
