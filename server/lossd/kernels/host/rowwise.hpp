@@ -121,11 +121,15 @@ struct Row : Example {
         for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(to + i, 1);
     }
 
-    // Whether what comes next has still to be brought, which the caller then does.
-    METHOD bool is_to_fetch() const {
-        const bool is_first = !is_fetched;
+    // The same as each_block; the first time it also has the memory bring what comes next.
+    template <typename Visit>
+    METHOD void each_block_ahead(Visit visit) const {
+        const bool fetches = !is_fetched;
         is_fetched = true;
-        return is_first;
+        each_block([&](Column start, int count) INLINED {
+            if (fetches) fetch_ahead(start, count);
+            visit(start, count);
+        });
     }
 
     // What a term comes to at the columns of a block, in whole groups.
@@ -151,10 +155,8 @@ struct Row : Example {
     template <typename Term>
     METHOD NumberOf<Term> sum(Term term) const {
         using Number = NumberOf<Term>;
-        const bool fetches = is_to_fetch();
         Lanes sum;
-        each_block([&](Column start, int count) INLINED {
-            if (fetches) fetch_ahead(start, count);
+        each_block_ahead([&](Column start, int count) INLINED {
             ON_LINES Number terms[BLOCK];
             evaluate(term, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
@@ -167,10 +169,8 @@ struct Row : Example {
     template <typename Term, typename Other>
     METHOD Two<NumberOf<Term>> sums(Term term, Other other) const {
         using Number = NumberOf<Term>;
-        const bool fetches = is_to_fetch();
         Lanes first, second;
-        each_block([&](Column start, int count) INLINED {
-            if (fetches) fetch_ahead(start, count);
+        each_block_ahead([&](Column start, int count) INLINED {
             ON_LINES Number terms[BLOCK], others[BLOCK];
             const auto both = [&](Column column, T prediction, T target) INLINED {
                 others[column - start] = other(column, prediction, target);
@@ -213,9 +213,7 @@ struct Row : Example {
     template <typename Slope>
     METHOD void write(Slope slope) const {
         if (!call.gradient) return;
-        const bool fetches = is_to_fetch();
-        each_block([&](Column start, int count) INLINED {
-            if (fetches) fetch_ahead(start, count);
+        each_block_ahead([&](Column start, int count) INLINED {
             ON_LINES T slopes[BLOCK];
             evaluate(slope, start, count, slopes);
             is_finite &= put(call, first + start, count, slopes, scale);
@@ -339,11 +337,9 @@ template <typename Row, typename Logit>
 INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
     const Largest<Number> best = best_of(row, logit);
-    const bool fetches = row.is_to_fetch();
     Number* const kept = row.template take<Number>();
     Lanes sum;
-    row.each_block([&](Column start, int count) INLINED {
-        if (fetches) row.fetch_ahead(start, count);
+    row.each_block_ahead([&](Column start, int count) INLINED {
         const auto below = [&](Column column, T prediction, T target) INLINED {
             return logit(column, prediction, target) - best.value;
         };
