@@ -378,7 +378,7 @@ def test_labels_of_any_integer_type_are_the_same(engine: Engine, loss: Loss) -> 
             for kind in (np.bool_, np.uint8, np.int16, np.uint64):
                 typed = case.with_inputs(**{declared.name: labels.astype(kind)})
                 assert _run(engine, typed).loss == expected.loss
-            far = np.where(labels == 1, 2**64 - 1, 2**63).astype(np.uint64)
+            far = np.where(labels == 1, np.uint64(2**64 - 1), np.uint64(2**63))
             assert _run(engine, case.with_inputs(**{declared.name: far})).loss == expected.loss
             with pytest.raises(InvalidTensor, match=f"{declared.name} must be integers, got float"):
                 _run(engine, case.with_inputs(**{declared.name: labels.astype(float)}))

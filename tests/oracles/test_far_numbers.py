@@ -22,7 +22,7 @@ from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.losses._maths.tokens import TokenAggregation
 from lossd.losses.pairwise_auc import AucSurrogate
 from lossd.reduction import Reduction
-from tests.device import keeping_small_doubles
+from tests.device import is_fake, keeping_small_doubles
 
 FLOATS = [np.float32, np.float64]
 INF, NAN = math.inf, math.nan
@@ -366,6 +366,8 @@ def test_a_tiny_probability_over_as_tiny_a_one_is_one(  # noqa: PLR0917 - a tabl
     engine: Engine, dtype: type, name: str, inputs: Any, parameters: Any, expected: list[float]
 ) -> None:
     """A derivative with respect to a probability is what is wanted of it over it."""
+    if dtype is np.float32 and engine.backend.name == "cupy" and not is_fake():
+        pytest.skip("a GPU takes a number of float32 below 1e-38 for 0, as CuPy asks it to")
     if dtype is np.float32 and name == "kl_divergence":
         inputs = {key: [[1e-40, 0.5]] for key in inputs}
     found = run(engine, name, inputs, dtype, **parameters).gradients["predictions"]
