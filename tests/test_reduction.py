@@ -134,6 +134,17 @@ def test_blocks_are_summed_in_double_precision_whatever_the_values_are() -> None
     assert block_sums(values[:0], None, 4).tolist() == []
 
 
+@pytest.mark.parametrize("block", [1, 7, 8, 129, 1000, 1001])
+@pytest.mark.parametrize("is_weighed", [False, True])
+def test_a_block_is_summed_as_it_is_alone(block: int, *, is_weighed: bool) -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=1000) * 10 ** rng.uniform(-3, 3, 1000)).astype(np.float32)
+    weights = rng.random(1000) if is_weighed else None
+    weighed = values.astype(np.float64) if weights is None else values * weights
+    alone = [weighed[start : start + block].sum() for start in range(0, 1000, block)]
+    assert block_sums(values, weights, block).tobytes() == np.array(alone).tobytes()
+
+
 def test_a_block_is_the_same_sum_wherever_the_tiles_are_cut() -> None:
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     whole = block_sums(values, None, 64)

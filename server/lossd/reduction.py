@@ -259,13 +259,7 @@ def block_sums(values: npt.NDArray[Any], weights: Floats | None, block: int) -> 
     A block starts at a multiple of ``block`` wherever the caller cuts, so the sums have the same
     bits however the rows were split into pieces.
     """
-    return np.array([
-        _weighed(values, weights, slice(start, start + block)).sum()
-        for start in range(0, len(values), block)
-    ])  # fmt: skip
-
-
-def _weighed(values: npt.NDArray[Any], weights: Floats | None, rows: slice) -> Floats:
-    given = values[rows]
-    found: Floats = given.astype(np.float64) if weights is None else given * weights[rows]
-    return found
+    weighed = values.astype(np.float64) if weights is None else values * weights
+    whole = len(values) // block * block
+    sums: Floats = weighed[:whole].reshape(-1, block).sum(axis=1)
+    return sums if whole == len(values) else np.append(sums, weighed[whole:].sum())
