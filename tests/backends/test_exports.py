@@ -78,6 +78,13 @@ def test_what_is_on_the_device_is_not_copied_and_has_the_same_bits(
     assert not fake.violations()
 
 
+def test_what_is_on_the_device_is_shown_without_its_numbers(made: backend.CupyBackend) -> None:
+    found = resident(made, allocated(made), np.zeros((2, 3), np.float32))
+    for shown in (repr(found), str(found), f"{found}"):
+        assert shown == "<float32 of (2, 3) on a device>"
+    assert repr(cross_entropy(found)).count("<float32 of (2, 3) on a device>") == 1
+
+
 def drawn(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 

@@ -40,6 +40,12 @@ class Resident(np.ndarray[Any, Any]):
     def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
         raise TypeError(f"array must be on the host for {ufunc.__name__}, got one on a device")
 
+    def __repr__(self) -> str:
+        """Describes it: to print a number of it would end the process."""
+        return f"<{self.dtype} of {self.shape} on a device>"
+
+    __str__ = __repr__
+
 
 class Exported:
     """Memory of a device and the handles to open it with; freed when no array over it is left.
