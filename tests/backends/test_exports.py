@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lossd.backends import Exported, Resident
+from lossd.backends import Exported, Resident, _tasks
 from lossd.backends import cupy as backend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -16,6 +16,7 @@ from lossd.errors import BackendUnavailable, DeviceFull
 from lossd.losses import LOSSES
 from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy
+from lossd.shapes import _blocks
 
 pytestmark = pytest.mark.gpu
 
@@ -83,6 +84,28 @@ def test_what_is_on_the_device_is_shown_without_its_numbers(made: backend.CupyBa
     for shown in (repr(found), str(found), f"{found}"):
         assert shown == "<float32 of (2, 3) on a device>"
     assert repr(cross_entropy(found)).count("<float32 of (2, 3) on a device>") == 1
+
+
+def test_what_is_on_the_device_is_not_cut_into_tiles(
+    fake: Any, made: backend.CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 100 * (4 * COLUMNS + 18))
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 10 * COLUMNS)
+    engine = Engine(made)
+    given = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)).astype(np.float32)
+    exported = allocated(made)
+    of_host, of_device = cross_entropy(given), cross_entropy(resident(made, exported, given))
+    place = exported.array()[given.nbytes : 2 * given.nbytes].view(given.dtype).reshape(given.shape)
+
+    def launches(job: Job, **options: Any) -> int:
+        with fake.recorded() as lines:
+            engine.run(job, **options)
+        return [line.split()[0] for line in lines].count("launch")
+
+    assert launches(of_host) == 7
+    assert launches(of_device, place=lambda *_: place) == 1
+    monkeypatch.setattr(_tasks, "RESIDENT_TILE_BYTES", 360 * 4 * COLUMNS)
+    assert launches(of_device, place=lambda *_: place) == 2
 
 
 def drawn(*shape: int, seed: int = 0) -> Any:

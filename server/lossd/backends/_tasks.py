@@ -10,22 +10,32 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Computed, Make, Piece, Take
-from lossd.backends._exports import Exports
+from lossd.backends._exports import Exports, Resident
 from lossd.backends._halves import halves, joined
-from lossd.backends._worker import TILE_BYTES, Begun, Work, Worker
+from lossd.backends._worker import RESIDENT_TILE_BYTES, TILE_BYTES, Begun, Work, Worker
 from lossd.batch import Batch
 from lossd.errors import DeviceFull
 from lossd.kernels import is_stored
 
-# Tiles of one batch that are under way on each device: while one is computed, the next is sent.
-AHEAD = 2
+# Tiles of one batch that are under way on each device: one is sent, one computed, one brought back.
+AHEAD = 3
 
 
-def tile_elements(batch: Batch) -> int:
-    """Returns how many elements of a batch make a tile, with all that goes with its rows."""
-    row = sum(math.prod(o.slot.rows_shape[1:]) * _sent_bytes(o.rows.dtype) for o in batch.operands)
-    row += 2 * batch.dtype.itemsize + 2 + 8 * len(batch.outputs)  # scale and value, flags
-    return max(1, TILE_BYTES // row * batch.length)
+def tile_elements(batch: Batch, *, has_kernel: bool) -> int:
+    """Returns how many elements of a batch make a tile, with all that goes with its rows.
+
+    What stays on the device does not count, unless a body takes memory for its steps beside it.
+    """
+    sent = 2 * batch.dtype.itemsize + 2 + 8 * len(batch.outputs)  # scale and value, flags
+    resident = 1
+    for operand in batch.operands:
+        row = math.prod(operand.slot.rows_shape[1:]) * _sent_bytes(operand.rows.dtype)
+        if has_kernel and isinstance(operand.rows, Resident):
+            resident += row
+        else:
+            sent += row
+    rows = min(TILE_BYTES // sent, RESIDENT_TILE_BYTES // resident)
+    return max(1, rows * batch.length)
 
 
 def _sent_bytes(dtype: np.dtype[Any]) -> int:

@@ -30,8 +30,11 @@ from lossd.kernels import NONFINITE, OUTSIDE
 from lossd.losses._declare import CudaText
 from lossd.networks import Device, DeviceNetworks
 
-# A tile is large enough that a copy of it is at its fastest, and the launch does not count.
-TILE_BYTES = 16 << 20
+# A tile is large enough that a copy of it is at its fastest, and takes longer than the host needs
+# to queue the next one: 0.3 ms.
+TILE_BYTES = 32 << 20
+# What is on the device already is cut for the sake of other callers and of deadlines alone.
+RESIDENT_TILE_BYTES = 1 << 30
 # So much more than a tile is pinned, for flags and the gaps between arrays.
 SPARE_BYTES = 64 << 10
 SLOTS = 4

@@ -166,7 +166,7 @@ class CupyBackend:
         return Compute(
             functools.partial(self._tasks.piece, work),
             checks_domains=self.checks_domains(batch),
-            piece_elements=tile_elements(batch),
+            piece_elements=tile_elements(batch, has_kernel=text is not None),
             each=functools.partial(self._tasks.each, work),
         )
 

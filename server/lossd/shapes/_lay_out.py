@@ -11,6 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from lossd.backends import Resident
 from lossd.batch import (
     Array,
     Batch,
@@ -149,7 +150,8 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
 
 
 def _without_rows(slot: Slot, array: Array | None) -> Operand:
-    """Returns the operand of a slot, of the type that it will have but of no rows."""
+    """Returns the operand of a slot, of the type and the place that it will have but of no rows."""
     is_index = array is None or slot.is_classes or slot.input.content is Content.LABELS
     dtype = np.dtype(np.int64) if is_index or array is None else array.dtype
-    return Operand(slot, np.empty((0, *slot.rows_shape[1:]), dtype))
+    rows = np.empty((0, *slot.rows_shape[1:]), dtype)
+    return Operand(slot, rows.view(Resident) if isinstance(array, Resident) else rows)
