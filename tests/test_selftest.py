@@ -58,6 +58,6 @@ def test_a_sum_that_forgets_warps_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(selftest, "LOSSES", {"huber": LOSSES["huber"]})
     engine = Engine(backend.CupyBackend())
     try:
-        assert "loss of 3 rows of 1003 must be" in selftest.faults(engine)["huber"]
+        assert "loss of 3 rows of 2003 must be" in selftest.faults(engine)["huber"]
     finally:
         engine.close()

@@ -1,7 +1,7 @@
 """The CuPy backend against the NumPy backend.
 
-Tests with the marker ``gpu`` run on whatever device CuPy finds, a real one or gpulab's fake one; so
-far that was the fake one only.  The contract tests of ``tests/losses`` run on it as well.
+Tests with the marker ``gpu`` run on whatever device CuPy finds, a real one or gpulab's fake one.
+The contract tests of ``tests/losses`` run on it as well.
 """
 
 import importlib.util
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lossd.backends import _tasks
+from lossd.backends import _compiled, _tasks
 from lossd.backends import cupy as backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
@@ -40,7 +41,7 @@ gpu = pytest.mark.gpu
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}
 DTYPES: list[npt.DTypeLike] = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 # Drawn rows, for kernels with vector loads, tails and more than one warp.
-ROWS, LENGTH = 6, 263
+ROWS, LENGTH = 6, 1103
 
 
 @pytest.fixture(scope="module")
@@ -438,3 +439,26 @@ def test_a_user_without_a_home_still_gets_a_folder_for_kernels(
     folder = Path(os.environ["CUPY_CACHE_DIR"])
     assert folder.is_dir()
     folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kept"),
+    [
+        # An H200, a consumer's Ampere, and what tells nothing.
+        ((233472, 2048, 232448), 57344),
+        ((102400, 1536, 101376), 48 << 10),
+        ((233472, 1024, 232448), 115712),
+        ((0, 512, 0), 48 << 10),
+    ],
+)
+def test_as_many_blocks_fit_together_as_there_are_threads_for(
+    attributes: tuple[int, int, int], kept: int
+) -> None:
+    names = (
+        "MaxSharedMemoryPerMultiprocessor",
+        "MaxThreadsPerMultiProcessor",
+        "MaxSharedMemoryPerBlockOptin",
+    )
+    device = SimpleNamespace(attributes=dict(zip(names, attributes, strict=True)))
+    cupy = SimpleNamespace(cuda=SimpleNamespace(Device=lambda: device))
+    assert _compiled._shared_bytes(cupy) == kept

@@ -16,6 +16,7 @@ from lossd.kernels import (
     Kernel,
     Launch,
     checks_domains,
+    has_plain_logits,
     kernel_source,
     typed_arguments,
 )
@@ -34,9 +35,11 @@ DTYPES = (FLOAT32, FLOAT64)
 STORED = (FLOAT16, BFLOAT16, *DTYPES)
 TOLERANCE = {FLOAT32: 2e-6, FLOAT64: 1e-12, FLOAT16: 1e-3, BFLOAT16: 8e-3}
 
-# One element; less and more than a warp's worth; one more than a whole round of packs; many rounds,
-# with rows that start at addresses unfit for vector loads.
-LENGTHS = (1, 31, 33, 257, 1003)
+# One element; rows that share a warp, rows of one, and of several, which start at addresses unfit
+# for vector loads.
+LENGTHS = (1, 31, 33, 257, 2051)
+# Shared memory for all rows of a block.
+ENOUGH_BYTES = 512 << 10
 ROWS = 9
 EXCLUDED, NAN_ROW, INFINITE_ROW, CONFIDENT_ROW = 1, 3, 5, 7
 # What rows of classes take with logits alone.
@@ -108,12 +111,14 @@ VARIANTS = [
 ]
 
 
-def kernel_of(loss: Loss, text: CudaText, stored: np.dtype[Any]) -> Kernel:
+def kernel_of(
+    loss: Loss, text: CudaText, stored: np.dtype[Any], *, has_plain_logits: bool = False
+) -> Kernel:
     """The kernel of a text whose inputs are stored in one type, and looked at if they can be."""
     dtype = stored if stored in DTYPES else FLOAT32
     types = {declared.name: stored for declared in loss.inputs}
     domains = dict.fromkeys(types, UNIT) if checks_domains(loss) else {}
-    return kernel_source(loss, text, dtype, types, domains)
+    return kernel_source(loss, text, dtype, types, domains, has_plain_logits=has_plain_logits)
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,9 @@ class Case:
         given = zip(names, (self.predictions, self.targets), strict=False)
         arrays = {**dict(given), **self.others}
         stored = {n: array.dtype for n, array in arrays.items() if array.dtype != np.int64}
-        return kernel_source(self.variant.loss, self.variant.text, self.dtype, stored)
+        text = self.variant.text
+        is_plain = has_plain_logits(text, self.parameters)
+        return kernel_source(self.variant.loss, text, self.dtype, stored, has_plain_logits=is_plain)
 
     def run(
         self,

@@ -15,7 +15,7 @@ import pytest
 from lossd.kernels import Kernel, Launch
 from lossd.kernels._launch import SHARED_BYTES_OF_SUMS
 from lossd.losses import Shape
-from tests.kernels.cases import FLOAT32, VARIANTS, Array, Case, Variant, make_case
+from tests.kernels.cases import ENOUGH_BYTES, FLOAT32, VARIANTS, Array, Case, Variant, make_case
 
 TEXT = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
 COLUMNS = 1003
@@ -42,8 +42,7 @@ PACKS = {
 }
 SINGLE = {
     ": items[column]);": ": (tally<S>(1, 1), items[column]));",
-    "kept[start] = items[start];": "kept[start] = (tally<S>(1, 1), items[start]);",
-    "gradient[column] = sent(": "gradient[column] = tally<FIRST>(1, 1), sent(",
+    "gradient[column] = sent_of(": "gradient[column] = tally<FIRST>(1, 1), sent_of(",
 }
 
 
@@ -73,7 +72,8 @@ def ratio(simt: Any, variant: Variant, kept: float) -> float:
     """
     case = usual(make_case(variant, FLOAT32, COLUMNS))
     counting = Counting(simt)
-    most_bytes = int(kept * case.kernel().launch(1, COLUMNS).shared_bytes) + SHARED_BYTES_OF_SUMS
+    whole = case.kernel().launch(1, COLUMNS, ENOUGH_BYTES)
+    most_bytes = int(kept * whole.shared_bytes) + SHARED_BYTES_OF_SUMS
     case.run(counting, by_row=False, most_bytes=most_bytes)
     given = [case.predictions, case.targets, *case.others.values(), case.predictions]
     rows = [array for array in given if array.shape == case.predictions.shape]

@@ -9,7 +9,7 @@ import pytest
 
 from lossd.backends._compiled import COMPILER_OPTIONS
 from lossd.kernels import Kernel, Kind
-from lossd.losses import Loss
+from lossd.losses import LOSSES, Loss
 from lossd.losses._declare import CudaText
 from tests.kernels import cases
 
@@ -27,6 +27,8 @@ every_text = pytest.mark.parametrize(
     ids=lambda value: value.name if isinstance(value, Loss) else "",
 )
 
+
+TEXTS_OF_LOGITS = [t for t in LOSSES["cross_entropy"].cuda if "with_logits" in t.text]
 
 pathfinder = pytest.importorskip("cuda.pathfinder")
 
@@ -70,6 +72,31 @@ def test_a_kernel_compiles_without_warnings_or_spills(
     registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
     assert len(registers) == len(kernel.names)
     assert max(registers) * kernel.template.most_threads <= REGISTERS_A_MULTIPROCESSOR
+
+
+@pytest.mark.parametrize("text", TEXTS_OF_LOGITS, ids=lambda _: "")
+@every_type
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_kernel_for_plain_logits_compiles_without_spills(
+    nvrtc: Any, text: CudaText, dtype: np.dtype[Any], architecture: int
+) -> None:
+    log = _log(nvrtc, _kernel_of_logits(text, dtype, are_plain=True), architecture)
+    assert set(re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", log)) == {"0"}
+
+
+@every_type
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_plain_logits_take_fewer_registers(
+    nvrtc: Any, dtype: np.dtype[Any], architecture: int
+) -> None:
+    text, plain = TEXTS_OF_LOGITS[0], (True, False)
+    logs = [_log(nvrtc, _kernel_of_logits(text, dtype, are_plain=p), architecture) for p in plain]
+    fewer, more = (int(*re.findall(r"Used (\d+) registers", log)) for log in logs)
+    assert fewer < more
+
+
+def _kernel_of_logits(text: CudaText, dtype: np.dtype[Any], *, are_plain: bool) -> Kernel:
+    return cases.kernel_of(LOSSES["cross_entropy"], text, dtype, has_plain_logits=are_plain)
 
 
 @every_text

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.kernels import SHARED_BYTES
 from lossd.kernels._launch import SHARED_BYTES_OF_SUMS
 from lossd.losses import DistributionKind, Shape
 from tests.kernels import cases
@@ -64,7 +63,7 @@ def test_inputs_may_be_stored_in_other_types(
     simt: Execute, variant: Variant, types: tuple[np.dtype[Any], ...]
 ) -> None:
     dtype, stored, targets = types
-    for length, misaligned in ((1, False), (33, True), (1003, False)):
+    for length, misaligned in ((1, False), (33, True), (2051, False)):
         case = make_case(
             variant, dtype, length, misaligned=misaligned, stored=stored, targets_stored=targets
         )
@@ -79,13 +78,13 @@ def test_a_row_on_chip_has_the_bits_of_one_beyond(
     simt: Execute, variant: Variant, stored: np.dtype[Any]
 ) -> None:
     dtype = cases.FLOAT64 if stored == cases.FLOAT64 else cases.FLOAT32
-    for length in (3, 33, 1003):
+    for length in (3, 33, 2051):
         case = make_case(variant, dtype, length, stored=stored, misaligned=True)
-        whole = case.kernel().launch(cases.ROWS, length)
+        whole = case.kernel().launch(cases.ROWS, length, cases.ENOUGH_BYTES)
         assert whole.kept == length
         half = SHARED_BYTES_OF_SUMS + whole.shared_bytes // 2
         assert case.kernel().launch(cases.ROWS, length, half).kept < length
-        found = [case.run(simt, most_bytes=most) for most in (SHARED_BYTES, half, 0)]
+        found = [case.run(simt, most_bytes=most) for most in (cases.ENOUGH_BYTES, half, 0)]
         assert len({tuple(_bytes(array) for array in arrays) for arrays in found}) == 1
 
 

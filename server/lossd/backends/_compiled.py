@@ -4,6 +4,7 @@ Nothing here imports CuPy; the caller passes it in.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,12 +14,14 @@ import numpy as np
 from lossd.backends._tiles import Found, Tile
 from lossd.batch import Batch
 from lossd.kernels import (
+    MOST_THREADS,
     SHARED_BYTES,
     Domain,
     Kernel,
     argument_of,
     checks_domains,
     gradients_of,
+    has_plain_logits,
     kernel_source,
     number_of,
     typed_arguments,
@@ -27,6 +30,8 @@ from lossd.losses._declare import CudaText
 
 # CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
 COMPILER_OPTIONS = ("-std=c++17",)
+# What a device takes of its shared memory for each block.
+SHARED_BYTES_OF_BLOCK = 1 << 10
 
 
 class DeviceKernels:
@@ -49,16 +54,17 @@ class DeviceKernels:
 
     def _find(self, batch: Batch, text: CudaText, tile: Tile) -> "_Compiled":
         stored = {o.name: tile.operands[o.name].dtype for o in batch.operands if not o.is_classes}
-        domains = domains_of(batch)
         key = (
             batch.loss.name,
             batch.loss.cuda.index(text),
             batch.dtype,
+            has_plain_logits(text, batch.parameters),
             *stored.values(),
-            *domains.values(),
+            *domains_of(batch).values(),
         )
         if key not in self._compiled:
-            self._compiled[key] = _compile(self._cupy, batch, text, stored, domains)
+            kernel = _kernel(batch, text, stored)
+            self._compiled[key] = _Compiled(kernel, _module(self._cupy, kernel))
         return self._compiled[key]
 
 
@@ -143,18 +149,29 @@ def domains_of(batch: Batch) -> dict[str, Domain]:
     return {o.name: o.input.domain for o in batch.operands if not o.is_classes}
 
 
-def _compile(
-    cupy: Any,
-    batch: Batch,
-    text: CudaText,
-    stored: dict[str, np.dtype[Any]],
-    domains: dict[str, Domain],
-) -> _Compiled:
-    kernel = kernel_source(batch.loss, text, batch.dtype, stored, domains)
-    return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
+def _kernel(batch: Batch, text: CudaText, stored: Mapping[str, np.dtype[Any]]) -> Kernel:
+    return kernel_source(
+        batch.loss,
+        text,
+        batch.dtype,
+        stored,
+        domains_of(batch),
+        has_plain_logits=has_plain_logits(text, batch.parameters),
+    )
+
+
+def _module(cupy: Any, kernel: Kernel) -> Any:
+    return cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS)
 
 
 def _shared_bytes(cupy: Any) -> int:
-    """Returns the most shared memory of a block, which a kernel has to ask for."""
-    most = cupy.cuda.Device().attributes.get("MaxSharedMemoryPerBlockOptin", 0)
+    """Returns the most shared memory of a block: as many fit together as there are threads for.
+
+    A longer row is faster read once more, from the cache of the device, than by a block that is
+    alone on its multiprocessor, where nobody computes while it waits for the memory.
+    """
+    found = cupy.cuda.Device().attributes
+    together = found.get("MaxThreadsPerMultiProcessor", MOST_THREADS) // MOST_THREADS
+    share = found.get("MaxSharedMemoryPerMultiprocessor", 0) // max(1, together)
+    most = min(share - SHARED_BYTES_OF_BLOCK, found.get("MaxSharedMemoryPerBlockOptin", 0))
     return max(SHARED_BYTES, int(most))

@@ -5,12 +5,19 @@ says how to launch it.  Nothing here needs CuPy or a device.  ``pointwise.cuh``,
 ``overlaps.hpp``, ``class_overlaps.hpp``, ``vectors.hpp``, ``alignments.hpp`` and ``tokens.hpp`` say
 what a text may use.
 
-The kernels were compiled by NVRTC and executed on the CPU from their unmodified source; they have
-never run on hardware.
+The kernels are compiled by NVRTC and executed on the CPU from their unmodified source; what ran on
+hardware is in docs/performance.md.
 """
 
 from lossd.kernels._domains import Domain
-from lossd.kernels._launch import SHARED_BYTES, Argument, Kind, Launch, typed_arguments
+from lossd.kernels._launch import (
+    MOST_THREADS,
+    SHARED_BYTES,
+    Argument,
+    Kind,
+    Launch,
+    typed_arguments,
+)
 from lossd.kernels._source import (
     NONFINITE,
     OUTSIDE,
@@ -18,6 +25,7 @@ from lossd.kernels._source import (
     argument_of,
     checks_domains,
     find_text,
+    has_plain_logits,
     is_stored,
     kernel_source,
     number_of,
@@ -25,6 +33,7 @@ from lossd.kernels._source import (
 from lossd.kernels._templates import gradients_of
 
 __all__ = [
+    "MOST_THREADS",
     "NONFINITE",
     "OUTSIDE",
     "SHARED_BYTES",
@@ -37,6 +46,7 @@ __all__ = [
     "checks_domains",
     "find_text",
     "gradients_of",
+    "has_plain_logits",
     "is_stored",
     "kernel_source",
     "number_of",

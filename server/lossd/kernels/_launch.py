@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-# A row gets more threads until each has no more than this many elements.  The number of threads
-# fixes the tree in which a row is summed, so it may depend on the row's length only.
-WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
+# A row gets more threads until each has no more than this many elements, and four times as many
+# once the row would be more than one warp's: what warps tell each other costs as much.  The number
+# of threads fixes the tree in which a row is summed, so it may depend on the row's length only.
+WARP, MOST_THREADS, ELEMENTS_A_THREAD, ELEMENTS_BEYOND_A_WARP = 32, 512, 8, 32
 # The most threads of a sequence: with more of them each would have too few registers.
 MOST_OF_SEQUENCE = 256
 # The most threads of a row of classes, for the same reason.
@@ -119,12 +120,16 @@ def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
     return value
 
 
-def threads_of_row(length: int, most: int = MOST_THREADS) -> int:
+def threads_of_row(length: int) -> int:
     """Returns how many threads share a row: a power of two that depends on its length alone."""
     threads = 1
-    while threads < most and threads * ELEMENTS_A_THREAD < length:
+    while threads < MOST_THREADS and threads * _elements_a_thread(threads) < length:
         threads *= 2
     return threads
+
+
+def _elements_a_thread(threads: int) -> int:
+    return ELEMENTS_A_THREAD if threads < WARP else ELEMENTS_BEYOND_A_WARP
 
 
 def launch_rows(name: str, rows: int, length: int) -> Launch:
@@ -154,7 +159,9 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
 
 def launch_classes(name: str, rows: int, classes: int, positions: int) -> Launch:
     """Returns a launch of rows of classes, a few at a time where they need much memory."""
-    threads = threads_of_row(positions * ELEMENTS_A_THREAD, MOST_OF_CLASSES)
+    threads = 1
+    while threads < min(positions, MOST_OF_CLASSES):
+        threads *= 2
     together = SHARING_THREADS // threads if threads <= WARP else 1
     room = 8 * together * room_of_classes(classes, positions)
     blocks = max(1, min(-(-rows // together), WORKSPACE_BYTES // room))

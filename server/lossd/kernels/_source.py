@@ -102,6 +102,13 @@ def find_text(
     return None
 
 
+def has_plain_logits(text: CudaText, parameters: Mapping[str, Any]) -> bool:
+    """Returns whether logits are used as they are, by a text that can also change them."""
+    if "with_logits" not in text.text:
+        return False
+    return bool(parameters["temperature"] == 1 and not len(parameters["class_priors"]))
+
+
 def is_stored(dtype: np.dtype[Any]) -> bool:
     """Returns whether kernels read numbers of a type without conversion."""
     return dtype in _STORED_TYPES
@@ -119,11 +126,14 @@ def kernel_source(
     dtype: np.dtype[Any],
     stored: Mapping[str, np.dtype[Any]] | None = None,
     domains: Mapping[str, Domain] | None = None,
+    *,
+    has_plain_logits: bool = False,
 ) -> Kernel:
     """Fills a text into the template of the loss's shape, to compute in float32 or float64.
 
     ``stored`` has the types of the inputs that have another one, by name.  ``domains`` are those
     that are to be checked; a row with a number outside has ``OUTSIDE`` among its flags.
+    ``has_plain_logits`` promises what a function of that name returns.
     """
     template = template_of(loss, text)
     if template is None:
@@ -142,6 +152,7 @@ def kernel_source(
     }
     parts = [
         _prelude_of_types(loss, text, dtype, types),
+        f"#define HAS_PLAIN_LOGITS {int(has_plain_logits)}",
         _prelude(loss, parameters),
         _prelude_of_others(other_types),
         _prelude_of_domains(inputs, dtype, domains or {}),
@@ -208,12 +219,8 @@ def _argument(parameter: Parameter) -> Argument:
 
 
 def _is_short(text: CudaText) -> bool:
-    """Returns whether the text of a row may be repeated for each element of a pack.
-
-    A text with loops over the row for sums of its own would take the compiler seconds, and more
-    registers than there are.
-    """
-    return not any(walk in text.text for walk in ("SUM", "surplus"))
+    """Returns whether all of the text of a row may be repeated for each element of a pack."""
+    return "surplus" not in text.text
 
 
 def _prelude_of_types(
@@ -231,7 +238,7 @@ def _prelude_of_types(
         f"typedef {'long long' if text.targets_are_classes else 'SECOND'} TARGET;",
         f"#define INPUTS {len(loss.inputs)}",
         f"#define TARGETS_ARE_CLASSES {int(bool(text.targets_are_classes))}",
-        f"#define TAKES_PACKS {int(_is_short(text))}",
+        f"#define IS_SHORT bool({int(_is_short(text))})",
     ])  # fmt: skip
 
 

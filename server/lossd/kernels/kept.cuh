@@ -14,24 +14,18 @@ struct Source {
     long long count = 0;  // of the columns that are kept: whole packs, or all
 
     // Keeps columns at an offset, for all teams of the block, of so many bytes a pack.  A thread
-    // copies those that are its own: packs of them, or single ones.
-    template <bool IS_IN_PACKS>
+    // copies the packs that are its own.
     __device__ void keep(long long wanted, long long bytes_before) {
         if (!wanted) return;
         const long long packs = (wanted + WIDTH - 1) / WIDTH;
         char* const begin = reinterpret_cast<char*>(on_chip) + blockDim.y * packs * bytes_before;
         kept = reinterpret_cast<S*>(begin) + threadIdx.y * packs * WIDTH;
         count = wanted;
-        constexpr int RUN = IS_IN_PACKS ? WIDTH : 1;
-        const long long stride = (long long)blockDim.x * RUN;
+        const long long stride = (long long)blockDim.x * WIDTH;
 #pragma unroll 4
-        for (long long start = (long long)threadIdx.x * RUN; start < wanted; start += stride) {
-            if (IS_IN_PACKS)
-                *reinterpret_cast<Stored<S>*>(kept + start) =
-                    load_stored(items + start, wanted - start);
-            else
-                kept[start] = items[start];
-        }
+        for (long long start = (long long)threadIdx.x * WIDTH; start < wanted; start += stride)
+            *reinterpret_cast<Stored<S>*>(kept + start) =
+                load_stored(items + start, wanted - start);
     }
 
     // Of a column that is this thread's own, and of a pack that is.

@@ -105,8 +105,8 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         if (silent && silent[row]) return results.silence(columns);
         Region region{{predictions + offset}, {targets + offset}, columns, results.gradient,
                       scales ? scales[row] : scale};
-        region.predictions.keep<true>(kept, 0);
-        region.truth.keep<true>(kept, WIDTH * sizeof(FIRST));
+        region.predictions.keep(kept, 0);
+        region.truth.keep(kept, WIDTH * sizeof(FIRST));
         T value;
         evaluate(region, value ARGUMENTS);
         results.write(value, region.taint, region.outside);

@@ -111,9 +111,10 @@ struct Two {
     Other second;
 };
 
-// A thread owns packs of columns if the text is short enough to be repeated for each of their
-// columns, and else single columns at a fixed distance.
-constexpr int RUN = TAKES_PACKS ? WIDTH : 1;
+// Whether the step of a pass that computes such numbers is repeated for each column of a pack.  Of the
+// longest texts, steps in double would take the compiler seconds, and more registers than there are.
+template <typename Number>
+constexpr bool IS_UNROLLED = IS_SHORT || sizeof(Number) == sizeof(float);
 
 // The inputs that a pass over a row reads; what it does not read is 0.
 constexpr int OF_PREDICTIONS = 1, OF_TARGETS = 2, OF_BOTH = OF_PREDICTIONS | OF_TARGETS;
@@ -137,33 +138,62 @@ struct Row {
 
     // Keeps the first columns on the chip.
     __device__ void keep(long long wanted) {
-        predictions.keep<bool(TAKES_PACKS)>(wanted, 0);
+        predictions.keep(wanted, 0);
 #if !TARGETS_ARE_CLASSES
-        shares.keep<bool(TAKES_PACKS)>(wanted, WIDTH * sizeof(FIRST));
+        shares.keep(wanted, WIDTH * sizeof(FIRST));
 #endif
     }
-    __device__ bool is_on_chip() const { return predictions.count == columns; }
 
     __device__ T prediction_at(long long column) const { return widened(predictions.items[column]); }
     __device__ T share_at(long long column) const { return widened(shares.items[column]); }
 
-    // The target of any column, and of one of this thread.
+    // The target of any column, of one of this thread, and of a pack of its.
     __device__ T target_at(long long column) const {
         return TARGETS_ARE_CLASSES ? T(column == label) : share_at(column);
     }
     __device__ T own_target(long long column) const {
         return TARGETS_ARE_CLASSES ? T(column == label) : shares.own(column);
     }
+    __device__ Pack own_targets(long long start, long long left) const {
+#if TARGETS_ARE_CLASSES
+        Pack found;
+#pragma unroll
+        for (int i = 0; i < WIDTH; ++i) found.items[i] = T(start + i == label);
+        return found;
+#else
+        return shares.own_pack(start, left);
+#endif
+    }
 
     // Calls visit(column, prediction, target) for every column of this thread, one after the other.
-    template <int READS = OF_BOTH, typename Visit>
+    template <int READS = OF_BOTH, bool UNROLLED = true, typename Visit>
     __device__ void each(Visit visit) const {
-        const long long stride = (long long)blockDim.x * RUN;
-        for (long long start = (long long)threadIdx.x * RUN; start < columns; start += stride)
+        if constexpr (UNROLLED) return each_in_packs<READS>(visit);
+        const long long first = (long long)threadIdx.x * WIDTH;
 #pragma unroll 1
-            for (long long column = start; column < start + RUN && column < columns; ++column)
-                visit(column, READS & OF_PREDICTIONS ? predictions.own(column) : T(0),
-                      READS & OF_TARGETS ? own_target(column) : T(0));
+        for (long long column = first; column < columns; column = own_after(column))
+            visit(column, READS & OF_PREDICTIONS ? predictions.own(column) : T(0),
+                  READS & OF_TARGETS ? own_target(column) : T(0));
+    }
+
+    // The next column of this thread: of the same pack, or of the one after those of all others.
+    __device__ static long long own_after(long long column) {
+        return ++column % WIDTH ? column : column + (long long)(blockDim.x - 1) * WIDTH;
+    }
+
+    template <int READS, typename Visit>
+    __device__ void each_in_packs(Visit visit) const {
+        each_pack(columns, [&](long long start, long long left) {
+            Pack prediction{}, target{};
+            if (READS & OF_PREDICTIONS) prediction = predictions.own_pack(start, left);
+            if (READS & OF_TARGETS) target = own_targets(start, left);
+            const int count = elements_of(left);
+#pragma unroll
+            for (int i = 0; i < WIDTH; ++i) {
+                if (i >= count) break;
+                visit(start + i, prediction.items[i], target.items[i]);
+            }
+        });
     }
 
     // Calls visit(start, elements, predictions) for every pack of this thread.
@@ -183,7 +213,7 @@ struct Row {
     template <int READS = OF_BOTH, typename Term>
     __device__ NumberOf<Term> sum(Term term) const {
         double own = 0;
-        each<READS>([&](long long column, T prediction, T target) {
+        each<READS, IS_UNROLLED<NumberOf<Term>>>([&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
         });
         return NumberOf<Term>(sum_over_team(own));
@@ -193,7 +223,7 @@ struct Row {
     template <int READS = OF_BOTH, typename Term, typename Other>
     __device__ Two<NumberOf<Term>, NumberOf<Other>> sums(Term term, Other other) const {
         Two<double, double> own{0, 0};
-        each<READS>([&](long long column, T prediction, T target) {
+        each<READS, IS_UNROLLED<NumberOf<Other>>>([&](long long column, T prediction, T target) {
             own.first += term(column, prediction, target);
             own.second += other(column, prediction, target);
         });
@@ -204,7 +234,7 @@ struct Row {
     template <typename Term>
     __device__ Largest<NumberOf<Term>> largest(Term term, long long excluded = -1) const {
         Largest<NumberOf<Term>> own{0, -1};
-        each([&](long long column, T prediction, T target) {
+        each<OF_BOTH, IS_UNROLLED<NumberOf<Term>>>([&](long long column, T prediction, T target) {
             if (column == excluded) return;
             const NumberOf<Term> number = term(column, prediction, target);
             if (is_beaten(own, number)) own = {number, column};
@@ -218,7 +248,7 @@ struct Row {
     __device__ bool sum_below(double limit, Other other, Term term, double& sum) const {
         Largest<NumberOf<Other>> own{0, -1};
         double part = 0;
-        each([&](long long column, T prediction, T target) {
+        each<OF_BOTH, IS_SHORT>([&](long long column, T prediction, T target) {
             const NumberOf<Other> number = other(column, prediction, target);
             if (is_beaten(own, number)) own = {number, column};
             part += term(column, prediction, target);
@@ -232,10 +262,11 @@ struct Row {
     __device__ Peak<NumberOf<Logit>> peak(Logit logit) const {
         using Number = NumberOf<Logit>;
         Peak<Number> own{{0, -1}, 0};
-        if constexpr (TAKES_PACKS && READS == OF_PREDICTIONS && sizeof(Number) == sizeof(T))
+        constexpr bool unrolled = IS_UNROLLED<Number>;
+        if constexpr (unrolled && READS == OF_PREDICTIONS && sizeof(Number) == sizeof(T))
             add_packs(own, logit);
         else
-            each<READS>([&](long long column, T prediction, T target) {
+            each<READS, unrolled>([&](long long column, T prediction, T target) {
                 const Number number = logit(column, prediction, target);
                 if (is_beaten(own.best, number))
                     own = {{number, column}, share_of(own.best, own.rest, number)};
@@ -273,75 +304,73 @@ struct Row {
     // Writes the gradient, in place of what was written before.
     template <typename Slope>
     __device__ void write(Slope slope) const {
-        if (!gradient) {
-            if (CHECKS) each([&](long long, T prediction, T target) { look_at(prediction, target); });
-            return;
-        }
-        taint = 0;
-        if constexpr (TAKES_PACKS && sizeof(NumberOf<Slope>) == sizeof(T))
-            write_packs(slope);
-        else
-            each([&](long long column, T prediction, T target) {
-                look_at(prediction, target);
-                put(column, slope(column, prediction, target));
-            });
+        write_as<IS_UNROLLED<NumberOf<Slope>>>(slope);
     }
-
-    __device__ void put(long long column, T found) const {
-        if (gradient) gradient[column] = sent(weighed(scale, found), taint);
+    template <bool UNROLLED, typename Slope>
+    __device__ void write_as(Slope slope) const {
+        if (gradient) return write_each<UNROLLED>(slope, [](long long, T, T) {});
+        if (CHECKS) each([&](long long, T prediction, T target) { look_at(prediction, target); });
     }
 
     // Writes the gradient and returns the sum of a term, in one pass.
     template <typename Slope, typename Term>
     __device__ NumberOf<Term> write_and_sum(Slope slope, Term term) const {
-        taint = 0;
         double own = 0;
-        each([&](long long column, T prediction, T target) {
+        write_each<IS_UNROLLED<NumberOf<Slope>>>(slope, [&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
-            look_at(prediction, target);
-            put(column, slope(column, prediction, target));
         });
         return NumberOf<Term>(sum_over_team(own));
     }
 
-    // Writes slope(column, prediction, distance) and sums up a term if `is_far` says so of the sum of
-    // the distances; returns whether it does.  A row that is all on the chip is looked at first; of
-    // another one the gradient is written at once, and is to be written again where it is not far.
+    // Writes slope(column, prediction, distance) and sums up a term; returns what `is_far` says of the
+    // sum of the distances.  Where it is not far, the gradient is to be written again.
     template <typename Distance, typename IsFar, typename Slope, typename Term>
     __device__ bool write_if(
         Distance distance, IsFar is_far, Slope slope, Term term, NumberOf<Term>& sum) const {
-        const bool looks_first = is_on_chip();
-        taint = 0;
         double apart = 0, own = 0;
-        each([&](long long column, T prediction, T target) {
-            const NumberOf<Distance> away = distance(column, prediction, target);
-            apart += fabs(away);
-            own += term(column, prediction, target);
-            look_at(prediction, target);
-            if (!looks_first) put(column, slope(column, prediction, away));
-        });
-        sum = NumberOf<Term>(sum_over_team(own));
-        if (!is_far(NumberOf<Distance>(sum_over_team(apart)))) return false;
-        if (looks_first && gradient)
-            write([&](long long column, T prediction, T target) {
-                return slope(column, prediction, distance(column, prediction, target));
+        NumberOf<Distance> away;
+        write_each<IS_UNROLLED<NumberOf<Distance>>>(
+            [&](long long column, T prediction, T) { return slope(column, prediction, away); },
+            [&](long long column, T prediction, T target) {
+                away = distance(column, prediction, target);
+                apart += fabs(away);
+                own += term(column, prediction, target);
             });
-        return true;
+        sum = NumberOf<Term>(sum_over_team(own));
+        return is_far(NumberOf<Distance>(sum_over_team(apart)));
     }
 
-    template <typename Slope>
-    __device__ void write_packs(Slope slope) const {
-        each_of_packs([&](long long start, auto elements, const Pack& prediction) {
+    // Calls visit(column, prediction, target) for every column, and writes the slope there.
+    template <bool UNROLLED, typename Slope, typename Visit>
+    __device__ void write_each(Slope slope, Visit visit) const {
+        taint = 0;
+        if constexpr (UNROLLED)
+            return write_packs(slope, visit);
+        each<OF_BOTH, false>([&](long long column, T prediction, T target) {
+            visit(column, prediction, target);
+            look_at(prediction, target);
+            if (gradient) gradient[column] = sent_of(slope(column, prediction, target));
+        });
+    }
+
+    __device__ FIRST sent_of(T slope) const { return sent(weighed(scale, slope), taint); }
+
+    template <typename Slope, typename Visit>
+    __device__ void write_packs(Slope slope, Visit visit) const {
+        each_pack(columns, [&](long long start, long long left) {
+            const Pack prediction = predictions.own_pack(start, left);
+            const Pack target = own_targets(start, left);
             Stored<FIRST> slopes{};
+            const int count = elements_of(left);
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
-                if (!elements.has(i)) break;
-                const T target = own_target(start + i);
-                look_at(prediction.items[i], target);
-                const T found = slope(start + i, prediction.items[i], target);
-                slopes.items[i] = sent(weighed(scale, found), taint);
+                if (i >= count) break;
+                visit(start + i, prediction.items[i], target.items[i]);
+                look_at(prediction.items[i], target.items[i]);
+                if (gradient)
+                    slopes.items[i] = sent_of(slope(start + i, prediction.items[i], target.items[i]));
             }
-            store(gradient + start, slopes, columns - start);
+            if (gradient) store(gradient + start, slopes, left);
         });
     }
 };
@@ -349,14 +378,14 @@ struct Row {
 // Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
 // temperature and, where there are priors of the classes, with strength * log(prior / their sum)
 // added.  With priors they are doubles: a distance of 80 rounded to float is off by 4e-6.  Large
-// logits would swallow the priors, so their `common` part is subtracted first.
+// logits would swallow the priors, so their `common` part is subtracted first.  Most requests have
+// neither: a kernel that knows so has half the registers.
 template <typename Use>
 __device__ inline void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
-    if (temperature == 1 && !priors.items) {
-        use([](long long, T prediction) { return prediction; }, T(0));
-        return;
-    }
+#if HAS_PLAIN_LOGITS
+    use([](long long, T prediction) { return prediction; }, T(0));
+#else
     const double largest = row.largest([](long long, T prediction, T) { return prediction; }).value;
     const double common = largest - largest == 0 ? largest : 0;
     const double total = !priors.items ? 1 : row.sum<0>([&](long long column, T, T) {
@@ -368,6 +397,7 @@ __device__ inline void with_logits(
             return priors.items ? scaled + strength * log(priors[column] / total) : scaled;
         },
         common / temperature);
+#endif
 }
 
 // The softmax of a row in parts that keep full relative accuracy, see losses/_maths/softmax.py.
@@ -469,7 +499,7 @@ __device__ inline bool make_exact(const Row& row, Surplus<Number>& found, Logit 
     // They are further apart than their sum is from what it would be; most rows are known by that.
     if (fabs(found.mass - found.count * found.share_of_best) > 1.5 * NEAR * found.mass) return false;
     double mass = 0, apart = 0, spread = 0;
-    row.each<READS>([&](long long column, T prediction, T target) {
+    row.each<READS, IS_SHORT>([&](long long column, T prediction, T target) {
         const double own = share(column, prediction, target), more = own - found.share_of_best;
         mass += own;
         apart += more;
@@ -520,12 +550,11 @@ __device__ inline NumberOf<Term> write_surplus(
     const bool is_far = row.write_if(
         plain, [&](Number distance) { return !(distance < Number(NEAR) * found.mass); }, slope, term,
         sum);
-    if (is_far || !(make_exact<READS>(row, found, logit, exact) || row.is_on_chip())) return sum;
-    row.write([&](long long column, T prediction, T target) {
+    if (is_far || !make_exact<READS>(row, found, logit, exact)) return sum;
+    row.template write_as<IS_SHORT>([&](long long column, T prediction, T target) {
         return slope(column, prediction,
-                     !found.is_near ? plain(column, prediction, target)
-                                    : found.near(column, logit(column, prediction, target),
-                                                 exact(column, prediction, target)));
+                     found.near(column, logit(column, prediction, target),
+                                exact(column, prediction, target)));
     });
     return sum;
 }

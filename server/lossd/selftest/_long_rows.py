@@ -1,12 +1,12 @@
 """Long rows of random numbers, for faults of kernels that short worked examples cannot show.
 
-A row of a few numbers takes one warp.  These use every part of a kernel: several warps, whose
-results meet in shared memory, loads of 128 bits, and rows that begin at addresses unfit for them.
-The right results are those of NumPy.
+A row of a few numbers takes a part of a warp.  These use every part of a kernel: several warps,
+whose results meet in shared memory, loads of 128 bits, and rows that begin at addresses unfit for
+them.  The right results are those of NumPy.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,11 @@ from lossd.reduction import Reduction
 from lossd.selftest.floats import with_floats
 from lossd.shapes import rules_of
 
-# Odd, so that rows begin at every alignment that a number may have.
-ROWS, COLUMNS = 3, (1003, 32003)
+# One warp, two, and as many as a block has; odd, so that rows begin at every alignment that a
+# number may have.
+ROWS, COLUMNS = 3, (1003, 2003, 32003)
 # A sequence has its numbers in so many frames, and a label for every fourth.
-FRAMES = {1003: 59, 32003: 200}
+FRAMES = {1003: 59, 2003: 59, 32003: 200}
 # A position of regions of classes has so many; then a row has fewer positions.
 CLASSES = 7
 # Relative to a number and to its typical neighbours: sums of many terms, rounded to the type.
@@ -62,19 +63,22 @@ class LongRows:
         return ""
 
 
-def long_rows(loss: Loss) -> Iterator[LongRows]:
-    """Yields batches for every kernel text of a loss, in every type; none of one on the host."""
+def long_rows(loss: Loss, columns: Sequence[int] = COLUMNS) -> Iterator[LongRows]:
+    """Yields batches of so many columns for every kernel text of a loss, in every type.
+
+    There is none for a loss on the host.
+    """
     if rules_of(loss).on_host:
         return
     for text in (*loss.cuda, *itertools.chain.from_iterable(loss.cuda_of.values())):
         parameters = parameters_for(loss, text)
-        for columns in COLUMNS:
-            drawn = _inputs(loss, text, parameters, columns)
+        for length in columns:
+            drawn = _inputs(loss, text, parameters, length)
             for dtype in TOLERANCES:
                 inputs = {name: [with_floats(array, dtype)] for name, array in drawn.items()}
                 # Reduced to a sum, so that gradients are not too small for 16 bits.
                 job = Job(loss=loss, parameters=parameters, inputs=inputs, reduction=Reduction.SUM)
-                yield LongRows(job, dtype, columns)
+                yield LongRows(job, dtype, length)
 
 
 def parameters_for(loss: Loss, text: CudaText) -> dict[str, Any]:
