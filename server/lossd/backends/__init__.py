@@ -202,6 +202,12 @@ class Backend(Protocol):
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """Returns what counts for the body of a set, None if there is nothing but the body."""
 
+    def compiling_ahead(self) -> contextlib.AbstractContextManager[None]:
+        """Compiles kernels side by side as batches are planned, not each at its first use.
+
+        All that was begun is done when this ends.  It is for the start, before there are callers.
+        """
+
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """Returns a function that runs a body, or a kernel in its place, over a piece of a batch.
 

@@ -3,16 +3,19 @@
 Nothing here imports CuPy; the caller passes it in.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from lossd.backends._tiles import Found, Tile
+from lossd.backends._tiles import Found, Tile, type_on_device
 from lossd.batch import Batch
+from lossd.crew import usable_cores
 from lossd.kernels import (
     MOST_THREADS,
     SHARED_BYTES,
@@ -30,6 +33,8 @@ from lossd.losses._declare import CudaText
 
 # CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
 COMPILER_OPTIONS = ("-std=c++17",)
+# Compilers at the same time; each takes 0.1 to 0.2 GB.
+MOST_COMPILERS = 8
 # What a device takes of its shared memory for each block.
 SHARED_BYTES_OF_BLOCK = 1 << 10
 
@@ -147,6 +152,42 @@ def domains_of(batch: Batch) -> dict[str, Domain]:
     if not checks_domains(batch.loss):
         return {}
     return {o.name: o.input.domain for o in batch.operands if not o.is_classes}
+
+
+class Compilers:
+    """Threads that compile kernels into CuPy's cache, until the end of a ``with`` statement."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._pool = ThreadPoolExecutor(min(usable_cores(), MOST_COMPILERS))
+        self._sources: set[str] = set()
+
+    def add(self, batch: Batch, text: CudaText) -> None:
+        """Begins to compile the kernel of a batch, unless that was done before."""
+        kernel = _kernel(batch, text, _stored_types(batch))
+        if kernel.source not in self._sources:
+            self._sources.add(kernel.source)
+            self._pool.submit(self._compile, kernel)
+
+    def _compile(self, kernel: Kernel) -> None:
+        """Compiles a kernel; what fails is left to whoever needs it."""
+        with contextlib.suppress(Exception), self._cupy.cuda.Device(0):
+            _module(self._cupy, kernel).compile()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+
+def _stored_types(batch: Batch) -> dict[str, np.dtype[Any]]:
+    """Returns the types in which the inputs of a batch are on a device."""
+    return {
+        o.name: type_on_device(o.rows, o.compute_type(batch.dtype))
+        for o in batch.operands
+        if not o.is_classes
+    }
 
 
 def _kernel(batch: Batch, text: CudaText, stored: Mapping[str, np.dtype[Any]]) -> Kernel:

@@ -73,7 +73,7 @@ def stage(batch: Batch, piece: Piece, staging: Staging, pinned: PinnedMemory) ->
 
     return Staged(
         operands={
-            name: ready(array, _type_on_device(array, dtype))
+            name: ready(array, type_on_device(array, dtype))
             for name, (array, dtype) in piece.inputs.items()
         },
         vectors={
@@ -146,7 +146,7 @@ def upload(  # noqa: PLR0917 - all that makes a tile
     )
 
 
-def _type_on_device(array: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
+def type_on_device(array: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Returns the type to send: floats as they are, to be widened there; integers as indices."""
     return array.dtype if dtype.kind == "f" and is_stored(array.dtype) else dtype
 

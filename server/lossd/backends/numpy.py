@@ -75,6 +75,10 @@ class NumpyBackend:
         """See ``Backend.network``."""
         return self._networks.find(network, dtype)
 
+    def compiling_ahead(self) -> contextlib.AbstractContextManager[None]:
+        """See ``Backend.compiling_ahead``; here kernels were compiled long before."""
+        return contextlib.nullcontext()
+
     def has_kernel(self, batch: Batch) -> bool:
         """See ``Backend.has_kernel``."""
         return self.kernels.find(batch) is not None

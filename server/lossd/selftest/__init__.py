@@ -8,6 +8,7 @@ long rows in every type, against NumPy.
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Example, Loss
-from lossd.selftest._long_rows import long_rows
+from lossd.selftest._long_rows import COLUMNS, long_rows
 from lossd.selftest.floats import with_floats
 from lossd.shapes import rules_of
 
@@ -40,6 +41,10 @@ class Check:
 
 def run(engine: Engine) -> Iterator[Check]:
     """Checks every example of every loss, and long rows too unless NumPy computes."""
+    with engine.backend.compiling_ahead():
+        for job in _jobs():
+            with contextlib.suppress(Exception):  # it is found once more below
+                engine.plan(job)
     for loss in LOSSES.values():
         for precision in _TOLERANCES:
             for example in _examples(loss):
@@ -48,6 +53,15 @@ def run(engine: Engine) -> Iterator[Check]:
     if engine.backend.name != NumpyBackend.name:
         with contextlib.closing(Engine(NumpyBackend(threads=1))) as reference:
             yield from _run_long_rows(engine, reference)
+
+
+def _jobs() -> Iterator[Job]:
+    """Yields a job for every kernel that is needed below."""
+    for loss in LOSSES.values():
+        for example, precision in itertools.product(_examples(loss), _TOLERANCES):
+            yield _job(loss, example, precision)
+        for rows in long_rows(loss, columns=COLUMNS[:1]):
+            yield rows.job
 
 
 def _run_long_rows(engine: Engine, reference: Engine) -> Iterator[Check]:
@@ -96,19 +110,22 @@ def _fault_of(check: Callable[[], str]) -> str:
 
 
 def _fault(engine: Engine, loss: Loss, example: Example, precision: type) -> str:
-    job = Job(
-        loss=loss,
-        parameters=example.parameters,
-        inputs={name: [with_floats(value, precision)] for name, value in example.inputs.items()},
-        gradients=tuple(example.gradients),
-    )
-    result = engine.run(job)
+    result = engine.run(_job(loss, example, precision))
     wanted = {"loss": example.value, **example.gradients}
     for name, value in wanted.items():
         found = result.loss if name == "loss" else result.gradients[name]
         if not _close(found, value, _TOLERANCES[precision]):
             return f"{name} must be {value}, got {found}".replace("\n", "")
     return ""
+
+
+def _job(loss: Loss, example: Example, precision: type) -> Job:
+    return Job(
+        loss=loss,
+        parameters=example.parameters,
+        inputs={name: [with_floats(value, precision)] for name, value in example.inputs.items()},
+        gradients=tuple(example.gradients),
+    )
 
 
 def _close(found: Any, wanted: Any, tolerance: float) -> bool:
