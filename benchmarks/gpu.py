@@ -66,14 +66,14 @@ def main() -> int:
         try:
             for row in SECTIONS[name](bench):
                 rows.append(row)
+                if asked.json:
+                    asked.json.write_text(json.dumps(bench.results, indent=1, default=str))
         except Exception as error:  # noqa: BLE001 - the other sections still count
             failed = True
             print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
         if rows:
             written.append(f"### {name}\n\n{table(rows)}")
             print(written[-1], end="\n\n", flush=True)
-        if asked.json:
-            asked.json.write_text(json.dumps(bench.results, indent=1, default=str))
     if asked.table:
         asked.table.write_text("\n\n".join(written) + "\n")
     return int(failed)

@@ -72,6 +72,7 @@ def _server(room: int) -> Iterator[str]:
             sys.executable, "-m", "lossd", "serve", "--address", address, "--backend", "cupy",
             "--no-check-device", "--metrics-port", "0", "--shm-dir", folder,
             "--max-device-bytes", str(room), "--caller-device-bytes", str(room),
+            "--max-shm-bytes", str(room), "--max-inflight-bytes", str(room),
         ], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         try:
             yield address

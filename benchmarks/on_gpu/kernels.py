@@ -16,7 +16,7 @@ from lossd.shapes import lay_out
 
 
 def drawn(loss: Loss, text: CudaText, rows: int, columns: int) -> dict[str, Array]:
-    """Inputs that a text of a loss is for; a block of rows again and again."""
+    """Inputs that a text of a loss is for: so many rows as the host draws in a moment."""
     rng = np.random.default_rng(columns)
     block = min(rows, max(1, (1 << 22) // columns))
     given = loss.complete(parameters_for(loss, text))
@@ -24,12 +24,10 @@ def drawn(loss: Loss, text: CudaText, rows: int, columns: int) -> dict[str, Arra
     found: dict[str, Array] = {}
     for declared in loss.inputs:
         if text.targets_are_classes and declared is loss.inputs[1]:
-            found[declared.name] = rng.integers(0, row[0], (rows, *row[1:]))
+            found[declared.name] = rng.integers(0, row[0], (block, *row[1:]))
             continue
         size = (block, *row) if declared.axes is Axes.ELEMENTS else (block,)
-        numbers = _numbers(rng, loss, declared.under(given), size)
-        repeats = (-(-rows // block), *[1] * (len(size) - 1))
-        found[declared.name] = np.tile(numbers, repeats)[:rows] if repeats[0] > 1 else numbers
+        found[declared.name] = _numbers(rng, loss, declared.under(given), size)
     return found
 
 
@@ -71,14 +69,14 @@ def kernels(bench: Bench) -> Iterator[Row]:
                         for name, a in inputs.items()
                     }
                     job = Job(loss=loss, parameters=parameters_for(loss, text), inputs=given)
-                    yield row | _kernel(bench, compiled, job, text)
+                    yield row | _kernel(bench, compiled, job, text, size[0])
                     bench.cupy.get_default_memory_pool().free_all_blocks()
 
 
-def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText) -> Row:
+def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText, rows: int) -> Row:
     laid = lay_out(job)
     batch = laid.batch(job, laid.arrays(job))
-    tile = _tile(bench.cupy, batch)
+    tile = _tile(bench.cupy, batch, rows)
     first = batch.operands[0].name
     found = [compiled.run(batch, text, tile) for _ in range(2)]
     results = [(one.values.tobytes(), one.gradients[first].tobytes()) for one in found]
@@ -95,13 +93,17 @@ def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText) -> 
     }
 
 
-def _tile(cupy: Any, batch: Batch) -> Tile:
+def _tile(cupy: Any, batch: Batch, rows: int) -> Tile:
+    """Returns a batch on the device, its rows again and again until there are as many as asked."""
+
+    def sent(array: Array) -> Any:
+        one = cupy.asarray(array if array.dtype.kind != "i" else array.astype(np.int64))
+        times = -(-rows // len(one))
+        return cupy.tile(one, (times, *[1] * (one.ndim - 1)))[:rows] if times > 1 else one
+
     return Tile(
-        count=batch.rows,
-        operands={
-            o.name: cupy.asarray(o.rows if o.rows.dtype.kind != "i" else o.rows.astype(np.int64))
-            for o in batch.operands
-        },
+        count=rows,
+        operands={o.name: sent(o.rows) for o in batch.operands},
         types={o.name: o.compute_type(batch.dtype) for o in batch.operands},
         parameters={n: None if n in batch.loss.vectors else v for n, v in batch.parameters.items()},
         scale=1.0,
