@@ -155,7 +155,7 @@ def domains_of(batch: Batch) -> dict[str, Domain]:
 
 
 class Compilers:
-    """Threads that compile kernels into CuPy's cache, until the end of a ``with`` statement."""
+    """Threads that compile kernels, until the end of a ``with`` statement; CuPy remembers them."""
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy

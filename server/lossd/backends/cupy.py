@@ -161,7 +161,7 @@ class CupyBackend:
 
     @contextlib.contextmanager
     def compiling_ahead(self) -> Iterator[None]:
-        """See ``Backend.compiling_ahead``; CuPy's cache on disk has them then."""
+        """See ``Backend.compiling_ahead``; CuPy remembers them."""
         try:
             with Compilers(self._cupy) as self._compilers:
                 yield

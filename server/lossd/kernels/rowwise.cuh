@@ -147,7 +147,7 @@ struct Row {
     __device__ T prediction_at(long long column) const { return widened(predictions.items[column]); }
     __device__ T share_at(long long column) const { return widened(shares.items[column]); }
 
-    // The target of any column, of one of this thread, and of a pack of its.
+    // The target of any column, of one of this thread, and those of a pack of its own.
     __device__ T target_at(long long column) const {
         return TARGETS_ARE_CLASSES ? T(column == label) : share_at(column);
     }
@@ -379,7 +379,7 @@ struct Row {
 // temperature and, where there are priors of the classes, with strength * log(prior / their sum)
 // added.  With priors they are doubles: a distance of 80 rounded to float is off by 4e-6.  Large
 // logits would swallow the priors, so their `common` part is subtracted first.  Most requests have
-// neither: a kernel that knows so has half the registers.
+// neither: a kernel that knows so takes fewer registers.
 template <typename Use>
 __device__ inline void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
