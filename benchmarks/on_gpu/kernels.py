@@ -1,14 +1,16 @@
 """Every kernel of lossd by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from on_gpu.bench import TYPES, Array, Bench, Row
 
+from lossd.backends import cupy as backend
 from lossd.backends._compiled import DeviceKernels
 from lossd.backends._tiles import Tile
 from lossd.batch import Batch, Job
+from lossd.engine import Engine
 from lossd.losses import LOSSES, Axes, Choices, Input, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.selftest._long_rows import CLASSES, parameters_for
@@ -55,22 +57,38 @@ SIZES = {
 
 def kernels(bench: Bench) -> Iterator[Row]:
     """Every kernel's time, and whether two runs give the same bits."""
+    texts = [(loss, t) for loss in LOSSES.values() if loss.shape in SIZES for t in loss.cuda]
+    _compile(texts)
     compiled = DeviceKernels(bench.cupy, bench.cupy.cuda.get_current_stream())
-    for loss in LOSSES.values():
-        for number, text in enumerate(loss.cuda):
-            for rows, columns in SIZES.get(loss.shape, ()):
-                size = (4, min(columns, 100)) if bench.smoke else (rows, columns)
-                inputs = drawn(loss, text, *size)
-                for dtype in TYPES:
-                    row = {"loss": loss.name, "text": number, "type": dtype.name,
-                           "rows": size[0], "columns": size[1]}  # fmt: skip
-                    given = {
-                        name: [a.astype(dtype) if a.dtype.kind == "f" else a]
-                        for name, a in inputs.items()
-                    }
-                    job = Job(loss=loss, parameters=parameters_for(loss, text), inputs=given)
-                    yield row | _kernel(bench, compiled, job, text, size[0])
-                    bench.cupy.get_default_memory_pool().free_all_blocks()
+    for loss, text in texts:
+        for rows, columns in SIZES[loss.shape]:
+            size = (4, min(columns, 100)) if bench.smoke else (rows, columns)
+            for job in _jobs(loss, text, *size):
+                row = {"loss": loss.name, "text": loss.cuda.index(text),
+                       "type": next(iter(job.inputs.values()))[0].dtype.name,
+                       "rows": size[0], "columns": size[1]}  # fmt: skip
+                yield row | _kernel(bench, compiled, job, text, size[0])
+                bench.cupy.get_default_memory_pool().free_all_blocks()
+
+
+def _compile(texts: Sequence[tuple[Loss, CudaText]]) -> None:
+    """Compiles kernels side by side: one after the other they would take minutes."""
+    engine = Engine(backend.CupyBackend())
+    with engine.backend.compiling_ahead():
+        for loss, text in texts:
+            for job in _jobs(loss, text, rows=4, columns=100):
+                engine.plan(job)
+    engine.close()
+
+
+def _jobs(loss: Loss, text: CudaText, rows: int, columns: int) -> Iterator[Job]:
+    """Yields the same numbers in every type."""
+    inputs = drawn(loss, text, rows, columns)
+    for dtype in TYPES:
+        given = {
+            name: [a.astype(dtype) if a.dtype.kind == "f" else a] for name, a in inputs.items()
+        }
+        yield Job(loss=loss, parameters=parameters_for(loss, text), inputs=given)
 
 
 def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText, rows: int) -> Row:
