@@ -132,6 +132,13 @@ def _elements_a_thread(threads: int) -> int:
     return ELEMENTS_A_THREAD if threads < WARP else ELEMENTS_BEYOND_A_WARP
 
 
+def _doubled(threads: int, enough: int, most: int) -> int:
+    """Returns a number of threads, doubled until there are enough or the most that there may be."""
+    while threads < min(enough, most):
+        threads *= 2
+    return threads
+
+
 def launch_rows(name: str, rows: int, length: int) -> Launch:
     """Returns a launch with a block for each row, or for several rows that share warps."""
     threads = threads_of_row(length)
@@ -159,9 +166,7 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
 
 def launch_classes(name: str, rows: int, classes: int, positions: int) -> Launch:
     """Returns a launch of rows of classes, a few at a time where they need much memory."""
-    threads = 1
-    while threads < min(positions, MOST_OF_CLASSES):
-        threads *= 2
+    threads = _doubled(1, positions, MOST_OF_CLASSES)
     together = SHARING_THREADS // threads if threads <= WARP else 1
     room = 8 * together * room_of_classes(classes, positions)
     blocks = max(1, min(-(-rows // together), WORKSPACE_BYTES // room))
@@ -175,9 +180,7 @@ def room_of_classes(classes: int, positions: int) -> int:
 
 def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: int) -> Launch:
     """Returns a launch with a block a sequence, a few at a time where they need much memory."""
-    threads = WARP
-    while threads < MOST_OF_SEQUENCE and threads < labels + 1:
-        threads *= 2
+    threads = _doubled(WARP, labels + 1, MOST_OF_SEQUENCE)
     room = 8 * _room(frames, classes, labels)
     blocks = max(1, min(rows, WORKSPACE_BYTES // room))
     return Launch(name, blocks, threads, workspace_bytes=blocks * room)
