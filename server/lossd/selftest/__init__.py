@@ -41,22 +41,29 @@ class Check:
 
 def run(engine: Engine) -> Iterator[Check]:
     """Checks every example of every loss, and long rows too unless NumPy computes."""
-    with engine.backend.compiling_ahead():
-        for job in _jobs():
-            with contextlib.suppress(Exception):  # it is found once more below
-                engine.plan(job)
+    has_device = engine.backend.name != NumpyBackend.name
+    if has_device:
+        _compile(engine)
     for loss in LOSSES.values():
         for precision in _TOLERANCES:
             for example in _examples(loss):
                 fault = _fault_of(functools.partial(_fault, engine, loss, example, precision))
                 yield Check(loss.name, precision.__name__, fault)
-    if engine.backend.name != NumpyBackend.name:
+    if has_device:
         with contextlib.closing(Engine(NumpyBackend(threads=1))) as reference:
             yield from _run_long_rows(engine, reference)
 
 
+def _compile(engine: Engine) -> None:
+    """Compiles every kernel that is needed below."""
+    with engine.backend.compiling_ahead():
+        for job in _jobs():
+            with contextlib.suppress(Exception):  # it is found once more below
+                engine.plan(job)
+
+
 def _jobs() -> Iterator[Job]:
-    """Yields a job for every kernel that is needed below."""
+    """Yields a job for each of them."""
     for loss in LOSSES.values():
         for example, precision in itertools.product(_examples(loss), _TOLERANCES):
             yield _job(loss, example, precision)
