@@ -210,6 +210,21 @@ def test_priors_may_be_counts_of_any_size(
     close(result.gradients["predictions"], slopes(definition, logits), dtype)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 1e-20])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_no_strength_swallows_the_logits_of_the_likeliest_classes(
+    engine: Engine, dtype: type, smoothing: float
+) -> None:
+    inputs = {"predictions": [[1.0, 1.5, 3.0]], "targets": [0]}
+    given = {"class_priors": (5.0, 5.0, 3.0), "label_smoothing": smoothing}
+    result = run(engine, "cross_entropy", inputs, dtype, prior_strength=1e20, **given)
+    # The third class is impossible: its logit is 1e20 log(3 / 5) lower.
+    lost = -smoothing / 3 * 1e20 * math.log(3 / 5)
+    close(result.loss, math.log1p(math.exp(0.5)) + lost, dtype)
+    other = 1 / (1 + math.exp(-0.5))
+    close(result.gradients["predictions"], [-other, other, -smoothing / 3], dtype)
+
+
 # ------------------------------------------------------------------ NaN shows
 
 TOKENS: dict[str, Any] = {"aggregation": TokenAggregation.SUM}

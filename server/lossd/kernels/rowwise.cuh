@@ -378,8 +378,8 @@ struct Row {
 // Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
 // temperature and, where there are priors of the classes, with strength * log(prior / their sum)
 // added.  With priors they are doubles: a distance of 80 rounded to float is off by 4e-6.  Large
-// logits would swallow the priors, so their `common` part is subtracted first.  Most requests have
-// neither: a kernel that knows so takes fewer registers.
+// logits would swallow the priors, and priors of a large strength the logits, so the `common` part
+// of both is left out.  Most requests have neither: a kernel that knows so takes fewer registers.
 template <typename Use>
 __device__ inline void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
@@ -388,15 +388,17 @@ __device__ inline void with_logits(
 #else
     const double largest = row.largest([](long long, T prediction, T) { return prediction; }).value;
     const double common = largest - largest == 0 ? largest : 0;
-    const double total = !priors.items ? 1 : row.sum<0>([&](long long column, T, T) {
-        return double(priors[column]);
-    });
+    double likeliest = 1, total = 1;
+    if (priors.items) {
+        likeliest = row.largest([&](long long column, T, T) { return priors[column]; }).value;
+        total = row.sum<0>([&](long long column, T, T) { return double(priors[column]); });
+    }
     use(
         [&](long long column, T prediction) {
             const double scaled = (double(prediction) - common) / temperature;
-            return priors.items ? scaled + strength * log(priors[column] / total) : scaled;
+            return priors.items ? scaled + strength * log(priors[column] / likeliest) : scaled;
         },
-        common / temperature);
+        common / temperature + strength * log(likeliest / total));
 #endif
 }
 

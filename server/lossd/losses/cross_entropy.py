@@ -22,7 +22,6 @@ from lossd.losses._maths.likelihood_texts import DENSE, OF_CLASSES
 from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import (
-    FLOAT32_HIGH,
     FLOAT32_LOW,
     NONNEGATIVE,
     POSITIVE,
@@ -252,8 +251,8 @@ def cross_entropy(
         given = _from_probabilities(xp, predictions, prediction_kind)
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
         return _likelihood(xp, *given, dense, _target_factor(xp, class_weights, label_smoothing))
-    priors = _log_priors(xp, class_priors, prior_strength)
-    parts = softmax(xp, predictions, priors, temperature=temperature)
+    priors, offset = _log_priors(xp, class_priors, prior_strength)
+    parts = softmax(xp, predictions, priors, temperature=temperature, offset=offset)
     penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
     # Before the gradient overwrites the exponentials.
     beyond = {output.value.name: _OUTPUTS[output](xp, parts, targets) for output in outputs}
@@ -276,16 +275,21 @@ def cross_entropy(
     return BodyResult(value, gradients, beyond)
 
 
-def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
-    """Returns what the priors add to the logits."""
+def _log_priors(xp: Any, class_priors: Any, strength: float) -> tuple[Array | None, float]:
+    """Returns what the priors add to the logits: to each its own, and the same to all of them.
+
+    The largest prior adds nothing of its own, so that no strength swallows the logits of classes
+    that are as likely.
+    """
     if not len(class_priors):
-        return None
+        return None, 0.0
     priors = class_priors.astype(np.float64)
-    if float(priors.min()) >= FLOAT32_LOW and float(priors.max()) <= FLOAT32_HIGH:
-        return strength * xp.log(priors / priors.sum())
-    logs = xp.log(priors)  # whose sum may be too large, and their shares too small
-    logs -= logs.max()
-    return strength * (logs - xp.log(xp.exp(logs).sum()))
+    largest = priors.max()
+    shares = priors / largest
+    # Those that are too small for a share have a log of it.
+    logs = xp.log(priors) - xp.log(largest)
+    logs = xp.where(shares < FLOAT32_LOW, logs, xp.log(shares))
+    return strength * logs, float(-strength * xp.log(shares.sum()))
 
 
 def _refuse_what_needs_logits(

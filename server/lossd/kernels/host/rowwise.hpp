@@ -251,7 +251,8 @@ struct Row : Example {
 // Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
 // temperature and, where there are priors of the classes, with strength * log(prior / their sum)
 // added.  With priors they are doubles: a distance of 80 rounded to float is off by 4e-6.  Large
-// logits would swallow the priors, so their `common` part is subtracted first.
+// logits would swallow the priors, and priors of a large strength the logits, so the `common` part
+// of both is left out.
 template <typename Row, typename Use>
 INLINE void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
@@ -261,15 +262,17 @@ INLINE void with_logits(
     }
     const double largest = row.largest([](Column, T prediction, T) INLINED { return prediction; }).value;
     const double common = largest - largest == 0 ? largest : 0;
+    const double likeliest =
+        row.largest([&](Column column, T, T) INLINED { return priors[column]; }).value;
     const double total =
         row.sum([&](Column column, T, T) INLINED { return double(priors[column]); });
     const double own = priors.is_given ? strength : 0;  // without priors all of them are 1
     use(
         [&](int64_t column, T prediction) INLINED {
             const double scaled = (double(prediction) - common) / temperature;
-            return scaled + own * log(double(priors[column]) / total);
+            return scaled + own * log(double(priors[column]) / likeliest);
         },
-        common / temperature);
+        common / temperature + own * log(likeliest / total));
 }
 
 // The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker

@@ -156,18 +156,20 @@ def softmax(
     *,
     temperature: float = 1.0,
     sharpness: float = 1.0,
+    offset: float = 0.0,
 ) -> Softmax:
     """Computes the softmax of each row of a C-contiguous array.
 
     A logit of -inf is a class of probability 0.  A single +inf is a class of probability 1.  Rows
     with NaN, with several +inf or with only -inf become NaN.  Logits are divided by the
-    ``temperature`` and multiplied by the ``sharpness``; then ``biases``, one for each class, are
-    added.
+    ``temperature`` and multiplied by the ``sharpness``; then ``biases``, one for each class, and
+    the ``offset`` are added.  The offset changes nothing but the log of the sum, which knows it
+    to its last digit: a large one among the biases would swallow the logits.
     """
     rows = xp.arange(len(logits))
     best = logits.argmax(axis=-1)
     largest = logits[rows, best]
-    if biases is None and temperature == 1 and sharpness == 1:
+    if biases is None and temperature == 1 and sharpness == 1 and offset == 0:
         exponentials = logits - largest[:, None]
         xp.exp(exponentials, out=exponentials)
         rest = _rest(xp, exponentials, rows, best, largest)
@@ -197,7 +199,7 @@ def softmax(
             wide[below == -xp.inf] = 0
         exponentials += wide.astype(below.dtype)
     rest = _rest(xp, exponentials, rows, best, largest)
-    common = (common + largest).astype(logits.dtype)
+    common = (common + offset + largest).astype(logits.dtype)
     return Softmax(below, rows, best, xp.zeros_like(common), exponentials, rest, common)
 
 
