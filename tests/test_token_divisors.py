@@ -11,6 +11,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.client import presets
 from lossd.engine import Engine, Result
 from lossd.losses._maths.tokens import TokenAggregation
+from lossd.reduction import Reduction
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn, run
 
@@ -77,6 +78,46 @@ def test_random_splits_with_the_divisor_of_the_whole_have_its_gradients(
         assert total == pytest.approx(together.loss, rel=1e-13)
         assert counted == pytest.approx(together.weight_sum, rel=1e-15)
         np.testing.assert_allclose(gradient, together.gradients[LOGS], rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("layout", ["padded", "lengths", "flat"])
+@pytest.mark.parametrize("aggregation", TokenAggregation, ids=lambda one: one.name)
+def test_a_sequence_without_weight_changes_no_other(
+    engine: Engine, aggregation: TokenAggregation, layout: str
+) -> None:
+    """It stays an example: its tokens are among those that its group is divided by."""
+    given, loss = batch(9, aggregation), message(aggregation)
+    weights = np.where(np.arange(ROWS) % 3 == 1, 0.0, 1.5)
+    if layout == "lengths":
+        given["lengths"] = given.pop("token_mask").sum(axis=1)
+    if layout == "flat":
+        tokens = {name: given[name].reshape(-1) for name in (LOGS, "sampling_log_probabilities")}
+        offsets = np.arange(ROWS + 1) * LENGTH
+        given |= {**tokens, "token_mask": given["token_mask"].reshape(-1), "offsets": offsets}
+    all_count = run(engine, loss, given, reduction=Reduction.SUM)
+    found = run(engine, loss, given, reduction=Reduction.SUM, weights=weights)
+    nearly = run(engine, loss, given, weights=np.where(weights == 0, 1e-200, weights))
+    silent = weights == 0
+    assert found.per_example is not None
+    assert all_count.per_example is not None
+    np.testing.assert_array_equal(found.per_example[~silent], all_count.per_example[~silent])
+    assert not found.per_example[silent].any()
+    shape = (ROWS, LENGTH)
+    gradient, whole = (x.gradients[LOGS].reshape(shape) for x in (found, all_count))
+    np.testing.assert_allclose(gradient, whole * weights[:, None], rtol=1e-15, atol=0)
+    assert run(engine, loss, given, weights=weights).loss == pytest.approx(nearly.loss, rel=1e-13)
+
+
+def test_lengths_without_weight_are_cut_to_what_there_may_be(engine: Engine) -> None:
+    given, loss = batch(9, TokenAggregation.GROUP_MEAN), message(TokenAggregation.GROUP_MEAN)
+    lengths = given.pop("token_mask").sum(axis=1)
+    weights = np.ones(ROWS)
+    weights[:2] = 0
+    lengths[:2] = [-7, 1 << 40]
+    wrong = run(engine, loss, {**given, "lengths": lengths}, weights=weights)
+    lengths[:2] = [0, LENGTH]
+    right = run(engine, loss, {**given, "lengths": lengths}, weights=weights)
+    assert wrong.loss == right.loss
 
 
 # ------------------------------------------------------------------ where others went wrong

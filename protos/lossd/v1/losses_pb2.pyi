@@ -152,7 +152,8 @@ class TokenAggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         CONSTANT_LENGTH: The sum over the sequence divided by sequence_length; a mean divides by the
             number of sequences.
         GROUP_MEAN: The sum over the sequence divided by the number of tokens of its group; a mean
-            divides by the number of groups.
+            divides by the number of groups. Sequences of weight 0 are among those of their group,
+            masked ones are not.
     """
     __slots__ = ()
     TOKEN_AGGREGATION_UNSPECIFIED: _ClassVar[TokenAggregation]

@@ -14,7 +14,7 @@ from lossd.losses._maths.tokens import TokenAggregation, Tokens, Whole
 from lossd.reduction import Floats
 from lossd.shapes._shape import Buffers, Checkpoint
 from lossd.shapes._token_results import TokenResults
-from lossd.shapes._token_sides import groups_of
+from lossd.shapes._token_sides import groups_of, members_of
 
 # A dozen arrays of as many float64 numbers fit the caches of a core.
 PIECE_TOKENS = 1 << 15
@@ -63,10 +63,18 @@ class TokenRun(TokenResults):
         if aggregation is TokenAggregation.SEQUENCE_MEAN:
             return 1 / np.maximum(self._counts, 1)
         if aggregation is TokenAggregation.GROUP_MEAN:
-            members, group_of = groups_of(self._batch.operand("groups"), self._batch.plan.masked)
-            counts = np.bincount(group_of, members * self._counts)
+            _, group_of = groups_of(self._batch.operand("groups"), self._batch.plan.masked)
+            counts = np.bincount(group_of, self._counts_of_members())
             return 1 / np.maximum(counts, 1)[group_of]
         return None
+
+    def _counts_of_members(self) -> Floats:
+        """Returns how many tokens of each row a mean over its group divides by."""
+        batch, plan = self._batch, self._batch.plan
+        if plan.weights is None:
+            return self._counts
+        excluded, ignored = plan.excluded_by_request, plan.masked
+        return members_of(batch.operands, batch.rows, excluded, ignored).counts()
 
     def piece(self, rows: slice) -> None:
         """Computes some rows, and writes what they come to."""

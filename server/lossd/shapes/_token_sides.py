@@ -132,14 +132,33 @@ def sides_of(
     """
     by_name = {operand.name: operand for operand in operands}
     return {
-        side: _side(by_name, side, rows, excluded_by_request)
+        side: _side(by_name, side, rows, excluded_by_request, excluded_by_request)
         for side in dict.fromkeys(operand.input.side for operand in operands)
     }
 
 
-def _side(
-    operands: Mapping[str, Operand], side: str, rows: int, excluded_by_request: Flags | None
+def members_of(
+    operands: Sequence[Operand],
+    rows: int,
+    excluded_by_request: Flags | None,
+    ignored: Flags | None,
 ) -> TokenSide:
+    """Returns the tokens of a loss with one side, also those of rows of weight 0.
+
+    Such a row stays an example: what its group is divided by does not depend on its weight.
+    """
+    by_name = {operand.name: operand for operand in operands}
+    return _side(by_name, "", rows, excluded_by_request, ignored)
+
+
+def _side(
+    operands: Mapping[str, Operand],
+    side: str,
+    rows: int,
+    unchecked: Flags | None,
+    left_out: Flags | None,
+) -> TokenSide:
+    """Returns a side, without the tokens of rows that are left out."""
     first = next(
         o for o in operands.values() if o.input.side == side and o.input.content is Content.FLOATS
     )
@@ -152,17 +171,16 @@ def _side(
     elif len(first.shape) - len(first.rows.shape[1:]) == 2:
         width = first.shape[1]
         starts, sizes = np.arange(rows) * width, np.full(rows, width)
-        used = None if lengths is None else _lengths(lengths, width, excluded_by_request)
+        used = None if lengths is None else _lengths(lengths, width, unchecked)
     else:
         is_sums = True
         starts = sizes = _NONE
-        summed = (
-            None
-            if lengths is None
-            else _lengths(lengths, None, excluded_by_request).astype(np.float64)
-        )
-    if excluded_by_request is not None and not is_sums:
-        used = np.where(excluded_by_request, 0, sizes if used is None else used)
+        summed = None if lengths is None else _lengths(lengths, None, unchecked).astype(np.float64)
+    if left_out is not None:
+        if not is_sums:
+            used = np.where(left_out, 0, sizes if used is None else used)
+        elif summed is not None:
+            summed[left_out] = 0
     for operand in operands.values():
         if operand.input.axes is Axes.EITHER and operand.input.side == side:
             _check_unambiguous(operand, cells, sizes)
@@ -183,18 +201,16 @@ def _from_offsets(offsets: Operand, cells: int) -> tuple[Indices, Indices]:
     return found[:-1], np.diff(found)
 
 
-def _lengths(lengths: Operand, width: int | None, excluded_by_request: Flags | None) -> Indices:
+def _lengths(lengths: Operand, width: int | None, unchecked: Flags | None) -> Indices:
+    """Returns lengths; the nearest that may be, for those that are not checked."""
     given = lengths.rows
     wrong = given < 0 if width is None else (given < 0) | (given > width)
-    if excluded_by_request is not None:
-        wrong &= ~excluded_by_request
+    if unchecked is not None:
+        wrong &= ~unchecked
     if wrong.any():
         rule = "[0, inf)" if width is None else f"[0, {width + 1})"
         raise value_error(lengths.name, given, wrong, rule)
-    found = given.astype(np.intp)
-    if excluded_by_request is not None:
-        found[excluded_by_request] = 0
-    return found
+    return given.astype(np.intp).clip(0, width)
 
 
 def _flags(mask: Operand) -> Flags:
