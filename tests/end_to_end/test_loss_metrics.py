@@ -27,6 +27,7 @@ from lossd.v1 import (
     Dice,
     FeatureMatching,
     Huber,
+    Jaccard,
     Perplexity,
     RegressionErrors,
     RetrievalAtK,
@@ -153,6 +154,19 @@ def test_classes_lie_where_the_loss_has_them(client: LossClient) -> None:
             loss, predictions=predictions, targets=targets, metrics=[Accuracy(), RocAuc()]
         )
         assert all(map(same, result.metrics, expected))
+
+
+def test_answers_for_each_class_lie_where_the_loss_has_them(client: LossClient) -> None:
+    random = np.random.default_rng(8)
+    predictions = random.standard_normal((2, 4, 4, 4)).astype(np.float32)
+    targets = random.integers(0, 2, predictions.shape)
+    asked = F1(task=v1.CLASSIFICATION_TASK_MULTILABEL, average=v1.AVERAGE_NONE)
+    expected = client.evaluate(
+        asked, predictions=np.moveaxis(predictions, 1, -1), targets=np.moveaxis(targets, 1, -1)
+    )
+    for loss in (Dice(class_axis=1), Jaccard(class_axis=-3), CrossEntropy(class_axis=1)):
+        result = client.compute(loss, predictions, targets, metrics=[asked])
+        assert same(result.metrics[0], expected)
 
 
 def test_a_metric_takes_the_prediction_kind_of_the_loss(client: LossClient) -> None:

@@ -124,12 +124,19 @@ def _mask(job: Job) -> Array | None:
 
 
 def _with_classes_last(batch: MetricBatch, axis: int | None) -> MetricBatch:
-    """Moves the classes to the last axis, where metrics expect them."""
+    """Moves the classes to the last axis, where metrics expect them.
+
+    Targets that have a number for each class too have them on the same axis.
+    """
     predictions = batch.inputs.get("predictions")
     if axis is None or predictions is None or axis in (-1, predictions.ndim - 1):
         return batch
-    moved = np.ascontiguousarray(np.moveaxis(predictions, axis, -1))
-    return replace(batch, inputs={**batch.inputs, "predictions": moved})
+    moved = {
+        name: np.ascontiguousarray(np.moveaxis(array, axis, -1))
+        for name, array in batch.inputs.items()
+        if array.shape == predictions.shape
+    }
+    return replace(batch, inputs={**batch.inputs, **moved})
 
 
 def _observe(one: Requested, batch: MetricBatch, hold: Hold) -> State:
