@@ -56,6 +56,11 @@ class Plan:
     is_brief: bool
     prepared: PreparedBatch | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of what is kept of its parameters: a number for each element of a row."""
+        return self.laid.spread_bytes
+
     @classmethod
     def of(cls, job: Job, backend: Backend, networks: Networks, *, is_kept: bool = False) -> "Plan":
         """Returns the plan of a job; one that ``is_kept`` is worth more preparation.

@@ -1,7 +1,9 @@
 """Plans: a request is answered as if it were the first, whatever was asked before."""
 
 import contextlib
+import gc
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd import tensors, v1
 from lossd.backends.choose import Chosen, cpu_backend
+from lossd.client.requests import build_request
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor, ServiceError
 from lossd.losses import LOSSES, Loss
@@ -27,7 +30,7 @@ from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
-from tests.messages import request_of
+from tests.messages import message_of, request_of
 from tests.sampling import cases, coupled_cases, forms, plain
 
 Serve = Callable[[], LossServicer]
@@ -383,6 +386,50 @@ def test_plans_take_as_many_bytes_as_may_be(serve: Serve) -> None:
     case = replace(_small(LOSSES["cross_entropy"]), parameters={"class_weights": (1.0,) * 10_000})
     answer(servicer, request_of(case).SerializeToString())
     assert len(servicer._plans) == 2
+
+
+def _with_spread_numbers(second: float) -> Case:
+    """One example of many pairs, with a weight for the first and the second of each."""
+    case = plain(LOSSES["binary_cross_entropy"], rows=1, length=1 << 12).astype(np.float32)
+    pairs = {name: array.reshape(1, -1, 2) for name, array in case.inputs.items()}
+    return replace(case, inputs=pairs, parameters={"positive_weights": (1.0, second)})
+
+
+def test_numbers_that_are_spread_over_a_row_count(serve: Serve) -> None:
+    servicer = serve()
+    servicer._plans = Plans(most_bytes=80_000)
+    for number in range(4):
+        case = _with_spread_numbers(2.0 + number)
+        answer(servicer, build_request(message_of(case), case.inputs).serialise())
+
+    assert len(servicer._plans) == 2
+    assert 2 * 4 * 4096 < servicer._plans.nbytes <= 80_000
+
+
+def _bytes_kept(engine: Engine, case: Case) -> tuple[int, int]:
+    """The bytes that a plan keeps, and those that it says."""
+    engine.plan(case.job())  # what is imported, and kept for all plans
+    gc.collect()
+    tracemalloc.start()
+    try:
+        plan = engine.plan(case.job())
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return kept, plan.nbytes
+
+
+def test_a_plan_keeps_nothing_of_the_size_of_its_batch(engine: Engine, any_loss: Loss) -> None:
+    kept, said = _bytes_kept(engine, plain(any_loss, rows=64, length=1 << 12))
+    assert said == 0
+    assert kept <= 24 << 10
+
+
+def test_a_plan_keeps_as_many_bytes_as_it_says(engine: Engine) -> None:
+    kept, said = _bytes_kept(engine, _with_spread_numbers(2.0))
+    assert said == 4 * 4096
+    assert said <= kept <= said + (24 << 10)
 
 
 def test_nothing_is_left_of_plans_that_were_dropped(serve: Serve) -> None:

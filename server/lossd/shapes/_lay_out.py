@@ -29,7 +29,7 @@ from lossd.batch import (
 from lossd.losses import Content
 from lossd.networks import Networks
 from lossd.reduction import Reduction, plan_rows
-from lossd.shapes._memory import gradient_bytes
+from lossd.shapes._memory import gradient_bytes, own_bytes
 from lossd.shapes._shape import ShapeRules
 from lossd.shapes._table import rules_of
 
@@ -54,7 +54,8 @@ class Laid:
     ``slots`` are those of the layout, with the domains that follow from the parameters.
     ``template`` is a batch like those that are made of it, without rows.  ``needed`` are the bytes
     that one takes beside its inputs and gradients, and ``gradient_bytes`` those of its gradients,
-    unless they are few.  ``sources`` say which tensor each slot is filled with: the
+    unless they are few.  ``spread_bytes`` are those of lists among the parameters that are spread
+    over a row, which are made here.  ``sources`` say which tensor each slot is filled with: the
     name of the input, and the position in its list; None for one that is not given.
     """
 
@@ -65,6 +66,7 @@ class Laid:
     template: Batch
     needed: int
     gradient_bytes: int
+    spread_bytes: int
     sources: tuple[tuple[str, int] | None, ...]
 
     def arrays(self, job: Job) -> list[Array | None]:
@@ -123,6 +125,8 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
     slots = tuple([slot.under(parameters) for slot in layout.slots])
     operands = tuple([_without_rows(slot, arrays.get(slot.name)) for slot in slots])
     needed = rules.needed(job, layout, arrays, parameters, dtype, workers)
+    of_body = body_parameters(job.loss, parameters, layout, dtype)
+    spread_bytes = sum(own_bytes(of_body[name]) for name in job.loss.vectors)
     return Laid(
         rules,
         parameters,
@@ -130,7 +134,7 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
         slots,
         template=Batch(
             loss=job.loss,
-            parameters=body_parameters(job.loss, parameters, layout, dtype),
+            parameters=of_body,
             operands=operands,
             example_shape=layout.example_shape,
             rows=layout.rows,
@@ -143,8 +147,9 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
             pipeline=layout.pipeline,
             layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
         ),
-        needed=needed,
+        needed=needed + spread_bytes if needed else 0,
         gradient_bytes=gradient_bytes(job, layout, arrays) if needed else 0,
+        spread_bytes=spread_bytes,
         sources=tuple([slot.input.source if slot.name in arrays else None for slot in slots]),
     )
 

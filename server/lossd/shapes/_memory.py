@@ -51,6 +51,11 @@ def laid_bytes(layout: Layout, arrays: Mapping[str, Array]) -> int:
     return found
 
 
+def own_bytes(spread: Array) -> int:
+    """Returns the bytes of a list that is spread over a row; one number for all of it has few."""
+    return spread.nbytes if any(spread.strides) else 0
+
+
 def gradient_bytes(
     job: Job, layout: Layout, arrays: Mapping[str, Array], *, only_moved: bool = False
 ) -> int:

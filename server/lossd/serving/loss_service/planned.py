@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,13 +26,22 @@ from lossd.tensors import Array
 
 MOST = 256  # plans that are kept: the losses of some dozen training jobs
 MOST_BYTES = 32 << 20  # that they may take
-# What a plan takes beside its header, and for each byte of it: of a list of numbers there are
-# objects of Python's, and arrays.
+# What a plan takes beside its numbers and its header, and for each byte of that: of a list of
+# numbers there are objects of Python's, and arrays.
 _OWN_BYTES, _BYTES_A_BYTE = 16 << 10, 8
 # Layouts of messages of one length that are tried; few callers have two.
 _LAYOUTS = 8
 
-Kept = TypeVar("Kept")  # a plan, told apart by which object it is
+
+class Sized(Protocol):
+    """Anything that takes some bytes."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its numbers."""
+
+
+Kept = TypeVar("Kept", bound=Sized)  # a plan, told apart by which object it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,11 @@ class Planned:
             tuple(p for p in (*inputs.values(), *beside.values()) if p.dtype == np.bool_),
             tuple(_frames(plan)),
         )
+
+    @property
+    def nbytes(self) -> int:
+        """See ``Plan.nbytes``."""
+        return self.plan.nbytes
 
     def read(self, message: bytes) -> tuple[Job, list[Array | None]] | None:
         """Returns the job of a message, and its inputs in the order of the plan.
@@ -209,7 +223,7 @@ class Plans(Generic[Kept]):
         """Keeps what is planned for a message, and drops those that were not used for longest."""
         made = _Layout.of(places, len(message))
         header = made.header(message)
-        nbytes = _OWN_BYTES + _BYTES_A_BYTE * len(header)
+        nbytes = _bytes_of(planned, header)
         if nbytes > self._most_bytes:
             return
         with self._lock:
@@ -237,7 +251,7 @@ class Plans(Generic[Kept]):
 
     def _drop(self, planned: Kept) -> None:
         length, layout, header = self._kept.pop(planned)
-        self.nbytes -= _OWN_BYTES + _BYTES_A_BYTE * len(header)
+        self.nbytes -= _bytes_of(planned, header)
         del layout.plans[header]
         if not layout.plans:
             left = tuple(each for each in self._layouts[length] if each is not layout)
@@ -245,3 +259,7 @@ class Plans(Generic[Kept]):
                 self._layouts[length] = left
             else:
                 del self._layouts[length]
+
+
+def _bytes_of(planned: Sized, header: bytes) -> int:
+    return _OWN_BYTES + _BYTES_A_BYTE * len(header) + planned.nbytes
