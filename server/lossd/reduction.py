@@ -76,8 +76,8 @@ class RowPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no row is left to average."""
-        return self.example_count == 0 or self.divisor == 0
+        """Whether no row is left that has weight."""
+        return self.example_count == 0 or self.weight_sum == 0
 
     def row_weights(self) -> Floats | None:
         """Returns what the value of each row counts in the sum; None for 1."""

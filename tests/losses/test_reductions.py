@@ -186,13 +186,28 @@ def test_nothing_kept_is_zero_with_zero_gradients(
         assert caught.value.reason == "EMPTY_BATCH"
 
 
-def test_weights_that_are_all_zero_leave_nothing_to_average(engine: Engine, loss: Loss) -> None:
+@pytest.mark.parametrize("normalizer", [None, 8.0], ids=["own", "given"])
+@pytest.mark.parametrize("reduction", list(Reduction))
+def test_weights_that_are_all_zero_leave_nothing_to_average(
+    engine: Engine, loss: Loss, reduction: Reduction, normalizer: float | None
+) -> None:
     case = plain(loss)
-    weights = np.zeros(case.count)
-    result = engine.run(case.job(weights=weights))
-    assert (result.loss, result.weight_sum, result.example_count) == (0.0, 0.0, case.count)
+    if normalizer and not reduction.is_mean:
+        pytest.skip("only a mean has a normalizer")
+    options: dict[str, Any] = {
+        "weights": np.zeros(case.count),
+        "reduction": reduction,
+        "normalizer": normalizer,
+    }
+    result = engine.run(case.job(**options))
+    assert result.loss == (None if reduction is Reduction.NONE else 0.0)
+    assert (result.loss_sum, result.weight_sum, result.example_count) == (0.0, 0.0, case.count)
     assert_zero(result.gradients[loss.inputs[0].name])
-    assert engine.run(case.job(weights=weights, reduction=Reduction.BATCH_MEAN)).loss == 0.0
+    if reduction is not Reduction.NONE:
+        assert np.isnan(total(engine.run(case.job(empty=EmptyPolicy.NAN, **options))))
+    with pytest.raises(InvalidRequest) as caught:
+        engine.run(case.job(empty=EmptyPolicy.ERROR, **options))
+    assert caught.value.reason == "EMPTY_BATCH"
 
 
 def test_without_a_reduction_there_is_no_loss(engine: Engine, loss: Loss) -> None:
