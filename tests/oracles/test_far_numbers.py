@@ -3,6 +3,7 @@
 What is right comes from definitions in 400 digits.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -185,6 +186,30 @@ def test_a_positive_weight_beyond_the_type_meets_its_share(
     with mpmath.workdps(DIGITS):
         miss = mpmath.mpf(weight) * mpmath.log(1 + mpmath.exp(-mpmath.mpf(logit)))
         close(result.loss, float(miss), np.float32)
+
+
+@pytest.mark.parametrize("answer", [*itertools.product([0.1, -0.3, 0.5], [0.0, 1.0])], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 1e-8, 1e-3, 0.999999])
+@pytest.mark.parametrize("weight", [1e-8, 1e-3, 0.999, 1e4])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_positive_weight_of_any_size_keeps_the_digits_of_a_gradient(
+    engine: Engine, dtype: type, weight: float, smoothing: float, answer: tuple[float, float]
+) -> None:
+    logit, target = answer
+    inputs = {"predictions": [logit], "targets": [target]}
+    given = {"positive_weights": (weight,), "label_smoothing": smoothing}
+    (gradient,) = run(engine, "binary_cross_entropy", inputs, dtype, **given).gradients[
+        "predictions"
+    ]
+    (logit, target), (weight,) = of_type([logit, target], dtype), of_type([weight], dtype)
+    with mpmath.workdps(DIGITS):
+        kept, spread = 1 - mpmath.mpf(smoothing), mpmath.mpf(smoothing) / 2
+        yes, no = target * kept + spread, (1 - target) * kept + spread
+        share = 1 / (1 + mpmath.exp(-mpmath.mpf(logit)))
+        right = no * share - weight * yes * (1 - share)
+        # What may be lost is a last digit of the numbers whose difference it is.
+        terms = min(no * share + weight * yes * (1 - share), abs(no - weight * yes) + abs(logit))
+        assert abs(gradient - right) <= (3e-7 if dtype is np.float32 else 5e-16) * float(terms)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.01, 1.0])

@@ -41,7 +41,11 @@ _SHARES = """
         CudaText(
             _SHARES
             + """
-            const T apart = fma(1 - weight, yes_share, (1 - 2 * target) * kept);
+            // From whichever terms are smaller: the weighted shares, or what they are apart in.
+            const T unweighted = (1 - 2 * target) * kept;
+            const T size = fabs(1 - weight) * yes_share + fabs(unweighted);
+            const T apart = size < positive + negative ? fma(1 - weight, yes_share, unweighted)
+                                                       : negative - positive;
             """
             + SIGMOID_COST,
             when={"prediction_kind": DistributionKind.LOGITS},
@@ -104,8 +108,9 @@ def binary_cross_entropy(
         apart = (1 - 2 * targets) * kept
     weights: Any = positive_weights if len(positive_weights) else None
     if weights is not None:
-        apart = None if apart is None else apart + (1 - weights) * positive
-        positive = positive * weights
+        unweighted, positive = positive, positive * weights
+        if apart is not None:
+            apart = _apart(xp, apart, (1 - weights) * unweighted, positive, negative)
     if prediction_kind is DistributionKind.LOGITS:
         parts = sigmoid_cost(xp, predictions, positive, negative, apart=apart, weights=weights)
         value, gradient = parts.value, parts.derivative(xp, out=parts.yes)
@@ -122,6 +127,12 @@ def binary_cross_entropy(
         return weighted(xp, 1 - label_smoothing, difference)
 
     return BodyResult(value, {"predictions": gradient, "targets": by_targets})
+
+
+def _apart(xp: Any, unweighted: Array, by_weight: Array, positive: Array, negative: Array) -> Array:
+    """Returns ``negative`` minus ``positive``, from whichever terms are smaller."""
+    is_smaller = abs(unweighted) + abs(by_weight) < positive + negative
+    return xp.where(is_smaller, unweighted + by_weight, negative - positive)
 
 
 # Of the probability of the true answer: -log of it, and what gives shares times its derivative.
