@@ -212,6 +212,26 @@ def test_a_positive_weight_of_any_size_keeps_the_digits_of_a_gradient(
         assert abs(gradient - right) <= (3e-7 if dtype is np.float32 else 5e-16) * float(terms)
 
 
+@pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_class_weights_mean_nothing_at_a_small_temperature(
+    engine: Engine, dtype: type, size: float
+) -> None:
+    temperature = 1e-36 if dtype is np.float32 else 1e-300
+    inputs = {"predictions": [[20.0, 0.0], [0.0, 0.0]], "targets": [0, 1]}
+    given = {"class_weights": (size, size), "temperature": temperature}
+    result = run(engine, "cross_entropy", inputs, dtype, **given)
+    close(result.gradients["predictions"], [0, 0, 0.25 / temperature, -0.25 / temperature], dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_small_z_loss_of_a_large_logit_is_finite(engine: Engine, dtype: type) -> None:
+    logit, z_loss = (1e25, 1e-20) if dtype is np.float32 else (1e200, 1e-200)
+    inputs = {"predictions": [[logit, 0.0]], "targets": [0]}
+    result = run(engine, "cross_entropy", inputs, dtype, z_loss=z_loss)
+    close(result.loss, z_loss * logit * logit, dtype)
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.01, 1.0])
 @pytest.mark.parametrize("priors", [(1e308,) * 3, (1e-300, 1e300, 1e300), (1e-300, 1.0, 2.0)])
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -70,8 +70,8 @@ def _check_type(declared: Input, array: Array) -> None:
         )
 
 
-# Class weights whose products and reciprocals float32 can hold.
-_MODERATE = 1e-30, 1e30
+# Class weights, over the temperature too, whose products and reciprocals float32 can hold.
+_MODERATE = 1e-12, 1e12
 _LISTS = "class_priors", "positive_weights"  # no part of a divisor
 _NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
@@ -87,10 +87,15 @@ def compute_type(
     if any(array.dtype == np.float64 for array in arrays.values()):
         return np.dtype(np.float64)
     weights = [w for w in parameters.get("class_weights", ()) if w]
-    is_moderate = not weights or _MODERATE[0] <= min(weights) <= max(weights) <= _MODERATE[1]
+    is_moderate = not weights or _are_moderate(weights, parameters.get("temperature", 1.0))
     others = (n for name in _LISTS for n in parameters.get(name, ()) if n)
     is_moderate &= all(FLOAT32_LOW <= n <= FLOAT32_HIGH for n in others)
     return np.dtype(np.float32 if is_moderate else np.float64)
+
+
+def _are_moderate(weights: Sequence[float], temperature: float) -> bool:
+    lowest, highest = _MODERATE
+    return lowest <= min(weights) <= max(weights) <= highest * min(temperature, 1)
 
 
 def wanted_gradients(job: Job, operands: Sequence[Operand]) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ _DENSE = (
             return T(surplus + times(softmax.exponential(column, logit(column, prediction)), pull))
                 / T(temperature);
         };
-        value = weighed(T(z_loss), log_sum * log_sum) + write_surplus<OF_TARGETS>(
+        value = weighed(weighed(T(z_loss), log_sum), log_sum) + write_surplus<OF_TARGETS>(
             row, softmax, AT_PREDICTION(logit(column, prediction)),
             AT_TARGET(dense(column, target)), slope,
             AT_COLUMN(weighed(
@@ -129,9 +129,9 @@ def _texts_of_likelihood() -> Iterator[CudaText]:
                 const T share = weight * unit;
                 const T pull = weighed(T(2 * z_loss), log_sum) * unit;
                 const T own = times(softmax.exponential(label, target_logit), pull)
-                    - softmax.others(label, target_logit) * share;
+                    - times(softmax.others(label, target_logit), share);
                 value = weight * softmax.negative_log(label, target_logit)
-                    + weighed(T(z_loss), log_sum * log_sum);
+                    + weighed(weighed(T(z_loss), log_sum), log_sum);
                 GRADIENT_OF_ROW(
                     column == label
                         ? own
