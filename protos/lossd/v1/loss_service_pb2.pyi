@@ -278,8 +278,9 @@ class ComputeLossResponse(_message.Message):
         terms: The result of each term of a WeightedSum, in their order.
         statuses: Statuses of single examples; unset where no example has one.
         per_example: The loss of each example, shaped like the examples: FLOAT64 where an input is
-            FLOAT64, FLOAT32 otherwise. Weights of examples are not included; an ignored example has
-            0. Unset for losses of a set.
+            FLOAT64, or where the weights or priors of classes among the parameters are so large or
+            small that it is computed in it, FLOAT32 otherwise. Weights of examples are not
+            included; an ignored example has 0. Unset for losses of a set.
         gradients: The gradients of the reduced loss, each with the shape and type of its input; a
             single FLOAT64 if it is with respect to a parameter.
         outputs: Further outputs that the loss's parameters ask for, each shaped like the examples.
