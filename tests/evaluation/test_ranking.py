@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.special import expit, log_softmax, softmax
@@ -154,6 +155,44 @@ def test_sure_answers_keep_their_digits() -> None:
     wrong = score("log_loss", predictions=[[0.0, -np.inf]], targets=[1])
     assert wrong.value is None
     assert wrong.is_nonfinite
+
+
+SIZES = [1e-300, 1e-20, 1e-9, 0.1, 0.69, 0.7, 1.0, 5.0, 20.0, 36.0, 37.0, 40.0, 100.0, 700.0]
+SHARES = [2.0**-50, 2.0**-30, 0.125, 0.5]  # 1 less each is exact too
+ANSWERS = {
+    DistributionKind.LOGITS: [*SIZES, *(-x for x in SIZES)],
+    DistributionKind.LOG_PROBABILITIES: [-x for x in SIZES],
+    DistributionKind.PROBABILITIES: [*SHARES, *(1 - x for x in SHARES)],
+}
+
+
+@pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.parametrize("kind", DistributionKind)
+def test_the_log_loss_keeps_its_digits_at_any_confidence(
+    kind: DistributionKind, target: int
+) -> None:
+    """Of one number for an answer, and of two classes that are as likely."""
+    parameters, targets = {"prediction_kind": kind}, [target]
+    for number in ANSWERS[kind]:
+        with mpmath.workdps(400):
+            of_yes, of_no = costs(kind, mpmath.mpf(number))
+            expected = pytest.approx(float(of_yes if target else of_no), rel=1e-14, abs=0)
+        other = {
+            DistributionKind.LOGITS: 0.0,
+            DistributionKind.LOG_PROBABILITIES: float(-of_no),
+            DistributionKind.PROBABILITIES: 1 - number,
+        }[kind]
+        for predictions in ([number], [[other, number]]):
+            found = value("log_loss", parameters, predictions=predictions, targets=targets)
+            assert found == expected
+
+
+def costs(kind: DistributionKind, number: Any) -> tuple[Any, Any]:
+    """-log of the probability of yes, and of no."""
+    if kind is DistributionKind.LOGITS:
+        return mpmath.log(1 + mpmath.exp(-number)), mpmath.log(1 + mpmath.exp(number))
+    yes = mpmath.exp(number) if kind is DistributionKind.LOG_PROBABILITIES else number
+    return -mpmath.log(yes), -mpmath.log(1 - yes)
 
 
 def test_perplexity_weighs_tokens_alike() -> None:

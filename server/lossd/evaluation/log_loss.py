@@ -6,6 +6,7 @@ from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, tile
 from lossd.evaluation._declare import BatchState, Floats, MetricExample, metric
 from lossd.evaluation._means import keep_mean, mean
 from lossd.losses import DistributionKind
+from lossd.losses._maths.complements import log_rest
 
 _HALF = 0.6931471805599453
 
@@ -56,7 +57,7 @@ def _of_answers(scores: Floats, prepared: Scores) -> Floats:
     if prepared.kind is DistributionKind.LOGITS:
         return np.logaddexp(0, np.where(prepared.targets, -scores, scores))
     if prepared.kind is DistributionKind.LOG_PROBABILITIES:
-        return -np.where(prepared.targets, scores, np.log(-np.expm1(scores)))
+        return -np.where(prepared.targets, scores, log_rest(scores))
     return -np.where(prepared.targets, np.log(scores), np.log1p(-scores))
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from lossd.losses._maths.complements import log_rest
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array, ParameterError
@@ -263,11 +264,6 @@ def _dppo_kl(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     of_token = selected(np, np.exp(sampled), sampled - logs)
     of_others = selected(np, -np.expm1(sampled), log_rest(sampled) - log_rest(logs))
     return _within(given, of_token + of_others, bounds)
-
-
-def log_rest(logs: Array) -> Array:
-    """log(1 - exp(x)) of log-probabilities, -inf for certainty."""
-    return np.where(logs > -0.6931471805599453, np.log(-np.expm1(logs)), np.log1p(-np.exp(logs)))
 
 
 OBJECTIVES: Mapping[PolicyObjective, Callable[[PolicyTokens, Bounds], Surrogate]] = (

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from lossd.losses._inputs import Axes, Input
+from lossd.losses._maths.complements import log_rest
 from lossd.losses._maths.masked_products import selected
-from lossd.losses._maths.policy import log_rest
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array, Differentiable, ParameterError
