@@ -89,6 +89,64 @@ def test_zero_division_by_name(name: str, policy: ZeroDivision) -> None:
         assert ("0 / 0 for 1 of the classes" in found.reason) == undefined
 
 
+def absent(random: np.random.Generator) -> tuple[ClassificationTask, dict[str, Any]]:
+    """Classes or labels many of which targets, predictions or both have none of."""
+    count, labels = int(random.integers(1, 9)), int(random.integers(2, 5))
+    weights = random.choice([1e-3, 0.5, 1.0, 3.0], count) if random.integers(2) else None
+    names = ("targets", "predictions")
+    if random.integers(2):
+        given = {name: random.choice(random.integers(0, 5, 2), count) for name in names}
+        return ClassificationTask.MULTICLASS, {**given, "weights": weights}
+    shares = random.choice([0.0, 0.3, 1.0], 2)
+    yes = {n: random.random((count, labels)) < s for n, s in zip(names, shares, strict=True)}
+    return ClassificationTask.MULTILABEL, {**yes, "weights": weights}
+
+
+@pytest.mark.parametrize("policy", ZeroDivision)
+@pytest.mark.parametrize("name", FAMILY)
+def test_averages_over_classes_and_labels_that_are_absent(name: str, policy: ZeroDivision) -> None:
+    stand_in = {"zero": 0.0, "one": 1.0, "exclude": np.nan}[policy.value]
+    random = np.random.default_rng(FAMILY.index(name))
+    for _ in range(200):
+        task, given = absent(random)
+        targets, predictions, weights = split(given)
+        for average in AVERAGES:
+            chosen = parameters(name, task=task, average=average, zero_division=policy)
+            found = score(name, chosen, **given)
+            expected = by_scikit_learn(
+                name, targets, predictions, average=average.value, sample_weight=weights,
+                zero_division=stand_in,
+            )  # fmt: skip
+            if np.isnan(expected):
+                assert found.value is None
+                assert found.reason.startswith("0 / 0 for ")
+            else:
+                assert found.value == exact(expected)
+
+
+def test_without_any_target_a_weighted_average_is_a_plain_one() -> None:
+    weighted = {"task": ClassificationTask.MULTILABEL, "average": Average.WEIGHTED}
+    never: dict[str, Any] = {"targets": [[0, 0], [0, 0]], "predictions": [[1, 0], [0, 0]]}
+    as_one = {**weighted, "zero_division": ZeroDivision.ONE}
+    assert (value("f1", as_one, **never), value("recall", as_one, **never)) == (0.5, 1.0)
+    excluded = {**weighted, "zero_division": ZeroDivision.EXCLUDE}
+    assert value("precision", excluded, **never) == 0.0
+    nowhere = score("recall", excluded, **never)
+    assert nowhere.value is None
+    assert nowhere.reason == "0 / 0 for 2 of the classes, the first of them 0"
+
+
+def test_weights_beside_that_of_a_far_heavier_class_that_is_excluded() -> None:
+    found = value(
+        "precision",
+        {"average": Average.WEIGHTED, "zero_division": ZeroDivision.EXCLUDE},
+        targets=[0, 1, 2, 2],
+        predictions=[3, 1, 2, 1],  # never 0
+        weights=[1e300, 1e-100, 1e-100, 1e-100],
+    )
+    assert found == exact((1 * 1 / 2 + 2 * 1) / 3)
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_binary_task_is_about_class_1(name: str) -> None:
     random = np.random.default_rng(0)

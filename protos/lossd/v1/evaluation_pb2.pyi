@@ -47,7 +47,8 @@ class Average(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         MICRO: From the summed counts of all.
         MACRO: Their mean; over the classes that occur in targets or predictions, or over all
             labels.
-        WEIGHTED: Their mean, weighted by how often they occur in the targets.
+        WEIGHTED: Their mean, weighted by how often they occur in the targets; a plain mean if none
+            of them does.
         NONE: Not at all: the result has values and no value.
     """
     __slots__ = ()

@@ -127,20 +127,19 @@ def _averaged(
         return _finished(None, reported, undefined & averaged)
     if len(values) == 1:
         return _finished(float(values[0]), None, undefined)
-    weights = counts.targets.shares()[averaged] if average is Average.WEIGHTED else None
-    value = mean_of(values[averaged], weights)
-    return _finished(value, reported, undefined & averaged)
+    defined = averaged & ~np.isnan(values)
+    # Their own shares: beside a much larger class that is not defined they would be 0.
+    weights = counts.targets.of(defined).shares() if average is Average.WEIGHTED else None
+    return _finished(mean_of(values[defined], weights), reported, undefined & averaged)
 
 
 def mean_of(values: Floats, weights: Floats | None) -> float:
-    """Returns the mean of the values that are not NaN; NaN if there is none."""
-    defined = ~np.isnan(values)
-    values = values[defined]
-    if weights is None:
-        return float(values.mean()) if len(values) else np.nan
-    weights = weights[defined]
-    total = weights.sum()
-    return float((values * weights).sum() / total) if total else np.nan
+    """Returns the mean of values, a plain one where all weights are 0; NaN of none."""
+    if not len(values):
+        return np.nan
+    if weights is None or not weights.any():
+        return float(values.mean())
+    return float((values * weights).sum() / weights.sum())
 
 
 def _finished(

@@ -60,6 +60,10 @@ class Wide:
         top = self.exponents.max(axis=axis, keepdims=True)
         return Wide.scaled(self.floats(top).sum(axis=axis, keepdims=True), top)
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Wide":
+        """Returns those that are chosen."""
+        return Wide(self.mantissas[chosen], self.exponents[chosen])
+
     def reshape(self, *shape: int) -> "Wide":
         """Returns them in another shape."""
         return Wide(self.mantissas.reshape(shape), self.exponents.reshape(shape))
