@@ -21,6 +21,7 @@ from lossd.losses import LOSSES, Status
 from lossd.losses._maths.divergences import DistillationDivergence as Divergence
 from lossd.losses._maths.divergences import DistillationSupport as Support
 from lossd.losses._maths.policy import KlEstimator, PolicyObjective, PolicyRatio, RolloutCorrection
+from lossd.losses._maths.policy_outputs import PolicyGradientOutput
 from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.losses._maths.tokens import TokenAggregation
 from lossd.reduction import Reduction
@@ -179,6 +180,29 @@ def test_a_mask_of_ratios_takes_nothing_of_what_overflows(engine: Engine) -> Non
     )
     assert result.loss == -1
     assert result.gradients[LOSS].tolist() == [[0.0, -1.0]]
+
+
+def test_what_the_objective_clips_is_told_apart_from_what_a_correction_drops(
+    engine: Engine,
+) -> None:
+    """Tokens that are neither, clipped, dropped, and both."""
+    result = policy(
+        engine,
+        {
+            LOSS: [[-1.0, -1.0, -1.0, -1.0, -1.0]],
+            "sampling_log_probabilities": [[-1.0, -3.0, -1.0, -1.0, -3.0]],
+            "rollout_log_probabilities": [[-1.0, -3.0, -9.0, -9.0, -9.0]],
+            "advantages": [1.0],
+        },
+        objective=PolicyObjective.PPO_CLIP,
+        **CLIP,
+        rollout_correction=RolloutCorrection.TOKEN_MASK,
+        rollout_low=0.5,
+        rollout_high=2.0,
+        outputs=(PolicyGradientOutput.CLIP_FRACTION,),
+    )
+    assert result.gradients[LOSS].tolist() == [[-1.0, 0.0, 0.0, 0.0, 0.0]]
+    assert result.outputs["clip_fraction"].tolist() == [pytest.approx(2 / 5)]
 
 
 @pytest.mark.parametrize("aggregation", TokenAggregation, ids=lambda one: one.name)

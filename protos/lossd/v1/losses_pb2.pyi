@@ -203,7 +203,8 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """Further outputs for each sequence, one number of the type of the losses.
 
     Members:
-        CLIP_FRACTION: "clip_fraction": share of the tokens that are clipped or masked.
+        CLIP_FRACTION: "clip_fraction": share of the tokens that the objective clips or masks; those
+            that rollout_correction drops are not among them.
         RATIO: "ratio": mean of the ratios of its tokens.
         LARGEST_RATIO: "largest_ratio": largest ratio of its tokens.
         KL: "kl": mean of the estimates of the divergence from the reference; 0 without one.

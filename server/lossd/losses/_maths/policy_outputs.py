@@ -14,7 +14,7 @@ from lossd.schema import Array
 class PolicyGradientOutput(enum.Enum):
     """Auxiliary outputs of each sequence."""
 
-    CLIP_FRACTION = Output("clip_fraction", "share of the tokens that are clipped or masked")
+    CLIP_FRACTION = Output("clip_fraction", "share of the tokens that the objective clips or masks")
     RATIO = Output("ratio", "mean of the ratios of its tokens")
     LARGEST_RATIO = Output("largest_ratio", "largest ratio of its tokens")
     KL = Output("kl", "mean of the estimates of the divergence from the reference")
