@@ -106,6 +106,33 @@ def test_the_sum_of_divided_advantages_is_the_mean(client: LossClient) -> None:
     assert set(metrics) == {"clip_ratio"}
 
 
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [(presets.ppo(), "clip_ratio"), (presets.dual_clip_ppo(), "clip_fraction")],
+    ids=["ppo", "dual clip"],
+)
+def test_a_clip_ratio_is_skyrls_mean_over_tokens_and_any_other_has_another_name(
+    client: LossClient, message: v1.PolicyGradient, name: str
+) -> None:
+    """However long each sequence is; SkyRL leaves what a dual clip bounds out."""
+    seam = pytest.importorskip("lossd.client.seams.skyrl")
+    asked = v1.PolicyGradient()
+    asked.CopyFrom(message)
+    asked.outputs.append(v1.POLICY_GRADIENT_OUTPUT_CLIP_FRACTION)
+    inputs = given(6)
+    mask = inputs["token_mask"]
+    ratios = np.exp(inputs[LOGS] - inputs["sampling_log_probabilities"])
+    advantages = np.broadcast_to(inputs["advantages"][:, None], mask.shape)
+    _, _, metrics = computed(
+        seam.policy_loss(client, asked), inputs, torch.tensor(advantages.copy())
+    )
+    theirs = -np.clip(ratios, 0.8, 1.2) * advantages > -ratios * advantages
+    bounded = (ratios > 3) & (advantages < 0)
+    counted = theirs if name == "clip_ratio" else theirs | bounded
+    assert bounded[mask].any()
+    assert metrics == {name: pytest.approx(counted[mask].mean(), rel=1e-12)}
+
+
 def test_a_correction_among_skyrls_settings_is_not_dropped_in_silence(client: LossClient) -> None:
     """SkyRL's own losses make it; here it is the ``rollout_correction`` of the loss."""
     seam = pytest.importorskip("lossd.client.seams.skyrl")

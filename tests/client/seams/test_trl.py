@@ -81,6 +81,27 @@ def test_what_is_asked_of_the_loss_is_logged(client: LossClient) -> None:
     assert logged["entropy"] == [2.0]
 
 
+def test_numbers_under_trls_names_are_trls_means_over_tokens(client: LossClient) -> None:
+    """However long each sequence is."""
+    trainers = pytest.importorskip("trl.trainer.grpo_trainer", reason="TRL is not installed")
+    seam = pytest.importorskip("lossd.client.seams.trl")
+    message = presets.grpo()
+    message.outputs.extend([v1.POLICY_GRADIENT_OUTPUT_KL, v1.POLICY_GRADIENT_OUTPUT_ENTROPY])
+    inputs = drawn(11)
+    now = torch.tensor(inputs[LOGS])
+    entropies = torch.tensor(np.random.default_rng(11).exponential(1, now.shape))
+    logged = []
+    for compute in (trainers.GRPOTrainer._compute_loss, seam.grpo_loss(client, message)):
+        trainer = trainer_of(now, loss_type="grpo", beta=0.04)
+        trainer._get_per_token_logps_and_entropies = lambda *_, **__: (now, entropies, None)
+        compute(trainer, None, grpo_batch(inputs))
+        logged.append(trainer._metrics["train"])
+    theirs, mine = logged
+    assert set(mine) == {"kl", "entropy"}
+    for name in mine:
+        assert mine[name] == [pytest.approx(theirs[name][0], rel=1e-6)], name
+
+
 def test_groups_are_refused_since_trl_does_not_tell_them() -> None:
     seam = pytest.importorskip("lossd.client.seams.trl")
     with pytest.raises(ValueError, match="aggregation must be another than GROUP_MEAN"):

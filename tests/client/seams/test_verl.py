@@ -177,6 +177,65 @@ def test_micro_batches_add_up_to_the_whole(client: LossClient) -> None:
         assert alone == pytest.approx(whole, rel=1e-12)
 
 
+def ratios_of(inputs: dict[str, Array]) -> tuple[Array, Array]:
+    """The ratios and the advantages of the tokens that count, of all sequences together."""
+    ratios = np.exp(inputs[LOGS] - inputs["sampling_log_probabilities"])
+    advantages = np.broadcast_to(inputs["advantages"][:, None], ratios.shape)
+    return ratios[inputs["token_mask"]], advantages[inputs["token_mask"]]
+
+
+def told(client: LossClient, message: v1.PolicyGradient, mode: str = "token-mean") -> Any:
+    inputs = given(6)
+    inputs["token_weights"] = np.ones(inputs[LOGS].shape)
+    _, _, metrics = computed(seam().policy_loss(client, message), inputs, mode, ALONE)
+    return metrics
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("message", [presets.ppo(), presets.cispo("verl")], ids=["ppo", "cispo"])
+def test_numbers_under_verls_names_are_verls_means_over_tokens(
+    client: LossClient, message: v1.PolicyGradient, mode: str
+) -> None:
+    """However long each sequence is, and whatever else was asked for."""
+    asked = v1.PolicyGradient()
+    asked.CopyFrom(message)
+    asked.outputs.extend(
+        [v1.POLICY_GRADIENT_OUTPUT_CLIP_FRACTION, v1.POLICY_GRADIENT_OUTPUT_SAMPLING_KL]
+    )
+    ratios, advantages = ratios_of(given(6))
+    held = np.clip(ratios, 0.8, 1.2)
+    is_cispo = message.objective == v1.POLICY_OBJECTIVE_CISPO
+    clipped = held != ratios if is_cispo else -advantages * held > -advantages * ratios
+    assert told(client, asked, mode) == {
+        "actor/pg_clipfrac": pytest.approx(clipped.mean(), rel=1e-12),
+        "actor/ppo_kl": pytest.approx(-np.log(ratios).mean(), rel=1e-12),
+    }
+
+
+def test_a_clip_fraction_that_holds_what_verl_tells_apart_has_its_own_name(
+    client: LossClient,
+) -> None:
+    message = presets.dual_clip_ppo()
+    message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_CLIP_FRACTION)
+    ratios, advantages = ratios_of(given(6))
+    one, two, three = (-advantages * r for r in (ratios, np.clip(ratios, 0.8, 1.2), 3.0))
+    clipped, lower = two > one, (np.maximum(one, two) > three) & (advantages < 0)
+    assert lower.any()
+    assert told(client, message) == {
+        "actor/clip_fraction": pytest.approx(clipped.mean() + lower.mean(), rel=1e-12)
+    }
+
+
+def test_dppo_counts_no_token_without_an_advantage_and_verl_does(client: LossClient) -> None:
+    inputs = {**given(7), "token_weights": np.ones((6, 8)), "advantages": np.zeros(6)}
+    message = presets.dppo("tv", threshold=0.1)
+    message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_CLIP_FRACTION)
+    _, _, metrics = computed(seam().policy_loss(client, message), inputs, "token-mean", ALONE)
+    apart = np.exp(inputs[LOGS]) - np.exp(inputs["sampling_log_probabilities"])
+    assert (apart < -message.divergence_threshold)[inputs["token_mask"]].any()  # are verl's
+    assert metrics == {"actor/clip_fraction": 0.0}
+
+
 def test_an_address_gets_one_client_for_all_steps(
     client: LossClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

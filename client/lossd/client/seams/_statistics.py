@@ -1,10 +1,39 @@
 """Statistics of a loss as the numbers that a trainer logs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from lossd import v1
 from lossd.client.result import LossResult
+
+# Objectives of which verl and SkyRL count other tokens as clipped: a dual clip is apart in verl and
+# left out in SkyRL; in DPPO verl counts tokens without an advantage, and SkyRL goes by the sampler.
+COUNTED_OTHERWISE = (
+    v1.POLICY_OBJECTIVE_DUAL_CLIP,
+    v1.POLICY_OBJECTIVE_DPPO_TV,
+    v1.POLICY_OBJECTIVE_DPPO_KL,
+)
+
+
+def over_tokens(loss: v1.PolicyGradient) -> v1.PolicyGradient:
+    """Returns a loss that tells the tokens of each sequence beside what else it is asked for.
+
+    So the means of that are over tokens, as those are that trainers log of their own losses.
+    """
+    made = v1.PolicyGradient()
+    made.CopyFrom(loss)
+    if made.outputs and v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT not in made.outputs:
+        made.outputs.append(v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT)
+    return made
+
+
+def names_of(loss: v1.PolicyGradient, theirs: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns a library's names of a loss's numbers, without those of what it counts otherwise."""
+    if loss.objective not in COUNTED_OTHERWISE:
+        return theirs
+    return {name: one for name, one in theirs.items() if name != "clip_fraction"}
 
 
 def sums_of(result: LossResult[Any] | None) -> dict[str, tuple[float, float]]:

@@ -7,7 +7,7 @@ import torch
 
 from lossd import v1
 from lossd.client.seams._policies import check_taken, taken
-from lossd.client.seams._statistics import means_of
+from lossd.client.seams._statistics import means_of, names_of, over_tokens
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
 
@@ -32,6 +32,9 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
     sampler is corrected for is the ``rollout_correction`` of the loss: with an
     ``off_policy_correction`` among the settings of SkyRL a call raises ValueError.
 
+    What the loss is asked for beside its value is logged as means over tokens, under SkyRL's name
+    where SkyRL calls the same number so: its ``clip_ratio`` leaves a dual clip out.
+
     Args:
         client: The client that computes, or the address for one.
         loss: A policy gradient, for example of ``presets``.
@@ -46,8 +49,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
         raise ValueError(f"loss must be proportional to the advantage, got {term}")
     check_taken(loss, {"rollout_log_probabilities"}, "SkyRL does not give")
     takes_rollout = bool(taken(loss))
-    made = v1.PolicyGradient()
-    made.CopyFrom(loss)
+    made, names = over_tokens(loss), names_of(loss, NAMES)
     made.aggregation = v1.TOKEN_AGGREGATION_SUM
     made.ClearField("sequence_length")
     criterion = RemoteLoss(made, client, reduction="sum", **options)
@@ -69,7 +71,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
             rollout_log_probabilities=rollout_logprobs if takes_rollout else None,
         )
         means = means_of(criterion.last)
-        return found, {NAMES.get(name, name): one for name, one in means.items()}
+        return found, {names.get(name, name): one for name, one in means.items()}
 
     return computed
 

@@ -14,7 +14,7 @@ import torch
 
 from lossd import v1
 from lossd.client.seams._policies import check_taken, taken
-from lossd.client.seams._statistics import sums_of
+from lossd.client.seams._statistics import over_tokens, sums_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
 
@@ -50,7 +50,8 @@ def grpo_loss(
             _compute_loss = grpo_loss("localhost:50051", presets.dapo())
 
     TOKEN_MEAN divides by the tokens of the generation batch, as ``loss_type="dapo"`` does, and the
-    others by sequences.  What the loss is asked for beside its value is logged under its name.
+    others by sequences.  What the loss is asked for beside its value is logged under its name, as a
+    mean over tokens: so is what TRL calls ``kl`` and ``entropy``.
     What the trainer is asked for and the loss does not do raises ValueError in a call: an entropy
     bonus, masks by entropy or by how old a sample is, a loss of experts.  Bounds, the KL term and
     the correction of vLLM (``rollout_correction``) are the loss's own, whatever TRL's settings say.
@@ -65,7 +66,7 @@ def grpo_loss(
     """
     if loss.aggregation == v1.TOKEN_AGGREGATION_GROUP_MEAN:
         raise ValueError("aggregation must be another than GROUP_MEAN, got GROUP_MEAN")
-    criterion = RemoteLoss(loss, client, **options)
+    criterion = RemoteLoss(over_tokens(loss), client, **options)
     has_entropies = "entropies" in taken(loss)
 
     def computed(trainer: Any, model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:

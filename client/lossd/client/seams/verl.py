@@ -8,7 +8,7 @@ import torch
 from lossd import v1
 from lossd.client.reaching import client_of
 from lossd.client.seams._policies import check_taken
-from lossd.client.seams._statistics import means_of
+from lossd.client.seams._statistics import means_of, names_of, over_tokens
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
 
@@ -30,6 +30,10 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
 
         register_policy_loss("lossd")(policy_loss("localhost:50051", presets.dual_clip_ppo()))
 
+    What the loss is asked for beside its value is logged as means over tokens, under verl's name
+    where verl calls the same number so: ``actor/clip_fraction`` of a dual clip holds what verl
+    tells apart.
+
     Args:
         client: The client that computes, or the address for one.
         loss: A policy gradient, for example of ``presets``; its aggregation is verl's to say.
@@ -41,6 +45,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
     """
     check_taken(loss, (), "verl does not give")
     remote = client_of(client, options.get("timeout"))
+    asked, names = over_tokens(loss), names_of(loss, NAMES)
 
     def computed(  # noqa: PLR0917 - as verl calls it
         old_log_prob: torch.Tensor,
@@ -53,7 +58,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         batch = {} if config is None else dict(config.global_batch_info)
         mask = response_mask.bool()
-        criterion = RemoteLoss(_aggregated(loss, loss_agg_mode, batch), remote, **options)
+        criterion = RemoteLoss(_aggregated(asked, loss_agg_mode, batch), remote, **options)
         found = criterion(
             log_probabilities=log_prob,
             sampling_log_probabilities=old_log_prob,
@@ -63,7 +68,7 @@ def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: An
             normalizer=_divisor(loss_agg_mode, mask, batch),
         )
         means = means_of(criterion.last)
-        return found, {NAMES.get(name, f"actor/{name}"): one for name, one in means.items()}
+        return found, {names.get(name, f"actor/{name}"): one for name, one in means.items()}
 
     return computed
 
