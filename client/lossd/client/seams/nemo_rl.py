@@ -25,9 +25,10 @@ BESIDE: Mapping[str, str] = MappingProxyType(
 class PolicyLoss:
     """A policy gradient of lossd as NeMo-RL of 2026-08 calls one.
 
-    TOKEN_MEAN divides by the valid tokens of the global batch, the others by its valid sequences;
-    so are the statistics divided, which NeMo-RL adds up over micro-batches and workers.  Tokens
-    that its filters of samples leave out count nowhere.
+    TOKEN_MEAN divides by the valid tokens of the global batch, the others by its valid sequences.
+    Statistics are shares of means over sequences, or over tokens where TOKEN_COUNT is among the
+    outputs, which NeMo-RL adds up over micro-batches and workers.  Tokens that its filters of
+    samples leave out count nowhere.
 
     Args:
         client: The client that computes, or the address for one.
