@@ -106,6 +106,21 @@ def test_of_very_many_rows_those_that_are_not_finite_are_told(engine: Engine) ->
         assert result.nonfinite_examples.tolist() == flagged
 
 
+def test_what_tells_of_millions_of_rows_is_counted(engine: Engine) -> None:
+    """The numbers of rows that are not finite, and their statuses, and both in the reply."""
+    rows = 1 << 18
+    held: dict[str, int] = {}
+    for name, number in (("finite", 1.0), ("not", np.nan)):
+        given = np.full(rows, number, np.float32)
+        inputs = {"predictions": [given], "targets": [np.zeros_like(given)]}
+        counts: list[int] = []
+        job = Job(loss=LOSSES["squared_error"], parameters={}, inputs=inputs)
+        result = engine.run(job, hold=counts.append)
+        held[name] = sum(counts)
+    told = result.nonfinite_examples.nbytes + result.statuses.numbers.nbytes
+    assert held["not"] - held["finite"] >= 2 * told
+
+
 def test_the_result_says_which_backend_computed(engine: Engine) -> None:
     assert engine.run(_case().job()).backend == engine.backend.name in ("numpy", "cupy")
     assert engine.backend.device

@@ -37,6 +37,11 @@ Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
 Place = Callable[[str, tuple[int, ...], npt.DTypeLike], Array | None]
 
 
+# Of an example that is flagged: its index and its status, and both again in the reply.  Of few of
+# them it is not worth the count.
+_FLAGGED_BYTES, _MANY_FLAGGED = 2 * (8 + 1), 1 << 16
+
+
 def hold_nothing(_: int) -> None:
     """Stands for whoever counts bytes, where nobody does."""
 
@@ -208,7 +213,7 @@ class Engine:
             evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
         except ParameterError as error:
             raise parameter_error(job.loss, error) from error
-        nonfinite = _flagged(evaluated.nonfinite)
+        nonfinite = _flagged(evaluated.nonfinite, hold)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
         loss_sum, loss = self._totals(plan, job, batch, evaluated, reply.buffers, checkpoint)
@@ -363,9 +368,14 @@ def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
 
 
-def _flagged(flags: Flags | None) -> npt.NDArray[np.int64]:
+def _flagged(flags: Flags | None, hold: Hold) -> npt.NDArray[np.int64]:
     """Returns the rows that are flagged; where none is, there may be millions that are not."""
-    return _NO_EXAMPLES if flags is None else flags.nonzero()[0]
+    if flags is None:
+        return _NO_EXAMPLES
+    count = int(np.count_nonzero(flags))
+    if count > _MANY_FLAGGED:
+        hold(count * _FLAGGED_BYTES)
+    return flags.nonzero()[0]
 
 
 def _statuses(
