@@ -172,3 +172,32 @@ def test_small_messages_beside_large_ones_have_no_more_of_these_ended(
     waiting.wait(*(["early"] * 16), by=waiting.brief)
     arriving.look()
     assert waiting.ended == ["late", *"hgfed"]
+
+
+def test_what_seems_late_after_a_pause_is_left_until_it_was_read(
+    waiting: Waiting, now: Callable[[float], None]
+) -> None:
+    """Some steps of losses and metrics keep the interpreter's lock: nobody reads meanwhile."""
+    arriving = waiting.arrivals(lambda: LIMIT + 1)
+    arriving._every = 0.025
+    now(100)
+    waiting.wait("check", by=waiting.brief)
+    now(101)
+    arriving._look_and_tell()
+    assert waiting.ended == []
+    now(101.025)
+    arriving._look_and_tell()
+    assert waiting.ended == ["check"]
+
+
+def test_rounds_that_are_late_again_and_again_end_whoever_is(
+    waiting: Waiting, now: Callable[[float], None]
+) -> None:
+    arriving = waiting.arrivals(lambda: LIMIT + 1)
+    arriving._every = 0.025
+    waiting.wait("large", by=waiting.brief)
+    for second in range(1, 5):
+        assert waiting.ended == []
+        now(second)
+        arriving._look_and_tell()
+    assert waiting.ended == ["large"]

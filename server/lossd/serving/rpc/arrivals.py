@@ -19,6 +19,9 @@ LOOK_SECONDS = 0.025
 # How long a message may be on its way when there is no room: one that may be large, a chunk, and
 # one of some bytes, as that of a health check.
 _LARGE_SECONDS, _CHUNK_SECONDS, _BRIEF_SECONDS = 5.0, 0.25, 0.05
+# Where a step keeps the interpreter's lock nothing is read, and what comes seems late after it.  So
+# many such rounds in a row end nobody; if there are more, what comes may be what takes so long.
+_PAUSED_ROUNDS = 3
 # Once those of some bytes are ended, whose memory goes in a moment, nobody else is for so long: but
 # not again and again, or who begins such calls all the time would shelter what is too large.
 _REST_SECONDS = 1.0
@@ -49,6 +52,9 @@ class Arrivals:
         self._looked_at = (*watchdogs.of_silent, brief)
         self._rests_until: float | None = None  # of this shortage
         self._ended = ended
+        self._every = every
+        self._looked = -math.inf  # when
+        self._paused = 0  # rounds in a row that came late
         self._rounds = Rounds(
             "lossd-arrivals", self._look_and_tell, every, is_idle=lambda: not self._waiting()
         )
@@ -90,6 +96,14 @@ class Arrivals:
         return found
 
     def _look_and_tell(self) -> None:
-        found = self.look()
+        found = 0 if self._was_paused() else self.look()
         if found:
             self._ended(found)
+
+    def _was_paused(self) -> bool:
+        """Returns whether this round came late, as few in a row did."""
+        now = time.monotonic()
+        is_late = now - self._looked > 2 * self._every
+        self._looked = now
+        self._paused = self._paused + 1 if is_late else 0
+        return 0 < self._paused <= _PAUSED_ROUNDS
