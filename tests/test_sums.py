@@ -15,6 +15,7 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.losses import LOSSES, Status
+from lossd.losses._maths.gan_costs import GanObjective
 from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
@@ -233,6 +234,49 @@ def test_one_input_may_be_two_inputs_of_a_term(engine: Engine) -> None:
     result = _run(engine, both, inputs=inputs, gradients=("predictions",))
     assert result.loss == 0
     assert_zero(result.gradients["predictions"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e300])
+def test_the_norm_of_a_term_is_of_the_gradient_with_respect_to_the_inputs_of_the_request(
+    engine: Engine, scale: float
+) -> None:
+    """One input that is several inputs of a term has one gradient, their sum."""
+    inputs = {"all": _vectors()["queries"], "apart": _vectors()["keys"]}
+    names = {"queries": "all", "keys": "all", "negatives": "apart"}
+    cotangent = np.array(scale)
+    alike = _term(0.5, "info_nce", names, cotangent=cotangent)
+    found = _run(engine, alike, inputs=inputs)
+    gradients = [gradient / scale for gradient in found.gradients.values()]
+    assert sorted(found.gradients) == ["all", "apart"]
+    length = np.linalg.norm(np.concatenate([2 * gradient.ravel() for gradient in gradients]))
+    assert found.terms[0].gradient_norm == pytest.approx(scale * length, rel=1e-13)
+    alone = _alone(engine, alike, inputs, cotangent=cotangent)
+    apart = np.linalg.norm([np.linalg.norm(each / scale) for each in alone.gradients.values()])
+    assert length != pytest.approx(apart, rel=0.01)
+
+
+def test_the_norm_of_a_gradient_that_cancels_is_zero(engine: Engine) -> None:
+    """The mean score of what is generated, less that of what is real."""
+    names = {"real": "scores", "fake": "scores"}
+    term = _term(1, "discriminator_loss", names, parameters={"objective": GanObjective.WASSERSTEIN})
+    found = _run(engine, term, inputs={"scores": np.arange(4.0)})
+    assert_zero(found.gradients["scores"])
+    assert found.terms[0].gradient_norm == 0
+
+
+def test_the_norm_of_a_gradient_of_two_inputs_is_told_where_their_sum_is_beyond_their_type(
+    engine: Engine,
+) -> None:
+    inputs = {"scores": np.array([3.0, 0], np.float32)}
+    names = {"real": "scores", "fake": "scores"}
+    parameters = {"objective": GanObjective.LEAST_SQUARES}
+    term = _term(
+        1, "discriminator_loss", names, parameters=parameters,
+        reduction=Reduction.SUM, cotangent=np.array(1e38),
+    )  # fmt: skip
+    found = _run(engine, term, inputs=inputs)
+    assert np.isinf(found.gradients["scores"][0])
+    assert found.terms[0].gradient_norm == pytest.approx(1e38 * np.hypot(5, -1), rel=1e-6)
 
 
 def test_sixteen_terms_give_one_gradient(engine: Engine) -> None:

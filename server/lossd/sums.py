@@ -275,14 +275,14 @@ class _Total:
         loss = math.nan if found.loss is None else found.loss
         self._loss += _weighed(term.weight, loss)
         self._loss_sum += _weighed(term.weight, found.loss_sum)
-        norms = []
+        own_gradients: dict[str, list[Array]] = {}
         for own, gradient in found.gradients.items():
             if own in parameters:
                 self._add_slope(parameters[own], gradient, term.weight)
                 continue
-            several = gradient if isinstance(gradient, list) else [gradient]
-            norms += [_norm(array) for array in several]
-            self._add_gradient(term.names[own], several, term.weight)
+            name, several = term.names[own], gradient if isinstance(gradient, list) else [gradient]
+            own_gradients[name] = _together(own_gradients.get(name), several)
+            self._add_gradient(name, several, term.weight)
         self._add_values(term.weight, found.per_example)
         self._results.append(found)
         self._terms.append(
@@ -294,7 +294,7 @@ class _Total:
                 ignored_count=found.ignored_count,
                 nonfinite_count=len(found.nonfinite_examples),
                 status=found.status,
-                gradient_norm=math.hypot(*norms),
+                gradient_norm=math.hypot(*map(_norm, itertools.chain(*own_gradients.values()))),
             )
         )
 
@@ -547,6 +547,15 @@ def _statuses(results: Sequence[Result], nonfinite: npt.NDArray[np.int64]) -> Ex
 def _count(several: Iterable[npt.NDArray[np.int64]]) -> int:
     """Returns how many examples there are at least, from lists of some of them in order."""
     return 1 + max((int(each[-1]) for each in several if len(each)), default=-1)
+
+
+def _together(before: list[Array] | None, arrays: list[Array]) -> list[Array]:
+    """Adds the gradients with respect to one input that a term takes for several of its own."""
+    if before is None:
+        return arrays
+    with np.errstate(all="ignore"):  # in float64, since the sum may be beyond a narrower type
+        pairs = zip(before, arrays, strict=True)
+        return [np.add(one, other, dtype=np.float64) for one, other in pairs]
 
 
 def _norm(array: Array) -> float:
