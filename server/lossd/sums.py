@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import round_into, shrunk_totals
-from lossd.batch import Array, Job, Slot
+from lossd.batch import Array, Job
 from lossd.engine import (
     Allocate,
     ComputedTerm,
@@ -31,7 +31,7 @@ from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable, Status
 from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.shapes import Checkpoint, lay_out
+from lossd.shapes import Checkpoint, Owners, lay_out, owners_of
 
 MAX_TERMS = 16
 
@@ -347,10 +347,9 @@ class _Total:
             return None
         if self._per_example is not None:
             self._per_example = np.where(lost, self._per_example.dtype.type(0), self._per_example)
-        for array, slot in self._with_slots():
-            rows = _by_example(array, lost, slot)
-            if rows is not None:
-                rows[lost] = 0
+        for array, owners in self._with_owners():
+            if not owners.are_all:
+                owners.clear(array, lost)
         return lost
 
     def without(self, position: int, lost: Array) -> Job:
@@ -432,10 +431,9 @@ class _Total:
         lost: Array = ~np.isfinite(values)
         if self._is_finite:
             return lost
-        for array, slot in self._with_slots():
-            rows = _by_example(array, lost, slot)
-            if rows is not None:
-                lost |= ~np.isfinite(rows).all(axis=tuple(range(lost.ndim, rows.ndim)))
+        for array, owners in self._with_owners():
+            if not owners.are_all:
+                owners.flag_nonfinite(array, lost)
         return lost
 
     def _settle_shared(self, lost: Array | None) -> None:
@@ -451,37 +449,32 @@ class _Total:
         """Yields the gradients that belong to no example."""
         yield from self._derivatives.values()
         if not self._is_finite:
-            for array, slot in self._with_slots():
-                if lost is None or _by_example(array, lost, slot) is None:
+            for array, owners in self._with_owners():
+                if lost is None or owners.are_all:
                     yield array
 
-    def _with_slots(self) -> Iterator[tuple[Array, Slot]]:
-        """Yields the gradients, each with the slot of its input."""
+    def _with_owners(self) -> Iterator[tuple[Array, Owners]]:
+        """Yields the gradients, each with whose its numbers are."""
         for name, arrays in self._gradients.items():
             for position, array in enumerate(arrays):
-                yield array, self._slots[name, position]
+                yield array, self._owners[name, position]
 
     @functools.cached_property
-    def _slots(self) -> Mapping[tuple[str, int], Slot]:
-        """The slots of the inputs, by name and position, in the first term that has each."""
-        slots: dict[tuple[str, int], Slot] = {}
+    def _owners(self) -> Mapping[tuple[str, int], Owners]:
+        """Whose the inputs are, by name and position, in the first term that has each."""
+        owners: dict[tuple[str, int], Owners] = {}
         for position, term in enumerate(self._job.terms):
-            laid = lay_out(_job(self._job, position), self._networks, workers=1)
-            for slot, source in zip(laid.slots, laid.sources, strict=True):
+            job = _job(self._job, position)
+            laid = lay_out(job, self._networks, workers=1)
+            found = owners_of(laid, laid.arrays(job))
+            for source, each in zip(laid.sources, found, strict=True):
                 if source is not None:
-                    slots.setdefault((term.names[source[0]], source[1]), slot)
-        return slots
+                    owners.setdefault((term.names[source[0]], source[1]), each)
+        return owners
 
     def _rounded(self, name: str) -> list[Array]:
         pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
         return [_in_type(array, given.dtype) for array, given in pairs]
-
-
-def _by_example(array: Array, lost: Array, slot: Slot) -> Array | None:
-    """Returns a view of a gradient whose first axes are those of the examples; None without any."""
-    rows = slot.moved(array)
-    is_theirs = slot.leads_with_examples and rows.shape[: lost.ndim] == lost.shape
-    return rows if is_theirs else None
 
 
 def _totals_of(job: Job, values: Array, lost: Array, divisor: float) -> tuple[float, float]:

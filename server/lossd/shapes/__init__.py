@@ -10,6 +10,7 @@ To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row i
 
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._lay_out import NO_NETWORKS, Laid, lay_out
+from lossd.shapes._owners import Owners, owners_of
 from lossd.shapes._prepared import PreparedBatch, prepare
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 from lossd.shapes._table import SHAPES, rules_of
@@ -23,10 +24,12 @@ __all__ = [
     "Evaluated",
     "Evaluator",
     "Laid",
+    "Owners",
     "PreparedBatch",
     "ShapeRules",
     "block_rows",
     "lay_out",
+    "owners_of",
     "prepare",
     "rules_of",
 ]

@@ -1,0 +1,97 @@
+"""A sum of one term says of each example, and of the whole, what its loss says."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lossd import sums
+from lossd.engine import Engine, Result
+from lossd.losses import Loss, Shape
+from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.sums import SumJob, Term
+from tests.losses.case import Array, Case, values
+from tests.losses.test_tokens import flat, is_of_tokens
+from tests.sampling import cases, coupled_cases
+
+HUGE = 1e30  # of a cotangent
+
+
+def forms(loss: Loss) -> Iterator[Case]:
+    """A few variants, with tokens both ways, and with numbers that all examples share."""
+    drawn = coupled_cases if loss.shape is Shape.COUPLED else cases
+    for case in drawn(loss, rows=5, length=4):
+        yield case
+        if loss.shape is Shape.TOKENS and any(is_of_tokens(case, name) for name in case.inputs):
+            yield flat(case)
+
+
+def as_sum(engine: Engine, case: Case, **options: object) -> Result:
+    """The result of the only term."""
+    job = case.job(gradients=case.differentiable, **options)
+    names = {declared.name: declared.name for declared in case.loss.inputs}
+    term = Term(weight=1.0, job=replace(job, inputs={}), names=names)
+    asked = SumJob(terms=(term,), inputs=job.inputs, gradients=job.gradients)
+    return sums.run(engine, asked)
+
+
+def alone(engine: Engine, case: Case, **options: object) -> Result:
+    return engine.run(case.job(gradients=case.differentiable, **options))
+
+
+def arrays(result: Result) -> dict[str, Array]:
+    """The gradients by name, those with respect to several tensors under names of their own."""
+    found: dict[str, Array] = {}
+    for name, gradient in result.gradients.items():
+        several = gradient if isinstance(gradient, list) else [gradient]
+        found |= {f"{name}[{place}]": array for place, array in enumerate(several)}
+    return found
+
+
+def assert_says_the_same(found: Result, expected: Result, what: object) -> None:
+    assert found.nonfinite_examples.tolist() == expected.nonfinite_examples.tolist(), what
+    assert found.statuses.indices.tolist() == expected.statuses.indices.tolist(), what
+    assert found.statuses.numbers.tolist() == expected.statuses.numbers.tolist(), what
+    assert found.status == expected.status, what
+    assert found.gradients.keys() == expected.gradients.keys()
+    for name, gradient in arrays(expected).items():
+        np.testing.assert_array_equal(arrays(found)[name], gradient, f"{what} {name}")
+
+
+def spoilt(case: Case) -> Iterator[Case]:
+    """With one number that is NaN, of an input that may hold it."""
+    parameters = case.loss.complete(case.parameters)
+    free = [i.name for i in case.loss.inputs if i.under(parameters).domain is None]
+    for name, array in case.inputs.items():
+        if name.partition("[")[0] in {*free} & {*case.differentiable}:
+            wrong = array.copy()
+            wrong.flat[array.size // 2] = np.nan
+            yield case.with_inputs(**{name: wrong})
+
+
+def test_what_is_no_number_belongs_to_its_example(engine: Engine, any_loss: Loss) -> None:
+    for case in forms(any_loss):
+        for wrong in spoilt(case):
+            for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+                expected = alone(engine, wrong, nonfinite=policy)
+                found = as_sum(engine, wrong, nonfinite=policy)
+                assert_says_the_same(found, expected, (wrong, list(wrong.inputs), policy))
+
+
+def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(
+    engine: Engine, any_loss: Loss
+) -> None:
+    """In float16, where the term itself is computed in float32."""
+    if not any_loss.shape.has_values:
+        pytest.skip("has no examples")
+    for drawn in forms(any_loss):
+        case = drawn.astype(np.float16)
+        shape = values(alone(engine, case)).shape
+        cotangent = np.ones(shape)
+        cotangent.flat[cotangent.size // 2] = HUGE
+        options = {"cotangent": cotangent, "reduction": Reduction.SUM}
+        for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+            expected = alone(engine, case, nonfinite=policy, **options)
+            found = as_sum(engine, case, nonfinite=policy, **options)
+            assert_says_the_same(found, expected, (case, list(case.inputs), policy))
