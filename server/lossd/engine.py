@@ -130,8 +130,8 @@ class Engine:
         ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live, except
         for the gradients that ``place(input, shape, dtype)`` has a place for.
         ``checkpoint`` is called between tiles and may raise to stop the work.  ``hold`` is told the
-        bytes that it takes beside its inputs before any is taken, and may raise; gradients are not
-        among them where ``allocate`` is given, which knows where they are.
+        bytes that it takes beside its inputs before any is taken, and may raise; gradients and
+        outputs are not among them where ``allocate`` is given, which knows where they are.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
@@ -202,7 +202,7 @@ class Engine:
             result = _at_once(plan, plan.prepared, arrays)
             if result is not None:
                 return result
-        _hold(plan, hold, with_gradients=allocate is np.empty)
+        _hold(plan, hold, with_answered=allocate is np.empty)
         batch = plan.laid.batch(job, arrays)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
@@ -266,11 +266,12 @@ class Engine:
             backend.close()
 
 
-def _hold(plan: Plan, hold: Hold, *, with_gradients: bool) -> None:
+def _hold(plan: Plan, hold: Hold, *, with_answered: bool) -> None:
     """Counts what a job takes, if it is much, before any of it is taken."""
     laid = plan.laid
     if laid.needed:
-        hold(laid.needed + (laid.gradient_bytes if with_gradients else 0))
+        answered = laid.gradient_bytes + sum(output.nbytes for output in plan.outputs)
+        hold(laid.needed + (answered if with_answered else 0))
 
 
 def _is_on_device(job: Job) -> bool:

@@ -7,6 +7,7 @@ are answered.  Every job is computed by a plan.  Whoever can tell that two jobs 
 of the second one only what lies in its data is checked.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +34,11 @@ class Answered:
     dtype: np.dtype[Any]
     slot: Slot | None = None
     input: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True, eq=False)

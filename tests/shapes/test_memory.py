@@ -45,6 +45,12 @@ def engine() -> Iterator[Engine]:
     made.close()
 
 
+def choices(loss: Loss) -> tuple[Any, ...]:
+    """All outputs that a loss may be asked for."""
+    asked = [parameter for parameter in loss.parameters if parameter.name == "outputs"]
+    return tuple(asked[0].choices or ()) if asked else ()
+
+
 def peak_and_held(engine: Engine, job: Job) -> tuple[int, int]:
     """The bytes that were taken at the most, and those that were said before."""
     held: list[int] = []
@@ -179,6 +185,19 @@ def test_a_loss_takes_no_more_than_it_says(engine: Engine, any_loss: Loss, size:
     for case in variants(any_loss, rows, length):
         peak, held = peak_and_held(engine, case.job(gradients=case.derivatives))
         assert peak <= held + SMALL, f"{case} takes {peak} and says {held}"
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if choices(loss)])
+def test_outputs_are_said(engine: Engine, name: str) -> None:
+    loss = LOSSES[name]
+    case = variants(loss, *SIZES.get(loss.shape, USUAL)[0])[0]
+    job = replace(case, parameters={**case.parameters, "outputs": choices(loss)}).job()
+    peak, held = peak_and_held(engine, job)
+    _, without = peak_and_held(engine, replace(job, parameters=case.parameters))
+    outputs = engine.run(job).outputs.values()
+    assert len(outputs) == len(choices(loss))
+    assert held - without >= sum(output.nbytes for output in outputs)
+    assert peak <= held + SMALL
 
 
 def test_gradients_of_sixteen_bits_are_said() -> None:

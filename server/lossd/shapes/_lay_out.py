@@ -53,10 +53,10 @@ class Laid:
 
     ``slots`` are those of the layout, with the domains that follow from the parameters.
     ``template`` is a batch like those that are made of it, without rows.  ``needed`` are the bytes
-    that one takes beside its inputs and gradients, and ``gradient_bytes`` those of its gradients,
-    unless they are few.  ``spread_bytes`` are those of lists among the parameters that are spread
-    over a row, which are made here.  ``sources`` say which tensor each slot is filled with: the
-    name of the input, and the position in its list; None for one that is not given.
+    that one takes beside its inputs, gradients and outputs, and ``gradient_bytes`` those of its
+    gradients, unless they are few.  ``spread_bytes`` are those of lists among the parameters that
+    are spread over a row, which are made here.  ``sources`` say which tensor each slot is filled
+    with: the name of the input, and the position in its list; None for one that is not given.
     """
 
     rules: ShapeRules

@@ -5,7 +5,6 @@ everywhere else, are parsed to the same request but for that data.  So what was 
 first holds for the second, which need not be parsed: its arrays lie where those of the first did.
 """
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -159,7 +158,7 @@ def _frames(plan: Plan) -> list[bytes]:
     def describe(tensor: v1.Tensor, answered: Answered) -> None:
         tensors.describe(tensor, answered.dtype, answered.shape)
         tensor.data = payloads.add(b"")
-        sizes.append(math.prod(answered.shape) * answered.dtype.itemsize)
+        sizes.append(answered.nbytes)
 
     if plan.values is not None:
         describe(reply.per_example, plan.values)
