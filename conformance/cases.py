@@ -23,6 +23,8 @@ Array = npt.NDArray[Any]
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.5], [-0.75, 0.25, 1.5], [1.0, 1.25, 1.0]])
 LABELS = np.array([0, 2, 2, 1])
 ERRORS = np.array([[0.25, -3.0], [1.5, 0.0], [-0.5, 8.0]])
+SHARES = np.array([[1.0, 1, 1, 1], [1, 2, 3, 2]])
+LOG_SUM_EXP = v1.CrossEntropy(outputs=["CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"])
 # What a number may be off by, relative to 1 and for a value near 0: a few units of the type.
 TOLERANCES = {"float64": (1e-12, 1e-14), "float32": (4e-6, 1e-7)}
 ROUNDED = {"float16": (2e-3, 1e-6), "bfloat16": (1.6e-2, 1e-6)}
@@ -105,6 +107,7 @@ def _special() -> Iterator[Vector]:
     yield _unary("status_of_an_example", about, v1.SquaredError(), pair, reply)
     yield _sum()
     yield _outputs()
+    yield _outputs_of_a_term()
     yield _metrics_beside()
     empty = {"predictions": np.zeros((0, 3)), "targets": np.zeros(0, np.int64)}
     reply = v1.ComputeLossResponse(loss=0)
@@ -138,13 +141,28 @@ def _sum() -> Vector:
 
 
 def _outputs() -> Vector:
-    shares = np.array([[1.0, 1, 1, 1], [1, 2, 3, 2]])
-    case = _classes(np.log(shares), np.array([0, 3]))
+    case = _classes(np.log(SHARES), np.array([0, 3]))
     reply = answer(case, Asked())
-    tensors.fill(reply.outputs.add(name="log_sum_exp").tensors.add(), np.log(shares.sum(axis=1)))
-    message = v1.CrossEntropy(outputs=["CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"])
+    tensors.fill(reply.outputs.add(name="log_sum_exp").tensors.add(), np.log(SHARES.sum(axis=1)))
     about = "What a loss gives beyond: the logarithm of the sum of exponentials."
-    return _unary("outputs_of_a_loss", about, message, case.inputs, reply)
+    return _unary("outputs_of_a_loss", about, LOG_SUM_EXP, case.inputs, reply)
+
+
+def _outputs_of_a_term() -> Vector:
+    """The only term is the loss itself."""
+    case = _classes(np.log(SHARES), np.array([0, 3]))
+    reply = answer(case, Asked())
+    term = reply.terms.add(
+        loss=reply.loss,
+        loss_sum=reply.loss_sum,
+        weight_sum=reply.weight_sum,
+        example_count=reply.example_count,
+        gradient_norm=float(np.linalg.norm(tensors.read(reply.gradients[0].tensors[0]))),
+    )
+    tensors.fill(term.outputs.add(name="log_sum_exp").tensors.add(), np.log(SHARES.sum(axis=1)))
+    terms = [v1.WeightedTerm(weight=1, loss=v1.LossSpec(cross_entropy=LOG_SUM_EXP))]
+    about = "What the loss of a term gives beyond."
+    return _unary("outputs_of_a_term", about, v1.WeightedSum(terms=terms), case.inputs, reply)
 
 
 def _metrics_beside() -> Vector:

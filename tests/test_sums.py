@@ -17,6 +17,7 @@ from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.losses import LOSSES, Status
 from lossd.losses._maths.gan_costs import GanObjective
 from lossd.losses._maths.preferences import PreferenceObjective
+from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
 from tests.losses.case import values
@@ -292,6 +293,45 @@ def test_sixteen_terms_give_one_gradient(engine: Engine) -> None:
     assert result.loss == pytest.approx(np.mean([one.loss or 0 for one in alone]), rel=1e-14)
     expected = np.mean([one.gradients["predictions"] for one in alone], axis=0)
     np.testing.assert_allclose(result.gradients["predictions"], expected, rtol=1e-13, atol=1e-17)
+
+
+def test_outputs_of_a_term_are_those_before_its_weight(engine: Engine) -> None:
+    """Of the term by itself: an example that is zeroed in the total alone has them."""
+    parameters = {"outputs": (CrossEntropyOutput.LOG_SUM_EXP, CrossEntropyOutput.ENTROPY)}
+    mask = np.arange(6) != 2
+    inputs = _classes()
+    expected = np.where(mask, np.log(np.exp(inputs["predictions"]).sum(axis=1)), 0)
+    inputs["other"][1] = np.nan
+    given: dict[str, Any] = {"mask": mask, "nonfinite": NonfinitePolicy.ZERO}
+    for weight in (0.7, -2.0, 0.0):
+        asked = _term(weight, "cross_entropy", parameters=parameters, **given)
+        found = _run(engine, asked, _term(1, "squared_error", SAME, **given), inputs=inputs)
+        assert not found.outputs
+        assert list(found.terms[0].outputs) == ["log_sum_exp", "entropy"]
+        np.testing.assert_allclose(found.terms[0].outputs["log_sum_exp"], expected, rtol=1e-14)
+        assert not found.terms[1].outputs
+
+
+def test_outputs_of_all_terms_are_said(engine: Engine) -> None:
+    """They are kept until the last term is computed."""
+    rows, count = 50_000, 16
+    arrays: dict[str, Any] = {
+        "predictions": [np.zeros((rows, 2), np.float32)],
+        "targets": [np.zeros(rows, np.int64)],
+    }
+
+    def held(**parameters: Any) -> tuple[int, Result]:
+        terms = (_term(1, "cross_entropy", parameters=parameters),) * count
+        said: list[int] = []
+        job = SumJob(terms=terms, inputs=arrays, gradients=())
+        result = sums.run(engine, job, hold=said.append)
+        return sum(said), result
+
+    without, _ = held()
+    said, found = held(outputs=tuple(CrossEntropyOutput))
+    kept = sum(output.nbytes for term in found.terms for output in term.outputs.values())
+    assert kept == count * rows * (3 * 4 + 8)
+    assert said - without >= kept
 
 
 def test_a_term_of_weight_zero_adds_nothing(engine: Engine) -> None:

@@ -94,6 +94,7 @@ class ComputedTerm:
     nonfinite_count: int
     status: Status | None
     gradient_norm: float
+    outputs: Mapping[str, Array]
 
 
 class Engine:

@@ -89,7 +89,9 @@ def run(
             raise of_term(position, error, job.terms[position]) from error
 
     for position in range(len(job.terms)):
-        total.add(position, computed(position, _job(job, position)))
+        result = computed(position, _job(job, position))
+        most.keep(sum(output.nbytes for output in result.outputs.values()))
+        total.add(position, result)
     lost = total.settle()
     if lost is not None:
         total.take_losses(
@@ -104,15 +106,22 @@ def run(
 
 
 class _Most:
-    """Terms are computed one after the other: what counts is twice the most, for it is added up."""
+    """Terms are computed one after the other: what counts is twice the most, for it is added up.
+
+    That is beside what is kept of each term.
+    """
 
     def __init__(self, hold: Hold) -> None:
         self._hold = hold
-        self._held = 0
+        self._held = self._kept = 0
+
+    def keep(self, nbytes: int) -> None:
+        """Takes note of what is kept of a term while others are computed."""
+        self._kept += nbytes
 
     def hold(self, needed: int) -> None:
         """Counts what a term takes beyond those before it."""
-        beyond = 2 * needed - self._held
+        beyond = self._kept + 2 * needed - self._held
         if beyond > 0:
             self._hold(beyond)
             self._held += beyond
@@ -232,11 +241,13 @@ def _job(job: SumJob, position: int) -> Job:
 
 def _without(job: Job, lost: Array, divisor: float) -> Job:
     """Returns a job for the loss alone, of all examples but those that are lost."""
+    parameters = {name: value for name, value in job.parameters.items() if name != "outputs"}
     mask = ~lost if job.mask is None else job.mask.reshape(lost.shape) & ~lost
     normalizer = divisor if job.reduction.is_mean and divisor else None
     # Whether the batch is empty was asked about all of its examples.
     return replace(
         job,
+        parameters=parameters,
         mask=mask,
         gradients=(),
         per_example=False,
@@ -295,6 +306,7 @@ class _Total:
                 nonfinite_count=len(found.nonfinite_examples),
                 status=found.status,
                 gradient_norm=math.hypot(*map(_norm, itertools.chain(*own_gradients.values()))),
+                outputs=found.outputs,
             )
         )
 
@@ -411,7 +423,7 @@ class _Total:
             status=next((r.status for r in found if r.status is not None), self._status()),
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
             gradients=gradients | self._derivatives,
-            outputs={},
+            outputs={},  # the terms have theirs
             backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),
         )

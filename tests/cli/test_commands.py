@@ -477,6 +477,23 @@ def test_outputs_that_were_asked_for_are_given(files: Path) -> None:
         assert np.array_equal(out["outputs.predicted_class"], logits().argmax(axis=1))
 
 
+def test_outputs_that_a_term_asks_for_are_given(files: Path) -> None:
+    asked = {"outputs": ["PREDICTED_CLASS"]}
+    terms = json.dumps([{"loss": {"cross_entropy": outputs}} for outputs in (asked, {})])
+    given = ["--param", f"terms={terms}", "--output", files / "out.npz"]
+    done = lossd("compute", "weighted_sum", *inputs(files), *given, COLUMNS="120")
+    shown = lossd("compute", "weighted_sum", *inputs(files), *given, "--json")
+
+    assert done.exit_code == 0, done.output
+    assert "outputs of terms[0]" in done.output
+    assert "outputs of terms[1]" not in done.output
+    classes = logits().argmax(axis=1)
+    (first, second) = json.loads(shown.stdout)["terms"]
+    assert (first["outputs"], second["outputs"]) == ({"predicted_class": classes.tolist()}, {})
+    with np.load(files / "out.npz") as out:
+        assert np.array_equal(out["terms[0].outputs.predicted_class"], classes)
+
+
 def test_an_interrupt_while_the_command_is_imported_leaves_no_traceback() -> None:
     interrupted = """
 import sys

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossd import tensors, v1
-from lossd.client import LossdError, responses
+from lossd.client import LossdError, TermResult, responses
 from lossd.client.layouts import Replies
 from lossd.framing import Framed
 
@@ -36,6 +36,13 @@ def reply(
     return made
 
 
+def term(values: Any) -> v1.TermResult:
+    """A term with an output."""
+    made = v1.TermResult(loss=1)
+    tensors.fill(made.outputs.add(name="log_sum_exp").tensors.add(), values)
+    return made
+
+
 STATUSES = v1.ExampleStatuses()
 tensors.fill(STATUSES.indices, np.array([3]))
 tensors.fill(STATUSES.statuses, np.array([1], np.uint8))
@@ -46,6 +53,7 @@ REPLIES = (
     reply(loss=0.25),
     reply(loss=None),
     reply(statuses=STATUSES, nonfinite_count=1),
+    reply(terms=[term(VALUES), term(VALUES > 0.5)]),
     reply(server_timing=v1.ServerTiming(compute={"nanos": 1})),
     reply(-VALUES),
     reply(None),
@@ -93,6 +101,8 @@ def told(result: Any) -> Any:
             return value.dtype, value.shape, value.tobytes()
         if isinstance(value, dict):
             return [(name, plain(each)) for name, each in value.items()]
+        if isinstance(value, TermResult):
+            return [plain(getattr(value, name)) for name in type(value).__slots__]
         return [plain(each) for each in value] if isinstance(value, list) else repr(value)
 
     return [plain(getattr(result, name)) for name in type(result).__slots__]
@@ -107,7 +117,7 @@ def test_replies_that_differ_in_one_thing_are_told_apart() -> None:
             assert read_as_others(replies, encoded) in (None, read(encoded)), (pattern, other)
 
 
-@pytest.mark.parametrize("other", REPLIES[:6])
+@pytest.mark.parametrize("other", REPLIES[:7])
 def test_replies_that_differ_in_their_numbers_are_cut_up(other: Any) -> None:
     replies = Replies()
     replies.learn(REPLIES[0].SerializeToString())

@@ -66,11 +66,14 @@ def test_a_full_response_reads_field_by_field() -> None:
 
 
 def test_a_term_reads_field_by_field() -> None:
-    names = [field.name for field in v1.TermResult.DESCRIPTOR.fields if field.name != "status"]
-    numbers = {name: number for number, name in enumerate(names, start=1)}
-    term = v1.TermResult(**numbers, status=v1.STATUS_UNDEFINED)
+    names = set(v1.TermResult.DESCRIPTOR.fields_by_name) - {"status", "outputs"}
+    numbers: dict[str, Any] = {name: number for number, name in enumerate(names, start=1)}
+    outputs = [v1.NamedTensors(name="log_sum_exp", tensors=[tensor([9], "f4")])]
+    term = v1.TermResult(**numbers, status=v1.STATUS_UNDEFINED, outputs=outputs)
     (read,) = read_response(Framed(v1.ComputeLossResponse(terms=[term]))).terms
-    assert read == client.TermResult(**numbers, status="UNDEFINED")
+    assert {name: getattr(read, name) for name in numbers} == numbers
+    assert read.status == "UNDEFINED"
+    assert {name: array.tolist() for name, array in read.outputs.items()} == {"log_sum_exp": [9]}
 
 
 @pytest.mark.parametrize(

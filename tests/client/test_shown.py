@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.client import LossClient, LossResult, MetricResult, ServerTiming
+from lossd.client import LossClient, LossResult, MetricResult, ServerTiming, TermResult
 from lossd.client.histogram import histogram
 
 
@@ -41,6 +41,16 @@ def test_a_result_says_what_its_arrays_are_and_leaves_out_what_is_empty() -> Non
     many = result(statuses=dict.fromkeys(range(1000), "NONFINITE"), metrics=[metric()] * 50)
     assert "... 994 more}" in repr(many)
     assert len(repr(many)) < 1000
+
+
+def test_a_term_shows_its_outputs_by_type_and_shape() -> None:
+    term = TermResult(
+        loss=0.5, loss_sum=1.5, weight_sum=3, example_count=3, ignored_count=0, nonfinite_count=0,
+        status=None, gradient_norm=2, outputs={"entropy": np.zeros(10_000, np.float32)},
+    )  # fmt: skip
+    told = "gradient_norm=2, outputs={'entropy': float32[10000]})"
+    assert f"[TermResult(loss=0.5, example_count=3, {told}]" in repr(result(terms=[term]))
+    assert "float32[10000]" in result(terms=[term])._repr_html_()
 
 
 def test_a_notebook_shows_a_table_and_a_histogram() -> None:

@@ -1,5 +1,7 @@
 """Sums of losses, lists of maps and optional inputs against a real server."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,34 @@ def test_a_sum_of_two_losses(client: LossClient) -> None:
     )
     assert result.per_example is not None
     assert not client.compute(v1.CrossEntropy(), logits, labels).terms
+
+
+@pytest.mark.parametrize("classes", [4, 50, 1000], ids=["bytes", "kilobytes", "megabytes"])
+@pytest.mark.parametrize("way", ["server", "sharing"])
+def test_a_term_has_the_outputs_that_its_loss_is_asked_for(
+    request: pytest.FixtureRequest, connect: Any, way: str, classes: int
+) -> None:
+    """However they travel: in the message, beside it, in chunks, or after shared memory."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1000, classes)).astype(np.float32)
+    labels = rng.integers(0, classes, 1000)
+    asked = v1.CrossEntropy(outputs=["PREDICTED_CLASS", "LOG_SUM_EXP"])
+    smooth = v1.CrossEntropy(outputs=["ENTROPY"], label_smoothing=0.1)
+    loss = weighted_sum((0.7, asked), (0.3, smooth), (1, v1.CrossEntropy()))
+    with connect(request.getfixturevalue(way).address) as client:
+        found = [client.compute(loss, logits, labels) for _ in range(2)][1]  # a known request
+    assert found.outputs == {}
+    first, second, third = (term.outputs for term in found.terms)
+    assert list(first) == ["predicted_class", "log_sum_exp"]
+    np.testing.assert_array_equal(first["predicted_class"], logits.argmax(axis=1))
+    exact = logits.astype(np.float64)
+    logarithms = np.log(np.exp(exact).sum(axis=1))
+    np.testing.assert_allclose(first["log_sum_exp"], logarithms, 1e-6)
+    assert not first["log_sum_exp"].flags.writeable
+    shares = np.exp(exact - logarithms[:, None])
+    assert list(second) == ["entropy"]
+    np.testing.assert_allclose(second["entropy"], -(shares * np.log(shares)).sum(axis=1), 1e-5)
+    assert third == {}
 
 
 def test_each_term_has_a_temperature_of_its_own(client: LossClient) -> None:

@@ -12,6 +12,7 @@ from lossd.losses import Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
 from tests.losses.case import Array, Case, values
+from tests.losses.compare import assert_same_bits
 from tests.losses.test_tokens import flat, is_of_tokens
 from tests.sampling import cases, coupled_cases
 
@@ -77,6 +78,20 @@ def test_what_is_no_number_belongs_to_its_example(engine: Engine, any_loss: Loss
                 expected = alone(engine, wrong, nonfinite=policy)
                 found = as_sum(engine, wrong, nonfinite=policy)
                 assert_says_the_same(found, expected, (wrong, list(wrong.inputs), policy))
+
+
+def test_a_term_has_the_outputs_of_its_loss(engine: Engine, any_loss: Loss) -> None:
+    """Also where an example is not finite."""
+    for case in forms(any_loss):
+        for each in (case, *spoilt(case)) if "outputs" in case.parameters else ():
+            for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+                expected = alone(engine, each, nonfinite=policy).outputs
+                found = as_sum(engine, each, nonfinite=policy)
+                assert expected
+                assert not found.outputs
+                assert found.terms[0].outputs.keys() == expected.keys()
+                for name, output in expected.items():
+                    assert_same_bits(found.terms[0].outputs[name], output, (each, name))
 
 
 def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(

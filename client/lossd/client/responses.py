@@ -68,7 +68,7 @@ def _result(cut: CutReply, read: "ResponseReader") -> LossResult[Any]:
         status=status_name(head.status) if head.status else None,
         outputs=cut.outputs,
         metrics=list(map(read.metric, head.metrics)),
-        terms=list(map(_read_term, head.terms)),
+        terms=list(map(read.term, head.terms)),
         backend=head.backend,
         transport=head.transport or "grpc",
         server_timing=_read_timing(head.server_timing),
@@ -151,6 +151,20 @@ class ResponseReader:
             signature=result.signature,
         )
 
+    def term(self, result: v1.TermResult) -> TermResult:
+        """Returns the result of one term of a sum."""
+        return TermResult(
+            loss=result.loss,
+            loss_sum=result.loss_sum,
+            weight_sum=result.weight_sum,
+            example_count=result.example_count,
+            ignored_count=result.ignored_count,
+            nonfinite_count=result.nonfinite_count,
+            status=status_name(result.status) if result.status else None,
+            gradient_norm=result.gradient_norm,
+            outputs=self.named(result.outputs),
+        )
+
 
 # Reads the tensors of a response that has all of them in itself.
 _WITHIN = ResponseReader(None)
@@ -173,19 +187,6 @@ def reading(
 
 def _broken(error: tensors.TensorError) -> ServerError:
     return ServerError(f"response must hold valid tensors, got one where {error}")
-
-
-def _read_term(term: v1.TermResult) -> TermResult:
-    return TermResult(
-        loss=term.loss,
-        loss_sum=term.loss_sum,
-        weight_sum=term.weight_sum,
-        example_count=term.example_count,
-        ignored_count=term.ignored_count,
-        nonfinite_count=term.nonfinite_count,
-        status=status_name(term.status) if term.status else None,
-        gradient_norm=term.gradient_norm,
-    )
 
 
 def _read_timing(timing: v1.ServerTiming) -> ServerTiming:

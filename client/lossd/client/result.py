@@ -77,9 +77,11 @@ class MetricResult(shown.Shown):
     signature: str
 
 
-@dataclass(frozen=True, slots=True)
-class TermResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TermResult(shown.Shown):
     """The result of one term of a sum of losses, before its weight is applied.
+
+    The arrays are as those of the result that it is part of. Results are compared by identity.
 
     Attributes:
         loss: The aggregate.
@@ -91,6 +93,7 @@ class TermResult:
         status: The status of the whole; None for an ordinary result.
         gradient_norm: Euclidean length of its gradient with respect to all inputs together whose
             gradients were asked for.
+        outputs: Auxiliary outputs that the parameters of the term's loss ask for, by name.
     """
 
     loss: float
@@ -101,6 +104,7 @@ class TermResult:
     nonfinite_count: int
     status: str | None
     gradient_norm: float
+    outputs: Mapping[str, Arrays]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -130,7 +134,7 @@ class LossResult(shown.Shown, Generic[Loss_co]):
         status: The status of the whole; None for an ordinary result.
         outputs: Auxiliary outputs that the loss's parameters ask for, by name, each shaped like the
             examples; an example that is ignored or of weight 0 has 0, or -1 in outputs that are
-            indices of examples.
+            indices of examples. Those of a ``WeightedSum`` are in its ``terms``.
         metrics: The results of the metrics that were asked for, in that order; empty without any.
         terms: The result of each term of a ``WeightedSum``, in their order; empty for other losses.
             The counts and the sum of weights of a sum are those that all terms agree on, 0 where

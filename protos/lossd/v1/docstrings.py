@@ -261,7 +261,7 @@ Args:
         single FLOAT64 if it is with respect to a parameter.
     outputs: Further outputs that the loss's parameters ask for, each shaped like the examples.
         An example that is ignored or has weight 0 has 0, or -1 where the outputs are indices of
-        examples.
+        examples. Those of a WeightedSum are in its terms.
 """,
         "ConfusionMatrix": """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
 
@@ -1327,6 +1327,7 @@ Args:
         "UNDEFINED".
     gradient_norm: Euclidean length of its gradient with respect to all inputs whose gradients
         were asked for, taken together.
+    outputs: As in ComputeLossResponse, of this term.
 """,
         "Triplet": """Parameters of the triplet loss, max(0, margin + d(anchor, positive) - d(anchor, negative)).
 

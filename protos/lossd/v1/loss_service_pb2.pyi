@@ -285,7 +285,7 @@ class ComputeLossResponse(_message.Message):
             single FLOAT64 if it is with respect to a parameter.
         outputs: Further outputs that the loss's parameters ask for, each shaped like the examples.
             An example that is ignored or has weight 0 has 0, or -1 where the outputs are indices of
-            examples.
+            examples. Those of a WeightedSum are in its terms.
     """
     __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "metrics", "terms", "statuses", "per_example", "gradients", "outputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -375,8 +375,9 @@ class TermResult(_message.Message):
             "UNDEFINED".
         gradient_norm: Euclidean length of its gradient with respect to all inputs whose gradients
             were asked for, taken together.
+        outputs: As in ComputeLossResponse, of this term.
     """
-    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "gradient_norm")
+    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "gradient_norm", "outputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_SUM_FIELD_NUMBER: _ClassVar[int]
@@ -385,6 +386,7 @@ class TermResult(_message.Message):
     NONFINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_NORM_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     loss: float
     loss_sum: float
     weight_sum: float
@@ -393,7 +395,8 @@ class TermResult(_message.Message):
     nonfinite_count: int
     status: Status
     gradient_norm: float
-    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., gradient_norm: _Optional[float] = ...) -> None: ...
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., gradient_norm: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class ExampleStatuses(_message.Message):
     """Statuses of single examples, as two tensors of one length.

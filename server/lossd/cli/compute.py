@@ -226,6 +226,8 @@ def _write(path: Path, result: LossResult[Any]) -> None:
         f"gradients.{name}": gradient for name, gradient in _gradients(result)
     }
     arrays |= {f"outputs.{name}": output for name, output in result.outputs.items()}
+    for index, term in enumerate(result.terms):
+        arrays |= {f"terms[{index}].outputs.{n}": output for n, output in term.outputs.items()}
     if result.per_example is not None:
         arrays["per_example"] = result.per_example
     with writing(path):
@@ -248,12 +250,18 @@ def _rows(answer: Merged) -> Iterator[tuple[str, str]]:
     for status, count in Counter(result.statuses.values()).items():
         yield f"examples that are {status}", str(count)
     if result.outputs:
-        yield "outputs", f"{', '.join(result.outputs)}: --output writes them, --json shows them"
+        yield "outputs", _listed(result.outputs)
     for index, term in enumerate(result.terms):
         yield f"loss of terms[{index}]", f"{term.loss:.17g}"
         yield f"norm of the gradient of terms[{index}]", f"{term.gradient_norm:.6g}"
+        if term.outputs:
+            yield f"outputs of terms[{index}]", _listed(term.outputs)
     for name, length in answer.norms.items():
         yield f"norm of the gradient of {name}", f"{length:.6g}"
+
+
+def _listed(outputs: Mapping[str, Any]) -> str:
+    return f"{', '.join(outputs)}: --output writes them, --json shows them"
 
 
 def _report(answer: Merged) -> dict[str, Any]:

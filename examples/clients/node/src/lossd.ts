@@ -127,6 +127,7 @@ function tensorsOf(result: Result): Tensor[] {
   const named = [...(result.gradients ?? []), ...(result.outputs ?? [])];
   const found: (Tensor | null | undefined)[] = [
     ...(result.metrics ?? []).flatMap((one) => [one.values, ...(one.outputs ?? []).flatMap((o) => o.tensors ?? [])]),
+    ...(result.terms ?? []).flatMap((one) => (one.outputs ?? []).flatMap((o) => o.tensors ?? [])),
     result.statuses?.indices,
     result.statuses?.statuses,
     result.per_example,

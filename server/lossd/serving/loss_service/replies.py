@@ -22,7 +22,7 @@ _STATUS_NUMBERS = np.array(
 Fill = Callable[[v1.Tensor, tensors.Array], None]
 
 # The fields of a term that are numbers.
-_TERM_NUMBERS = [name for name in v1.TermResult.DESCRIPTOR.fields_by_name if name != "status"]
+_TERM_NUMBERS = set(v1.TermResult.DESCRIPTOR.fields_by_name) - {"status", "outputs"}
 
 
 def head(result: Result, transport: str) -> v1.ComputeLossResponse:
@@ -73,12 +73,14 @@ def response(
         fill(reply.outputs.add(name=name).tensors.add(), output)
     for term in result.terms:
         status = None if term.status is None else f"STATUS_{term.status.name}"
-        reply.terms.add(status=status, **{n: getattr(term, n) for n in _TERM_NUMBERS})
+        told = reply.terms.add(status=status, **{n: getattr(term, n) for n in _TERM_NUMBERS})
+        for name, output in term.outputs.items():
+            fill(told.outputs.add(name=name).tensors.add(), output)
     return Framed(reply, payloads)
 
 
 def arrays_of(result: Result) -> list[tensors.Array]:
-    """Returns the arrays of a result in the order of a reply, without those of statuses."""
+    """Returns the arrays of the result of a loss in the order of a reply, but for its statuses."""
     arrays = [] if result.per_example is None else [result.per_example]
     for gradient in result.gradients.values():
         arrays += gradient if isinstance(gradient, list) else (gradient,)
@@ -86,4 +88,6 @@ def arrays_of(result: Result) -> list[tensors.Array]:
 
 
 def _size(result: Result) -> int:
-    return sum(array.nbytes for array in (*arrays_of(result), result.statuses.indices))
+    of_terms = (output for term in result.terms for output in term.outputs.values())
+    arrays = (*arrays_of(result), *of_terms, result.statuses.indices)
+    return sum(array.nbytes for array in arrays)
