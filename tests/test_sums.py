@@ -334,6 +334,25 @@ def test_outputs_of_all_terms_are_said(engine: Engine) -> None:
     assert said - without >= kept
 
 
+@pytest.mark.parametrize("shape", [(300_000, 1), (20, 50_000)])
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_terms_take_no_more_than_they_say(shape: tuple[int, ...], count: int) -> None:
+    """However many there are: a gradient is added to the total, and let go."""
+    engine = Engine(NumpyBackend(1))
+    inputs = {name: [np.zeros(shape, np.float32)] for name in ("predictions", "other")}
+    job = SumJob(terms=(_term(1, "squared_error", SAME),) * count, inputs=inputs)
+    held: list[int] = []
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        sums.run(engine, job, hold=held.append)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        engine.close()
+    assert peak - before <= sum(held) + (1 << 18)
+
+
 def test_a_term_of_weight_zero_adds_nothing(engine: Engine) -> None:
     inputs = {**_classes(), "other": np.full((6, 4), np.nan)}
     terms = _two()[0], _term(0, "squared_error", SAME)

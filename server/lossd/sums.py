@@ -89,9 +89,7 @@ def run(
             raise of_term(position, error, job.terms[position]) from error
 
     for position in range(len(job.terms)):
-        result = computed(position, _job(job, position))
-        most.keep(sum(output.nbytes for output in result.outputs.values()))
-        total.add(position, result)
+        most.keep(total.add(position, computed(position, _job(job, position))))
     lost = total.settle()
     if lost is not None:
         total.take_losses(
@@ -280,7 +278,8 @@ class _Total:
         self._is_finite = True  # all gradients with respect to inputs
         self._is_unsound = False  # gradients that belong to no example
 
-    def add(self, position: int, found: Result) -> None:
+    def add(self, position: int, found: Result) -> int:
+        """Adds the result of a term, and returns the bytes of it that are kept."""
         term = self._job.terms[position]
         parameters = _parameters(position, term)
         loss = math.nan if found.loss is None else found.loss
@@ -295,7 +294,7 @@ class _Total:
             own_gradients[name] = _together(own_gradients.get(name), several)
             self._add_gradient(name, several, term.weight)
         self._add_values(term.weight, found.per_example)
-        self._results.append(found)
+        self._results.append(replace(found, gradients={}))
         self._terms.append(
             ComputedTerm(
                 loss=loss,
@@ -309,6 +308,8 @@ class _Total:
                 outputs=found.outputs,
             )
         )
+        values = () if found.per_example is None else (found.per_example,)
+        return sum(array.nbytes for array in (*values, *found.outputs.values()))
 
     def _add_gradient(self, name: str, arrays: list[Array], weight: float) -> None:
         with np.errstate(all="ignore"):
