@@ -1,5 +1,6 @@
 """A sum of one term says of each example, and of the whole, what its loss says."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -50,14 +51,16 @@ def arrays(result: Result) -> dict[str, Array]:
     return found
 
 
-def assert_says_the_same(found: Result, expected: Result, what: object) -> None:
+def assert_says_the_same(
+    found: Result, expected: Result, what: object, *, rtol: float = 0.0
+) -> None:
     assert found.nonfinite_examples.tolist() == expected.nonfinite_examples.tolist(), what
     assert found.statuses.indices.tolist() == expected.statuses.indices.tolist(), what
     assert found.statuses.numbers.tolist() == expected.statuses.numbers.tolist(), what
     assert found.status == expected.status, what
     assert found.gradients.keys() == expected.gradients.keys()
     for name, gradient in arrays(expected).items():
-        np.testing.assert_array_equal(arrays(found)[name], gradient, f"{what} {name}")
+        np.testing.assert_allclose(arrays(found)[name], gradient, rtol, err_msg=f"{what} {name}")
 
 
 def spoilt(case: Case) -> Iterator[Case]:
@@ -94,8 +97,9 @@ def test_a_term_has_the_outputs_of_its_loss(engine: Engine, any_loss: Loss) -> N
                     assert_same_bits(found.terms[0].outputs[name], output, (each, name))
 
 
+@pytest.mark.parametrize("reduction", [Reduction.SUM, Reduction.MEAN, Reduction.BATCH_MEAN])
 def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(
-    engine: Engine, any_loss: Loss
+    engine: Engine, any_loss: Loss, reduction: Reduction
 ) -> None:
     """In float16, where the term itself is computed in float32."""
     if not any_loss.shape.has_values:
@@ -103,10 +107,14 @@ def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(
     for drawn in forms(any_loss):
         case = drawn.astype(np.float16)
         shape = values(alone(engine, case)).shape
-        cotangent = np.ones(shape)
+        cotangent, weights = np.ones(shape), np.linspace(1, 2, math.prod(shape)).reshape(shape)
         cotangent.flat[cotangent.size // 2] = HUGE
-        options = {"cotangent": cotangent, "reduction": Reduction.SUM}
+        options = {"cotangent": cotangent, "weights": weights, "reduction": reduction}
         for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
             expected = alone(engine, case, nonfinite=policy, **options)
             found = as_sum(engine, case, nonfinite=policy, **options)
-            assert_says_the_same(found, expected, (case, list(case.inputs), policy))
+            what = case, list(case.inputs), policy
+            assert_says_the_same(found, expected, what, rtol=1e-3)
+            if any_loss.shape is not Shape.OPPOSED:  # a sum of two means keeps that of all examples
+                assert found.loss == pytest.approx(expected.loss, rel=1e-6, abs=1e-7), what
+                assert found.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6, abs=1e-7), what

@@ -59,7 +59,7 @@ class Shape(enum.Enum):
     @property
     def adds_up_values(self) -> bool:
         """Whether the loss adds up what its examples show, though one may depend on the others."""
-        return self is Shape.TOKENS
+        return self in (Shape.TOKENS, Shape.COUPLED, Shape.FEATURES)
 
 
 # The mean of the other side, for a loss that compares scores with it.
