@@ -171,8 +171,12 @@ def number(name: str, value: Any) -> float:
     raise FormError(f"{name} must be a number, got {value!r:.64}")
 
 
-def _whole_number(bits: int, name: str, value: Any) -> int:
-    """Returns a value that is given for a whole number; neither a truth nor a float is one."""
+def whole_number(bits: int, name: str, value: Any) -> int:
+    """Returns a value that is given for a whole number; neither a truth nor a float is one.
+
+    Raises:
+        FormError: for anything else, and for a number of more bits.
+    """
     item = _item(_single(name, value, "a whole number"))
     if isinstance(item, bool) or not hasattr(item, "__index__"):
         raise FormError(f"{name} must be a whole number, got {value!r:.64}")
@@ -267,8 +271,8 @@ def _member(kind: Any, name: str, value: Any) -> Any:
 _OF_KINDS: Mapping[int, Read] = MappingProxyType(
     {
         FieldDescriptor.CPPTYPE_DOUBLE: number,
-        FieldDescriptor.CPPTYPE_INT32: functools.partial(_whole_number, 32),
-        FieldDescriptor.CPPTYPE_INT64: functools.partial(_whole_number, 64),
+        FieldDescriptor.CPPTYPE_INT32: functools.partial(whole_number, 32),
+        FieldDescriptor.CPPTYPE_INT64: functools.partial(whole_number, 64),
         FieldDescriptor.CPPTYPE_BOOL: truth,
         FieldDescriptor.CPPTYPE_STRING: _text,
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,8 +52,36 @@ def test_any_client_finds_it_while_it_runs() -> None:
 
 
 def test_settings_are_those_of_the_server() -> None:
-    with pytest.raises(InvalidRequestError, match="must be those of the server, got bakend"):
+    with pytest.raises(InvalidRequestError, match="server, got bakend: did you mean backend"):
         local(bakend="numpy").__enter__()
+
+
+def test_a_backend_is_the_one_of_its_name() -> None:
+    with local(backend="numpy") as client:
+        assert client.server_info().backend_reason == "asked for"
+    with local(backend="auto") as client:
+        assert client.server_info().backend_reason != "asked for"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("backend", "numpi", "backend must be one of .*: did you mean numpy"),
+        ("threads", "2", "threads must be a whole number, got '2'"),
+        ("max_calls", 0, r"max_calls must be in \[1, 4096\], got 0"),
+    ],
+)
+def test_a_value_that_no_server_starts_with_is_refused(
+    setting: str, value: Any, message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{message}") as caught:
+        local(**{setting: value}).__enter__()
+    assert caught.value.field == setting
+
+
+def test_what_a_server_fails_to_start_with_is_told_as_a_mistake() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^networks must .*/no/such/folder"):
+        local(networks="/no/such/folder").__enter__()
 
 
 def test_without_the_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,75 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import click
+import numpy as np
 import pytest
 
+from lossd.backends.choose import BackendChoice
+from lossd.cli.settings import takes_settings
 from lossd.serving.config import Config, ConfigError, Setting, settings, unknown_variables
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
 def test_a_default_keeps_its_own_rule(setting: Setting) -> None:
-    setting.check(setting.default)
+    assert setting.checked(setting.default) is setting.default
+
+
+# Of each type, what is none; a text of such a value is what a variable of the environment has.
+WRONG: dict[type, tuple[Any, ...]] = {
+    bool: ("yes", "", "true", 2, 0.5, None, [True]),
+    int: ("2", "x", "", 2.5, 2.0, True, None, [2], 1 << 70),
+    float: ("2", "soon", "", True, None, [2.0], 2j),
+    str: (3, 2.5, True, None, ["127.0.0.1:0"], b"127.0.0.1:0"),
+}
+OF_NO_MEMBER = ("", "no such", "NUMPY", "TEXT", "INFO", 3, True, None, ["auto"])
+
+
+@pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
+def test_a_value_of_another_type_is_refused_by_name(setting: Setting) -> None:
+    for wrong in WRONG.get(setting.type, OF_NO_MEMBER):
+        with pytest.raises(ConfigError, match=rf"^{setting.name} must be .*, got ") as caught:
+            Config(**{setting.name: wrong})
+        assert caught.value.field == setting.name
+
+
+@pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
+def test_a_value_has_the_type_of_its_setting_whichever_way_it_comes(setting: Setting) -> None:
+    given: dict[type, Any] = {
+        bool: np.True_, int: np.int64(8), float: 8, str: str(setting.default)
+    }  # fmt: skip
+    value = given.get(setting.type, str(setting.default))
+    config = Config(**{setting.name: value}) if setting.type is not str else Config()
+    assert type(getattr(config, setting.name)) is setting.type
+
+
+@pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
+def test_the_text_of_a_variable_is_the_value_or_refused(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    command = click.command()(takes_settings(lambda *, config: found.append(config)))
+    monkeypatch.setenv(setting.variable, text := str(setting.default))
+    if text:
+        command.main([], standalone_mode=False)
+        assert found == [Config()]
+    if setting.type is not str:
+        monkeypatch.setenv(setting.variable, "no such")
+        with pytest.raises(click.UsageError) as caught:
+            command.main([], standalone_mode=False)
+        assert setting.flag in caught.value.format_message()
+
+
+def test_a_member_goes_by_its_value() -> None:
+    assert Config(backend="numpy").backend is BackendChoice.NUMPY  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="auto, numpy, cupy, got 'numpi': did you mean numpy"):
+        Config(backend="numpi")  # type: ignore[arg-type]
+
+
+def test_a_path_is_a_text(tmp_path: Path) -> None:
+    assert Config(shm_dir=tmp_path).shm_dir == str(tmp_path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from lossd.client.errors import InvalidRequestError
 from lossd.client.forks import turns
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
+from lossd.naming import guess
 
 
 @contextlib.contextmanager
@@ -36,8 +37,8 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
             such as ``backend="numpy"`` and ``threads=2``.
 
     Raises:
-        InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``), or
-            if there is no setting of a name.
+        InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``),
+            there is no setting of a name, or the server cannot start with a value.
     """
     with local_server(**settings) as address, client_of(address, timeout) as client:
         yield client
@@ -53,13 +54,9 @@ def local_server(**settings: Any) -> Iterator[str]:
     Raises:
         InvalidRequestError: as ``local``.
     """
-    app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
     with _folder() as folder, turns().parting("a server in it"):
         given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
-        unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
-        if unknown:
-            raise InvalidRequestError(f"settings must be those of the server, got {unknown[0]}")
-        server, owner = app.start(config.Config(**given)), os.getpid()
+        server, owner = _started(given), os.getpid()
         try:
             yield server.address
         finally:
@@ -67,6 +64,20 @@ def local_server(**settings: Any) -> Iterator[str]:
             if os.getpid() == owner and not sys.is_finalizing():
                 server.stop()
                 server.close()
+
+
+def _started(given: dict[str, Any]) -> Any:
+    """Returns a server with settings, once it runs."""
+    app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
+    known = {setting.name for setting in config.settings()}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        hint = guess(unknown[0], sorted(known))
+        raise InvalidRequestError(f"settings must be those of the server, got {unknown[0]}{hint}")
+    try:
+        return app.start(config.Config(**given))
+    except _module("lossd.errors").ServiceError as error:
+        raise InvalidRequestError(str(error), field=error.field) from error
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def healthcheck(*, address: str, timeout: float, credentials: Credentials) -> No
     asks the page /readyz.
     """
     try:
-        _ADDRESS.check(address)
+        _ADDRESS.checked(address)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     if credentials.tls is None and _set("tls_cert"):

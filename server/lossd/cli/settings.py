@@ -72,7 +72,7 @@ class SectionedCommand(click.Command):
 
 def _with_flags(command: Command, *, is_hidden: bool) -> Command:
     def with_config(**values: Any) -> Any:
-        given = {s.name: s.type(values.pop(s.name)) for s in settings()}
+        given = {s.name: values.pop(s.name) for s in settings()}
         try:
             config = Config(**given)
         except ConfigError as error:

@@ -6,17 +6,21 @@ config``, and the reference table in the documentation.
 
 import dataclasses
 import enum
+import functools
+import os
 import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from lossd import routing
+from lossd import forms, routing
 from lossd.backends.choose import BackendChoice
 from lossd.crew import usable_cores
 from lossd.errors import ServiceError
 from lossd.losses import Interval
+from lossd.naming import guess
 from lossd.serving import addresses
 
 MEBIBYTE = 1 << 20
@@ -91,10 +95,10 @@ _TOGETHER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings of one server.
+    """The settings of one server; members of enums go by their values too, as ``"numpy"``.
 
     Raises:
-        ConfigError: if one is out of bounds.
+        ConfigError: if one has another type, is out of bounds, or lacks what it goes with.
     """
 
     address: str = _setting(
@@ -274,7 +278,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for setting in settings():
-            setting.check(getattr(self, setting.name))
+            # The one way to set what is frozen.
+            object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
         for one, other in _TOGETHER:
             if getattr(self, one) and not getattr(self, other):
                 raise ConfigError(f"{other} must be set with {one}, got none", field=other)
@@ -312,16 +317,62 @@ class Setting:
         """``LOSSD_MAX_CALLS`` for ``max_calls``."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
-    def check(self, value: Any) -> None:
-        """Raises ConfigError if the value is out of bounds or breaks its rule."""
-        if self.bounds is not None and value not in self.bounds:
-            raise ConfigError(f"{self.name} must be in {self.bounds}, got {value}", field=self.name)
+    def checked(self, value: Any) -> Any:
+        """Returns a value in the type of the setting.
+
+        Raises:
+            ConfigError: if it has another type, is out of bounds or breaks its rule.
+        """
+        read = _READERS.get(self.type) or functools.partial(_member, self.type)
+        found: Any
+        try:
+            found = read(self.name, value)
+        except forms.FormError as error:
+            raise ConfigError(str(error), field=self.name) from error
+        if self.bounds is not None and found not in self.bounds:
+            raise ConfigError(f"{self.name} must be in {self.bounds}, got {found}", field=self.name)
         try:
             if self.rule is not None:
-                self.rule(value)
+                self.rule(found)
         except ValueError as error:
-            shown = value or "none"
+            shown = found or "none"
             raise ConfigError(f"{self.name} {error}, got {shown}", field=self.name) from error
+        return found
+
+
+def _member(kind: type[enum.Enum], name: str, value: object) -> enum.Enum:
+    """Returns a member of an enum, which its value stands for."""
+    members = {member.value: member for member in kind}
+    if isinstance(value, str) and value in members:
+        return members[value]
+    hint = guess(value, members) if isinstance(value, str) else ""
+    raise forms.FormError(f"{name} must be one of {', '.join(members)}, got {value!r:.64}{hint}")
+
+
+def _number(name: str, value: Any) -> float:
+    """Returns a number, which True and False are to Python."""
+    if isinstance(value, bool):
+        raise forms.FormError(f"{name} must be a number, got {value}")
+    return forms.number(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    """Returns a text; a path is one."""
+    found = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(found, str):
+        return found
+    raise forms.FormError(f"{name} must be a text, got {value!r:.64}")
+
+
+# What reads a value of each type but the enums.
+_READERS: Mapping[type, Callable[[str, Any], Any]] = MappingProxyType(
+    {
+        bool: forms.truth,
+        int: functools.partial(forms.whole_number, 64),
+        float: _number,
+        str: _text,
+    }
+)
 
 
 def settings() -> tuple[Setting, ...]:
