@@ -209,6 +209,45 @@ def test_an_evaluation_of_asyncio_stays_in_its_event_loop(server: Process) -> No
     assert (result.value, result.example_count) == (0.5, 2)
 
 
+def test_tasks_may_add_batches_at_the_same_time(server: Process, client: LossClient) -> None:
+    """gRPC takes one message at a time: those that came beside it made all wait for the timeout."""
+    parts = np.array_split(np.arange(500), 12)
+    batches = [{"predictions": logits()[part], "targets": targets()[part]} for part in parts]
+    whole = client.evaluate([RocAuc(), F1()], predictions=logits(), targets=targets())
+
+    async def gathered() -> Any:
+        async with (
+            AsyncLossClient(server.address) as other,
+            other.evaluation(RocAuc(), F1(), timeout=30, return_state=True) as run,
+        ):
+            await asyncio.gather(*(run.update(**batch) for batch in batches))
+            found = await asyncio.gather(run.result(), run.state(), run.result())
+            with pytest.raises(InvalidRequestError, match="evaluation must be open"):
+                await run.update(**batches[0])
+            return found
+
+    first, state, second = asyncio.run(gathered())
+    for results in (first, second, client.evaluate([RocAuc(), F1()], states=[state])):
+        assert [r.value for r in results] == [r.value for r in whole]
+        assert results[0].example_count == 500
+
+
+def test_every_task_is_told_which_rule_a_batch_of_the_evaluation_broke(server: Process) -> None:
+    async def gathered() -> list[Any]:
+        async with (
+            AsyncLossClient(server.address) as other,
+            other.evaluation(Accuracy(), timeout=30) as run,
+        ):
+            await run.update(predictions=[1.0], targets=[5])
+            steps = [run.update(predictions=[1.0], targets=[1]) for _ in range(30)]
+            return await asyncio.gather(*steps, run.result(), return_exceptions=True)
+
+    *steps, last = asyncio.run(gathered())
+    told = [error for error in steps if error is not None]
+    assert isinstance(last, InvalidRequestError)
+    assert {str(error) for error in (*told, last)} == {"targets[0] must be in [0, 2), got 5"}
+
+
 def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
     """An interrupt from the keyboard would leave it locked, and the client would hang."""
     with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:

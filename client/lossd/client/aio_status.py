@@ -22,6 +22,7 @@ class ServerStatus:
     """Keeps the status of a call that its server gave, whatever comes before or after it."""
 
     def __init__(self, call: Any) -> None:
+        self._call = call
         self._error: grpc.aio.AioRpcError | None = None
         self._came = asyncio.Event()
         call.add_done_callback(self._keep)
@@ -34,6 +35,15 @@ class ServerStatus:
             async with asyncio.timeout(_PATIENCE):
                 await self._came.wait()
         return self._error or error
+
+    async def settle(self) -> None:
+        """Returns once a call has ended to which no message could be written.
+
+        Its status is on the way, unless gRPC failed by itself; then nothing else would end it.
+        """
+        await asyncio.wait([asyncio.ensure_future(self._call.code())], timeout=_PATIENCE)
+        if not self._call.done():
+            self._call.cancel()
 
     def _keep(self, call: Any) -> None:
         code, details, trailing = (

@@ -278,10 +278,11 @@ class Evaluation(_Evaluation[Connection, Results]):
 class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
 
-    ``update``, ``merge``, ``result`` and ``state`` are awaited.
+    ``update``, ``merge``, ``result`` and ``state`` are awaited, by any number of tasks.
     """
 
     _status: ServerStatus
+    _turn: asyncio.Lock  # gRPC takes one message at a time
 
     async def __aenter__(self) -> Self:
         with self._call, contextlib.ExitStack() as opened:
@@ -290,6 +291,7 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
             self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
             opened.callback(self._stream.cancel)
             self._status = ServerStatus(self._stream)
+            self._turn = asyncio.Lock()
             await self._write(Part(part=self._first))
             self._keep_open(opened)
         return self
@@ -332,17 +334,23 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
 
     async def _write(self, part: Part) -> None:
         self._check_open()
-        try:
-            await self._stream.write(part)
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            await self._receive()  # its error tells what was wrong with the stream
+        async with self._turn:
+            self._check_open()  # another task may have ended it meanwhile
+            try:
+                await self._stream.write(part)
+            except (grpc.RpcError, asyncio.InvalidStateError):
+                await self._status.settle()
+                await self._receive()  # its error tells what was wrong with the stream
 
     async def _finish(self) -> None:
         if self._answer.is_there:
             return
         self._check_open()
-        await self._stream.done_writing()
-        await self._receive()
+        async with self._turn:
+            if self._answer.is_there:  # another task asked for it first
+                return
+            await self._stream.done_writing()
+            await self._receive()
 
     async def _receive(self) -> None:
         with self._connection.translated():
