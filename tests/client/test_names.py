@@ -125,6 +125,7 @@ WRONG_NAMES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"prediction": [np.ones((2, 3))]}, "inputs", "got 'prediction': did you mean predictions",
     ),
     "weighted_sum": ({"heads": "x"}, "inputs", r"got 'heads': did you mean head\?$"),
+    "accuracy": ({"weight": "x"}, "inputs", r"got 'weight': did you mean weights\?$"),
 }  # fmt: skip
 
 
@@ -142,6 +143,53 @@ def test_a_wrong_name_of_an_input_is_told_before_its_value(
             client.compute(summed if name == "weighted_sum" else name, **inputs)
     assert caught.value.field == field
     assert not server.seen
+
+
+# What people write for an argument, which is no input, and what they mean.
+MEANT = {
+    "reducton": ("sum", "reduction"),
+    "weight": (np.ones(2), "weights"),
+    "normaliser": (2.0, "normalizer"),
+    "target": (np.zeros(2), "targets"),
+    "time_out": ("5", "timeout"),
+    "emtpy": ("nan", "empty"),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_a_wrong_name_may_mean_an_argument_or_an_input(serve: Any, connect: Any, name: str) -> None:
+    value, meant = MEANT[name]
+    server = serve()
+    message = rf"^inputs must have names of the loss, got '{name}': did you mean {meant}\?$"
+    with connect(server.address) as client:
+        if isinstance(value, str):  # no server could take it
+            with refused(message):
+                client.compute("huber", **INPUTS, **{name: value})
+            assert not server.seen
+        for _ in range(2):  # the second time the names are known
+            with refused(message) as caught:
+                client.compute("huber", *INPUTS.values(), **{name: value})
+        with refused(message):
+            client.compute("huber", **INPUTS, **{name: value})
+        with refused(r"give it to the loss, as in Huber\(delta=...\)"):
+            client.compute("huber", *INPUTS.values(), delta=2.0)
+    assert caught.value.field == "inputs"
+    assert server.seen.keys() == {"ListLosses"}
+
+
+def test_an_input_that_this_client_does_not_know_may_be_one_of_the_servers(
+    serve: Any, connect: Any
+) -> None:
+    server = serve()
+    with connect(server.address) as client:
+        client.compute("huber", **INPUTS, novelty=np.ones(2))
+    assert [given.name for given in server.seen["ComputeLoss"][0].inputs][-1] == "novelty"
+
+
+def test_what_is_not_given_may_have_any_name(serve: Any, connect: Any) -> None:
+    with connect(serve().address) as client:
+        for _ in range(2):  # the second time the names are known
+            assert client.compute("huber", *INPUTS.values(), variances=None).loss == 1.5
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

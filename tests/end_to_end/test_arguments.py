@@ -273,3 +273,17 @@ def test_arrays_are_made_of_the_types_of_torch_and_come_back_as_its_tensors(
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2])).backward()
     assert gradient.dtype is torch.bfloat16
     torch.testing.assert_close(gradient, logits.grad.bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("target", "targets"), ("weight", "weights"), ("normaliser", "normalizer")],
+)
+def test_the_server_guesses_what_a_wrong_name_means(
+    server: Process, connect: Any, name: str, meant: str
+) -> None:
+    with connect(server.address) as client:
+        with pytest.raises(InvalidRequestError, match=rf"did you mean {meant}\?$"):
+            client.compute(CrossEntropy(), predictions=logits(), **{name: LABELS})
+        with pytest.raises(InvalidRequestError, match=r"got 'predicton': did you mean predictions"):
+            client.compute(CrossEntropy(), logits(), LABELS, gradients=["predicton"])

@@ -280,7 +280,7 @@ def test_errors_name_the_field(client: LossClient) -> None:
     with pytest.raises(InvalidRequestError, match=r"top_k must be in") as caught:
         client.evaluate([F1(), Accuracy(top_k=0)], predictions=[1.0], targets=[1])
     assert caught.value.field == "metrics[1].accuracy.top_k"
-    with pytest.raises(InvalidRequestError, match="inputs must be among") as caught:
+    with pytest.raises(InvalidRequestError, match="did you mean predictions") as caught:
         client.evaluate(F1(), prediction=[1.0], targets=[1])  # type: ignore[call-overload]
     assert caught.value.field == "batch.inputs"
     with pytest.raises(

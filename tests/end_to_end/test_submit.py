@@ -93,6 +93,19 @@ def test_a_mistake_is_raised_where_the_result_is_asked_for(client: LossClient) -
         client.submit(CrossEntropy(), logits, labels, timeout=-1)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("acuracy", "accuracy"), ("cross-entropy", "cross_entropy")]
+)
+def test_a_wrong_name_may_mean_a_loss_or_a_metric(
+    client: LossClient, name: Any, meant: str
+) -> None:
+    logits, labels = draw(4, 0)
+    future = client.submit(name, predictions=logits, targets=labels, request_id="epoch-3")
+    with pytest.raises(InvalidRequestError, match=f"did you mean {meant}") as caught:
+        future.result(30)
+    assert caught.value.request_id == "epoch-3"
+
+
 @pytest.mark.parametrize("way", EXAMPLES)
 def test_a_future_that_is_cancelled_ends_its_call(way: str) -> None:
     with serve("--backend", "numpy") as process, LossClient(process.address) as client:

@@ -156,6 +156,7 @@ class AsyncLossClient:
             asyncio.CancelledError: if the task is cancelled meanwhile.
         """
         with self._begin(timeout, request_id) as call:
+            names = None
             if inputs:
                 names = await self._names(loss, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
@@ -177,7 +178,10 @@ class AsyncLossClient:
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return await recalled_soon(connection, known, call)
-            build = functools.partial(request_for, self._headers, loss, named_inputs, **asked)
+            names = names or arguments.names_if_known(loss, self._input_names)
+            build = functools.partial(
+                request_for, self._headers, loss, named_inputs, names=names, **asked
+            )
             found = await computed_soon(connection, build, named_inputs.values(), call)
             return as_given(found, named_inputs)
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from lossd import forms, v1
 from lossd.client.arrays import is_sendable
 from lossd.client.errors import InvalidRequestError, UnknownLossError
-from lossd.client.hints import LossInputs
+from lossd.client.hints import ComputeArguments, LossInputs
 from lossd.naming import guess
 
 reductions = MappingProxyType(
@@ -69,6 +69,15 @@ surrogates = MappingProxyType(
 
 # Inputs that may be several arrays; inputs of other losses are one array.
 inputs_of_several = MappingProxyType({"feature_matching": frozenset({"predictions", "targets"})})
+
+_INPUTS = LossInputs.__annotations__.keys()
+
+# The arguments of ``compute`` and of ``evaluate`` that are no inputs.
+compute_options = (
+    "reduction",
+    *(name for name in ComputeArguments.__annotations__ if name not in _INPUTS),
+)
+evaluate_options = ("weights", "mask", "states", "timeout", "request_id")
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -145,6 +154,20 @@ def _named(field: str, spec: type[Message], name: object, parameters: Mapping[st
         return kinds[name](**parameters)
     except (TypeError, ValueError) as error:
         raise _invalid(field, f"{name}: {error}") from error
+
+
+def check_name(message: object) -> None:
+    """Refuses a text that is the name of neither a loss nor a metric.
+
+    Raises:
+        InvalidRequestError: with a guess among both.
+    """
+    kinds = {**_kinds(v1.LossSpec.DESCRIPTOR), **_kinds(v1.MetricSpec.DESCRIPTOR)}
+    if isinstance(message, str) and message not in kinds:
+        hint = guess(message, kinds)
+        raise _invalid(
+            "message", f"name must be that of a loss or of a metric, got {message!r:.64}{hint}"
+        )
 
 
 @functools.cache
@@ -270,11 +293,37 @@ def may_be_several(spec: v1.LossSpec, name: str) -> bool:
 def known_inputs(spec: v1.LossSpec) -> set[str]:
     """Returns the names of inputs of all losses, and those that a sum gives to some."""
     renamed = (name for term in spec.weighted_sum.terms for name in term.input_names.values())
-    return {*LossInputs.__annotations__, *renamed}
+    return {*_INPUTS, *renamed}
+
+
+def check_names(
+    inputs: Iterable[str], names: Collection[str], options: Iterable[str] = compute_options
+) -> None:
+    """Refuses inputs that a loss of some ``names`` has not, with a guess at what was meant.
+
+    Raises:
+        InvalidRequestError: if there are any.
+    """
+    for name in inputs:
+        if name not in names:
+            raise unknown_input("loss", name, names, options)
+
+
+def unknown_input(
+    kind: str, name: str, names: Iterable[str], options: Iterable[str]
+) -> InvalidRequestError:
+    """Returns the refusal of an input that a loss or a metric has not.
+
+    What was meant may be another input, or an argument of the call.
+    """
+    hint = guess(name, (*names, *options))
+    return _invalid("inputs", f"inputs must have names of the {kind}, got {name[:64]!r}{hint}")
 
 
 @contextlib.contextmanager
-def named_by(kind: str, name: str, names: Callable[[], Collection[str]]) -> Iterator[None]:
+def named_by(
+    kind: str, name: str, names: Callable[[], Collection[str]], options: Iterable[str]
+) -> Iterator[None]:
     """Refuses a name that is not known in place of a value that is none of an array."""
     try:
         yield
@@ -282,10 +331,7 @@ def named_by(kind: str, name: str, names: Callable[[], Collection[str]]) -> Iter
         known = names()
         if name in known:
             raise
-        hint = guess(name, known)
-        raise _invalid(
-            "inputs", f"inputs must have names of the {kind}, got {name[:64]!r}{hint}"
-        ) from error
+        raise unknown_input(kind, name, known, options) from error
 
 
 def bind(

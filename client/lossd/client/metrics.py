@@ -20,8 +20,7 @@ from lossd.client.result import MetricResult
 from lossd.framing import Framed
 
 _SEQUENCES = ("hypotheses", "references")
-_OPTIONS = {"weights", "mask", "states", "timeout", "request_id"}
-_INPUTS = hints.EvaluateArguments.__annotations__.keys() - _OPTIONS
+_INPUTS = hints.EvaluateArguments.__annotations__.keys() - set(arguments.evaluate_options)
 
 
 def spec_of(metric: object) -> v1.MetricSpec:
@@ -136,7 +135,7 @@ def _array(name: str, value: Any) -> Array:
             f"{name} must hold numbers, got texts, which {' and '.join(_SEQUENCES)} may hold",
             field=name,
         )
-    with arguments.named_by("metric", name, lambda: _INPUTS):
+    with arguments.named_by("metric", name, lambda: _INPUTS, arguments.evaluate_options):
         return to_array(name, value)
 
 

@@ -4,7 +4,7 @@ It may import the contract, the arrays and the errors; nothing here does any inp
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from types import NoneType
 from typing import Any, cast
@@ -59,9 +59,11 @@ def request_for(
     bring: Bring = fetched,
     metrics: Sequence[v1.MetricSpec] = (),
     lint: bool = False,
+    names: Collection[str] | None = None,
 ) -> Request:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
+    ``names`` are those of the loss's inputs; None where the server has not been asked.
     ``place`` returns where an array lies in memory that is shared; other arrays go into the
     message, those on a device by way of ``bring``.
     ``headers`` are those of the requests before; without any it is a message.
@@ -81,6 +83,8 @@ def request_for(
     given = _present(inputs)
     spec = arguments.spec_of(loss)
     arguments.refuse_parameters(spec, inputs)
+    if names is not None:
+        arguments.check_names(given, names)
     request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **_checked(options))
     single = {name: _array(name, value) for name, value in beside.items()}
     several = {name: _arrays(spec, name, value) for name, value in given.items()}
@@ -241,7 +245,8 @@ def _are_on_host(arrays: Iterable[Array]) -> bool:
 
 
 def _arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
-    with arguments.named_by("loss", name, functools.partial(arguments.known_inputs, spec)):
+    known = functools.partial(arguments.known_inputs, spec)
+    with arguments.named_by("loss", name, known, arguments.compute_options):
         return _checked_arrays(spec, name, value)
 
 

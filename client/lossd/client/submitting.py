@@ -210,6 +210,7 @@ class Submitting:
 
         def work() -> Any:
             with call:
+                arguments.check_name(message)
                 left = call.left()
                 if not left:
                     raise DeadlineExceededError(

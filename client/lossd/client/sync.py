@@ -213,6 +213,7 @@ class LossClient(Submitting):
                 padded and their lengths are not given; under ``lint``, of more such mistakes.
         """
         with self._begin(timeout, request_id) as call:
+            names = None
             if inputs:
                 names = self._names(loss, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
@@ -234,7 +235,10 @@ class LossClient(Submitting):
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return recalled(connection, known, call)
-            build = functools.partial(request_for, self._headers, loss, named_inputs, **asked)
+            names = names or arguments.names_if_known(loss, self._input_names)
+            build = functools.partial(
+                request_for, self._headers, loss, named_inputs, names=names, **asked
+            )
             return as_given(computed(connection, build, call), named_inputs)
 
     def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:

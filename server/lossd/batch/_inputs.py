@@ -12,7 +12,11 @@ from lossd.batch._job import Array, Job
 from lossd.batch._layout import Operand, is_empty, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Content, Differentiable, Input
+from lossd.naming import guess
 from lossd.schema import FLOAT32_HIGH, FLOAT32_LOW
+
+# What a request has beside its inputs, one of which a wrong name may mean.
+_BESIDE = ("weights", "mask", "cotangent", "normalizer", "reduction")
 
 # A label or a flag may be a boolean; a length or an offset may not.
 _INTEGER_KINDS = {
@@ -29,8 +33,9 @@ def named_arrays(job: Job) -> dict[str, Array]:
     names = [i.name for i in job.loss.inputs]
     for name in job.inputs:
         if name not in names:
+            hint = guess(name[:64], (*names, *_BESIDE))
             raise InvalidTensor(
-                f"inputs must be among {', '.join(names)}, got {name[:64]!r}", field="inputs"
+                f"inputs must be among {', '.join(names)}, got {name[:64]!r}{hint}", field="inputs"
             )
     found = {}
     for declared in job.loss.inputs:
@@ -122,7 +127,7 @@ def wanted_gradients(job: Job, operands: Sequence[Operand]) -> tuple[str, ...]:
         if name not in possible:
             raise InvalidRequest(
                 f"gradients must be among {', '.join(possible)} for {job.loss.message} "
-                f"with these inputs, got {name[:64]!r}",
+                f"with these inputs, got {name[:64]!r}{guess(name[:64], possible)}",
                 field="gradients.inputs",
             )
         wanted += possible[name]

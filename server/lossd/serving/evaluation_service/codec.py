@@ -19,6 +19,7 @@ from lossd.errors import (
 from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
+from lossd.naming import guess
 from lossd.serving.rpc.messages import Hold, check_count, hold_nothing
 from lossd.serving.wire.parameters import read_parameters
 from lossd.serving.wire.reader import RequestReader
@@ -171,8 +172,9 @@ def _check_names(given: Iterable[str], metrics: Sequence[Requested], *, texts: b
     field = fields[texts]
     for name in given:
         if name not in taken:
+            hint = guess(name[:64], (*taken, "weights", "mask", "states"))
             raise InvalidTensor(
-                f"inputs must be among {', '.join(taken)}, got {name[:64]!r}", field=field
+                f"inputs must be among {', '.join(taken)}, got {name[:64]!r}{hint}", field=field
             )
         if taken[name] is not texts:
             raise InvalidTensor(
