@@ -248,6 +248,26 @@ def test_every_task_is_told_which_rule_a_batch_of_the_evaluation_broke(server: P
     assert {str(error) for error in (*told, last)} == {"targets[0] must be in [0, 2), got 5"}
 
 
+def test_a_list_of_metrics_has_a_list_of_results(server: Process, client: LossClient) -> None:
+    batch: dict[str, Any] = {"predictions": logits(), "targets": targets()}
+
+    async def listed() -> Any:
+        async with (
+            AsyncLossClient(server.address) as other,
+            other.evaluation([Accuracy(), "f1"]) as run,
+        ):
+            await run.update(**batch)
+            return await run.result()
+
+    whole = client.evaluate([Accuracy(), "f1"], **batch)
+    with client.evaluation([Accuracy(), "f1"]) as run, client.evaluation(["f1"]) as single:
+        run.update(**batch)
+        single.update(**batch)
+        for found in (run.result(), asyncio.run(listed())):
+            assert [result.value for result in found] == [result.value for result in whole]
+        assert [result.value for result in single.result()] == [whole[1].value]
+
+
 def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
     """An interrupt from the keyboard would leave it locked, and the client would hang."""
     with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:

@@ -93,6 +93,7 @@ with client.evaluation(RocAuc(), Accuracy(), return_state=True) as both:
 numbers(client.submit(CrossEntropy(), x, y, timeout=1).result())  # right
 later: None = client.submit("huber", x, x, reduction="none").result().loss  # right
 scores: list[MetricResult] = client.submit([Accuracy(), "f1"], **batch).result()  # right
+streamed: list[MetricResult] = client.evaluation([Accuracy(), "f1"]).result()  # right
 one: Future[MetricResult] = client.submit(RocAuc(), predictions=x, targets=y)  # right
 
 # Frameworks and asyncio.

@@ -260,7 +260,7 @@ class AsyncLossClient:
             return results if isinstance(metrics, list | tuple) else results[0]
 
     @overload
-    def evaluation(
+    def evaluation(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
         self, metric: hints.AnyMetric, /, **rest: Unpack[hints.EvaluationArguments]
     ) -> AsyncEvaluation[MetricResult]: ...
 
@@ -274,9 +274,14 @@ class AsyncLossClient:
         **rest: Unpack[hints.EvaluationArguments],
     ) -> AsyncEvaluation[list[MetricResult]]: ...
 
+    @overload
+    def evaluation(
+        self, metrics: Sequence[hints.AnyMetric], /, **rest: Unpack[hints.EvaluationArguments]
+    ) -> AsyncEvaluation[list[MetricResult]]: ...
+
     def evaluation(
         self,
-        *metrics: hints.AnyMetric,
+        *metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
@@ -294,12 +299,12 @@ class AsyncLossClient:
         call = self._begin(timeout, request_id)
         with call:
             self._connection().check_open()
+            asked = metrics[0] if len(metrics) == 1 else metrics
             first = metrics_wire.build_request(
-                metrics_wire.listed(metrics), {}, return_state=return_state
+                metrics_wire.listed(asked), {}, return_state=return_state
             )
-        return AsyncEvaluation(
-            self._connection(), call, first, is_one=len(metrics) == 1, progress=progress
-        )
+        is_one = not isinstance(asked, list | tuple)
+        return AsyncEvaluation(self._connection(), call, first, is_one=is_one, progress=progress)
 
     async def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None

@@ -342,7 +342,7 @@ class LossClient(Submitting):
             return results if isinstance(metrics, list | tuple) else results[0]
 
     @overload
-    def evaluation(
+    def evaluation(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
         self, metric: hints.AnyMetric, /, **rest: Unpack[hints.EvaluationArguments]
     ) -> Evaluation[MetricResult]: ...
 
@@ -356,9 +356,14 @@ class LossClient(Submitting):
         **rest: Unpack[hints.EvaluationArguments],
     ) -> Evaluation[list[MetricResult]]: ...
 
+    @overload
+    def evaluation(
+        self, metrics: Sequence[hints.AnyMetric], /, **rest: Unpack[hints.EvaluationArguments]
+    ) -> Evaluation[list[MetricResult]]: ...
+
     def evaluation(
         self,
-        *metrics: hints.AnyMetric,
+        *metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
@@ -375,7 +380,7 @@ class LossClient(Submitting):
         result is that of one call with all of it.
 
         Args:
-            *metrics: Metrics over the same tensors.
+            *metrics: Metrics over the same tensors, or a list of them.
             return_state: Whether ``state`` will be asked for.
             timeout: Seconds that all of it may take; the server has a limit of its own, 300 by
                 default. For longer ones, run several evaluations and merge their states.
@@ -389,12 +394,12 @@ class LossClient(Submitting):
         call = self._begin(timeout, request_id)
         with call:
             self._connection().check_open()
+            asked = metrics[0] if len(metrics) == 1 else metrics
             first = metrics_wire.build_request(
-                metrics_wire.listed(metrics), {}, return_state=return_state
+                metrics_wire.listed(asked), {}, return_state=return_state
             )
-        return Evaluation(
-            self._connection(), call, first, is_one=len(metrics) == 1, progress=progress
-        )
+        is_one = not isinstance(asked, list | tuple)
+        return Evaluation(self._connection(), call, first, is_one=is_one, progress=progress)
 
     def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None
