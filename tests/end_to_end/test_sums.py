@@ -84,6 +84,10 @@ def test_sums_that_are_none_are_refused(client: LossClient) -> None:
         UnknownLossError, match=r"^terms\[0\].loss must be a single loss, got a sum"
     ):
         client.compute(nested, predictions=numbers, targets=numbers)
+    with pytest.raises(InvalidRequestError, match=r"^terms\[0\].loss must be a single loss, got a"):
+        client.compute(nested, numbers, numbers)
+    with pytest.raises(InvalidRequestError, match=r"^terms must be at least one, got none"):
+        client.compute(weighted_sum(), numbers, numbers)
     many = weighted_sum(*[(1, v1.Huber())] * 17)
     for wrong, words in (
         (weighted_sum(), "terms must be 1 to 16, got 0"),

@@ -235,11 +235,17 @@ def loss_names(spec: v1.LossSpec) -> tuple[str, ...]:
     """Returns the names of the losses in a spec: of the terms where it is a sum.
 
     Raises:
-        InvalidRequestError: if a spec is empty.
+        InvalidRequestError: if a spec is empty, or a sum has no terms or a sum among them.
     """
     if loss_name(spec) != "weighted_sum":
         return (loss_name(spec),)
-    return tuple(loss_name(term.loss) for term in spec.weighted_sum.terms)
+    names = tuple(loss_name(term.loss) for term in spec.weighted_sum.terms)
+    if not names:
+        raise _invalid("terms", "terms must be at least one, got none")
+    if "weighted_sum" in names:
+        field = f"terms[{names.index('weighted_sum')}].loss"
+        raise _invalid(field, f"{field} must be a single loss, got a sum of losses")
+    return names
 
 
 def loss_name(spec: v1.LossSpec) -> str:
