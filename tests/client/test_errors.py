@@ -108,6 +108,21 @@ def test_errors_survive_pickling(kind: Any) -> None:
     assert str(copy) == "no"
 
 
+@pytest.mark.parametrize("says", ["Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_a_call_that_took_too_long_is_told_its_rule(
+    says: str, status_bytes: Any, info: Any
+) -> None:
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    error = from_rpc_error(Failure(code, says=says))
+    assert type(error) is client.DeadlineExceededError
+    assert error.message == "call must be answered within its timeout, got no answer in time"
+    for own in (
+        Failure(code, status_bytes(info("DEADLINE_EXCEEDED")), says),
+        Failure(code, says="upstream timeout"),
+    ):
+        assert from_rpc_error(own).message == own.details()
+
+
 # As Envoy and HAProxy have it where a server is killed while it answers.
 CUT = (
     (

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from sklearn import metrics
 from lossd import v1
 from lossd.client import (
     AsyncLossClient,
+    DeadlineExceededError,
     InvalidRequestError,
     LossClient,
     LossdError,
@@ -266,6 +268,22 @@ def test_a_list_of_metrics_has_a_list_of_results(server: Process, client: LossCl
         for found in (run.result(), asyncio.run(listed())):
             assert [result.value for result in found] == [result.value for result in whole]
         assert [result.value for result in single.result()] == [whole[1].value]
+
+
+def test_an_evaluation_that_takes_too_long_is_told_its_timeout(server: Process) -> None:
+    async def late(other: AsyncLossClient) -> None:
+        async with other, other.evaluation(Accuracy(), timeout=0.2) as run:
+            await asyncio.sleep(0.4)
+            await run.update(predictions=[1.0], targets=[1])
+            await run.result()
+
+    rule = "^call must be (answered within its timeout|done before its deadline), got"
+    with LossClient(server.address) as client, client.evaluation(Accuracy(), timeout=0.2) as run:
+        time.sleep(0.4)
+        with pytest.raises(DeadlineExceededError, match=rule):
+            run.result()
+        with pytest.raises(DeadlineExceededError, match=rule):
+            asyncio.run(late(AsyncLossClient(server.address)))
 
 
 def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:

@@ -175,7 +175,9 @@ def test_closing_gives_up_what_is_not_done() -> None:
         until(lambda: in_flight(process) > 0)
         client.close()
         for future in futures:
-            assert isinstance(future.exception(30), CancelledError)
+            error = future.exception(30)
+            assert isinstance(error, CancelledError)
+            assert str(error) == "call must be waited for, got a closed client"
         until(lambda: in_flight(process) == 0)
         with pytest.raises(InvalidRequestError, match="client must be open"):
             client.submit(SquaredError(), [2.0], [0.0])

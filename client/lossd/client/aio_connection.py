@@ -30,7 +30,6 @@ from lossd.client.call import (
 )
 from lossd.client.errors import (
     CancelledError,
-    DeadlineExceededError,
     InvalidRequestError,
     LossdError,
     ServerError,
@@ -39,6 +38,7 @@ from lossd.client.errors import (
     forked_error,
     from_rpc_error,
     given_up_error,
+    late_error,
     lost_error,
     not_ready_error,
 )
@@ -337,7 +337,7 @@ def _why_cut(error: ServerError, call: ClientCall) -> LossdError:
     if error.message != UNEXPLAINED:
         return error
     if not call.left():
-        return DeadlineExceededError("call must be answered within its timeout, got a cut stream")
+        return late_error()
     return UnavailableError("server must stay until it has answered, got a cut stream")
 
 

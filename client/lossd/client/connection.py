@@ -269,14 +269,16 @@ class Connection:
         if not isinstance(error, grpc.RpcError):  # its word for a channel that was closed meanwhile
             return closed_error()
         found = explained(from_rpc_error(error))
-        if isinstance(found, CancelledError) and not self._is_given_up(found):
-            return lost_error(found)
-        return found
+        if self._is_given_up(found):
+            return given_up_error()
+        return lost_error(found) if isinstance(found, CancelledError) else found
 
-    def _is_given_up(self, error: CancelledError) -> bool:
+    def _is_given_up(self, error: LossdError) -> bool:
         """Returns whether a call ended because this side closed its channel, or cancelled it."""
-        is_closed = self._closed.is_set() or error.message == _CHANNEL_CLOSED
-        return is_closed or self.background.is_cancelled
+        if _CHANNEL_CLOSED in error.message:
+            return True
+        is_ended = self._closed.is_set() or self.background.is_cancelled
+        return isinstance(error, CancelledError) and is_ended
 
     def stream(
         self, request: Framed[v1.ComputeLossRequest], call: ClientCall

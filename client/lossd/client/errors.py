@@ -155,14 +155,22 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
         info = error_details_pb2.ErrorInfo()
     violations = _first(details, error_details_pb2.BadRequest).field_violations
     retry = _first(details, error_details_pb2.RetryInfo)
-    return _class_of(code, info, error.details() or "")(
-        error.details() or "",
+    message = error.details() or ""
+    if not info.domain and _PASSED in message:
+        message = late_error().message
+    return _class_of(code, info, message)(
+        message,
         code=code.name,
         reason=info.reason,
         metadata=info.metadata,
         field=violations[0].field if violations else "",
         retry_delay=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
     )
+
+
+def late_error() -> DeadlineExceededError:
+    """Returns the exception for a call that took longer than it may."""
+    return DeadlineExceededError("call must be answered within its timeout, got no answer in time")
 
 
 def lost_error(error: CancelledError) -> UnavailableError:
@@ -214,6 +222,8 @@ def _class_of(
     return _class_of_code.get(code, ServerError)
 
 
+# All that gRPC says of a call that took longer than it may.
+_PASSED = "Deadline Exceeded"
 # All that a proxy says of a server that went while it answered; a server's own errors say more.
 _CUT = "Stream removed"
 _CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
