@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.client import BatchWarning, InvalidRequestError, LossClient
+from lossd.client import BatchWarning, InvalidRequestError, LossClient, weighted_sum
 from lossd.v1 import (
+    Accuracy,
     CrossEntropy,
     FeatureMatching,
     InfoNce,
@@ -247,3 +248,144 @@ def test_weights_must_not_be_differentiated(address: str, reduction: Any) -> Non
         jax.grad(lambda x: weighed(x, lambda weights: weights))(logits)
     gradient = jax.jit(jax.grad(lambda x: weighed(x, jax.lax.stop_gradient)))(logits)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "batch_mean", "sum", "none"])
+def test_a_cotangent_multiplies_the_upstream_gradient(
+    address: str, reduction: Any, *, compiled: bool
+) -> None:
+    logits, targets = draw(6, 4), labels(4, 6)
+    upstream, own = draw(6, seed=1), draw(6, seed=2)
+    loss_fn = remote_loss(CrossEntropy(), address, reduction=reduction)
+    count = 6 if "mean" in reduction else 1
+
+    def total(given: Any, cotangent: Any) -> Any:
+        value = loss_fn(given, targets, cotangent=cotangent)
+        return (value * upstream).sum() if reduction == "none" else value * 3.0
+
+    def expected(given: Any, cotangent: Any) -> Any:
+        """As a cotangent is defined: within the sum, and of the gradients alone."""
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(given), targets[:, None], 1)[:, 0]
+        factors = upstream if reduction == "none" else 3.0 / count
+        return -(chosen * factors * cotangent).sum()
+
+    wrap = jax.jit if compiled else lambda function: function
+    for cotangent in (own, 2.0, jnp.float32(-0.5)):
+        found = wrap(jax.grad(total))(logits, cotangent)
+        assert_close(found, jax.grad(expected)(logits, cotangent))
+        assert_close(wrap(total)(logits, cotangent), total(logits, None))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_normalizer_of_a_batch_takes_the_place_of_that_of_all(
+    address: str, *, compiled: bool
+) -> None:
+    logits, targets = draw(6, 4), labels(4, 6)
+    loss_fn = remote_loss(CrossEntropy(), address, normalizer=5.0)
+    wrap = jax.jit if compiled else lambda function: function
+    for given, divisor in ((None, 5), (24.0, 24), (3, 3), (jnp.float32(0.5), 0.5)):
+        found = wrap(jax.value_and_grad(lambda x, n: loss_fn(x, targets, normalizer=n)))
+
+        def expected(x: Any, divisor: float = divisor) -> Any:
+            return cross_entropy(x, targets) * 6 / divisor
+
+        assert_close(found(logits, given), jax.value_and_grad(expected)(logits))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"target": True}, "names of the loss, got 'target': did you mean targets"),
+        ({"weight": True}, "got 'weight': did you mean weights"),
+        ({"normaliser": True}, "got 'normaliser': did you mean normalizer"),
+        ({"variances": True}, "names of the loss, got 'variances'"),
+        ({"timeout": 5}, "inputs must be tensors, got timeout, an option: give it with the loss"),
+        ({"lint": True}, "got lint, an option: give it with the loss"),
+        ({"per_example": True}, "inputs must be tensors, got per_example, an option"),
+        ({"label_smoothing": 0.1}, r"give it to the loss, as in CrossEntropy\(label_smoothing="),
+        ({"normalizer": -1.0}, r"normalizer must be in \(0, inf\), got -1"),
+        ({"normalizer": [1.0, 2.0]}, r"normalizer must be a number, got \[1.0, 2.0\]"),
+        ({"normalizer": jnp.ones(2)}, r"normalizer must be a number, got the shape \[2\]"),
+    ],
+)
+def test_what_the_loss_does_not_take_is_refused_when_it_is_traced(
+    address: str, wrong: dict[str, Any], message: str, *, compiled: bool
+) -> None:
+    logits, targets = draw(6, 4), labels(4, 6)
+    loss_fn = remote_loss(CrossEntropy(), address)
+    for inputs, named in (
+        ((logits, targets), {}),
+        ((), {"predictions": logits, "targets": targets}),
+    ):
+        call = functools.partial(loss_fn, **wrong, **named)
+        with pytest.raises(InvalidRequestError, match=message):
+            (jax.jit(call) if compiled else call)(*inputs)
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, jax.grad, jax.eval_shape])
+def test_an_input_that_is_missing_is_told_when_it_is_traced(address: str, wrap: Any) -> None:
+    loss_fn = remote_loss(CrossEntropy(), address)
+    call = functools.partial(wrap, loss_fn) if wrap is jax.eval_shape else wrap(loss_fn)
+    with pytest.raises(InvalidRequestError, match="targets must be given, got none"):
+        call(draw(6, 4))
+    with pytest.raises(InvalidRequestError, match="predictions must be given, got none"):
+        loss_fn()
+    summed = weighted_sum((1.0, CrossEntropy()), (1.0, SquaredError(), {"targets": "scores"}))
+    with pytest.raises(InvalidRequestError, match="scores must be given, got none"):
+        remote_loss(summed, address)(draw(6, 4), labels(4, 6))
+    weighed = remote_loss("info_nce", address)(draw(6, 4), draw(6, 4))  # without its negatives
+    assert np.isfinite(weighed)
+
+
+def test_a_cotangent_of_another_shape_is_not_spread_over_the_examples(address: str) -> None:
+    logits, targets = draw(6, 4), labels(4, 6)
+    loss_fn = remote_loss(CrossEntropy(), address, reduction="none")
+
+    @jax.jit
+    def gradient(given: Any) -> Any:
+        return jax.grad(lambda x: loss_fn(x, targets, cotangent=jnp.ones(1)).sum())(given)
+
+    with pytest.raises(InvalidRequestError, match=r"cotangent must have the shape \[6\]"):
+        gradient(logits)
+
+
+made: Any = remote_loss  # what is wrong on purpose is wrong for the type checker too
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda to: made(Accuracy(), to), "got the metric Accuracy: train with"),
+        (lambda to: made(CrossEntropy, to), "got the class CrossEntropy"),
+        (lambda to: made(weighted_sum(), to), "terms must be at least one"),
+        (lambda to: made("huber", to, empty="x"), "empty must be one of zero, nan, error"),
+        (lambda to: made("huber", to, nonfinite="x"), "nonfinite must be one of"),
+        (lambda to: made("huber", to, lint="yes"), "lint must be True or False"),
+        (lambda to: made("huber", to, normalizer=0), r"normalizer must be in \(0, inf\)"),
+        (
+            lambda to: made("huber", to, normalizer=2, reduction="sum"),
+            "normalizer must go with the reductions mean and batch_mean, got sum",
+        ),
+    ],
+)
+def test_what_no_call_could_take_is_refused_at_once(make: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        make("127.0.0.1:9")  # nobody listens there
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_arrays_of_others_are_taken_as_compute_takes_them(address: str, *, compiled: bool) -> None:
+    torch = pytest.importorskip("torch")
+    predictions, targets = np.array([1, 2, 3], np.float32), np.array([2, 3, 5.5], np.float32)
+    loss_fn = remote_loss(SquaredError(), address)
+    for made in (
+        predictions.astype(">f4"), predictions.astype(">f2"), predictions[::-1][::-1],
+        torch.tensor(predictions).bfloat16(), torch.tensor(predictions, requires_grad=True),
+    ):  # fmt: skip
+        call = functools.partial(loss_fn, made, targets)
+        assert_close((jax.jit(call) if compiled else call)(), 2.75)
+    chosen = np.array([2, 0, 1], ">i8")
+    expected = cross_entropy(draw(3, 4), jnp.array([2, 0, 1]))
+    assert_close(remote_loss(CrossEntropy(), address)(draw(3, 4), chosen), expected)

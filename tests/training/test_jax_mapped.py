@@ -307,6 +307,46 @@ def test_a_normalizer_divides_each_mapped_batch(client: Counting) -> None:
     assert client.batches == 1
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kind", ["number", "one a batch", "one an example"])
+def test_cotangents_and_normalizers_may_be_mapped(
+    client: Counting, reduction: Any, kind: str
+) -> None:
+    logits, targets = draw(4, 8, 5), labels(5, 4, 8)
+    cotangent, axis = {
+        "number": (jnp.float32(3.0), None), "one a batch": (draw(4, seed=2), 0),
+        "one an example": (draw(4, 8, seed=2), 0),
+    }[kind]  # fmt: skip
+    divisors = jnp.array([1.0, 2.0, 3.0, 0.5])
+    loss_fn = remote_loss(CrossEntropy(), client, reduction=reduction)
+    upstream = draw(8, seed=3) if reduction == "none" else 1.0
+
+    def ours(given: Any, to: Any, own: Any, divisor: Any) -> Any:
+        extra = {"normalizer": divisor} if reduction == "mean" else {}
+        return (loss_fn(given, to, cotangent=own, **extra) * upstream).sum()
+
+    def theirs(given: Any, to: Any, own: Any, divisor: Any) -> Any:
+        by = divisor if reduction == "mean" else 1.0
+        return (cross_entropy(given, to) * own * upstream / by).sum()
+
+    axes = (0, 0, axis, 0)
+    given = logits, targets, cotangent, divisors
+    found = jax.jit(jax.vmap(jax.grad(ours), axes))(*given)
+    assert_close(found, jax.vmap(jax.grad(theirs), axes)(*given))
+    assert client.batches == 1
+    value = jax.vmap(ours, axes)(*given)
+    assert_close(value, jax.vmap(theirs, axes)(logits, targets, jnp.ones_like(cotangent), divisors))
+    assert client.batches == 2
+
+
+def test_a_mapped_normalizer_that_divides_nothing_is_refused(client: Counting) -> None:
+    logits, targets = draw(2, 8, 5), labels(5, 2, 8)
+    loss_fn = remote_loss(CrossEntropy(), client)
+    mapped = jax.vmap(lambda x, to, divisor: loss_fn(x, to, normalizer=divisor))
+    with pytest.raises(Exception, match=r"normalizer must be in \(0, inf\), got 0"):
+        jax.block_until_ready(mapped(logits, targets, jnp.array([1.0, 0.0])))
+
+
 def test_a_vector_without_values_of_examples_is_refused_in_words(client: Counting) -> None:
     loss_fn = remote_loss(PairwiseAuc(), client, reduction="none")
     with pytest.raises(Exception, match="reduction must be"):

@@ -388,6 +388,34 @@ def number(name: str, value: float | None) -> float | None:
         raise _invalid(name, str(error)) from error
 
 
+def divisor(normalizer: float | None, reduction: str) -> float | None:
+    """Returns a normalizer as a float; None stays None.
+
+    Raises:
+        InvalidRequestError: if it is not in (0, inf), or the reduction is no mean.
+    """
+    found = number("normalizer", normalizer)
+    if found is None:
+        return None
+    check_mean(reduction)
+    if not 0 < found < math.inf:
+        raise _invalid("normalizer", f"normalizer must be in (0, inf), got {found:g}")
+    return found
+
+
+def check_mean(reduction: str) -> None:
+    """Refuses a reduction that a normalizer does not go with.
+
+    Raises:
+        InvalidRequestError: unless it is a mean.
+    """
+    if reduction not in ("mean", "batch_mean"):
+        raise _invalid(
+            "normalizer",
+            f"normalizer must go with the reductions mean and batch_mean, got {reduction}",
+        )
+
+
 def flag(name: str, value: object) -> bool:
     """Returns the value as True or False, which 1 and 0 are too.
 

@@ -19,7 +19,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from lossd import tensors
 from lossd.client import arguments
-from lossd.client.arrays import unknown_type
+from lossd.client.arrays import to_array, unknown_type
+from lossd.client.declared import DeclaredInputs
 from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
@@ -46,7 +47,9 @@ def remote_loss(
         loss_fn = remote_loss(CrossEntropy(label_smoothing=0.1), "localhost:50051")
         loss, gradient = jax.value_and_grad(loss_fn)(logits, labels)
 
-    The function takes the inputs of the loss in order or by name, and ``weights`` and ``mask``.
+    The function takes the inputs of the loss in order or by name, ``weights`` and ``mask``, a
+    ``cotangent`` that gradients are multiplied by besides the upstream gradient, one number or one
+    for each example, and a ``normalizer`` for this batch.
     It works under ``jit``, ``grad``, ``value_and_grad`` and ``vmap``; the elements of a mapped axis
     leave JAX together, in one call where the examples of the loss know nothing of each other, and
     otherwise side by side, a call each.
@@ -68,40 +71,74 @@ def remote_loss(
         timeout: Seconds that a call may take, retries included; None for the client's.
 
     Raises:
-        InvalidRequestError: if there is no such reduction, or no loss has the name.
+        InvalidRequestError: if it is no loss, or an option breaks its rule; from the function, when
+            it is traced, if an input is missing, or one is given that the loss has not.
     """
     arguments.member("reduction", arguments.reductions, reduction)
+    arguments.member("empty", arguments.empty_policies, empty)
+    arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite)
+    arguments.loss_names(arguments.spec_of(loss))
     loss = arguments.message_of(loss)
     remote = client_of(client, timeout)
+    declared = DeclaredInputs(remote, loss, beside=_BESIDE, before=_BEFORE)
+    looks = arguments.flag("lint", lint)
     problem = Problem(
-        compute=functools.partial(remote.compute, lint=lint, timeout=timeout),
+        compute=functools.partial(remote.compute, lint=looks, timeout=timeout),
         loss=loss,
         reduction=reduction,
-        normalizer=normalizer,
+        normalizer=arguments.divisor(normalizer, reduction),
         empty=empty,
         nonfinite=nonfinite,
-        looks=lint,
+        looks=looks,
     )
     value = _differentiable(problem)
 
     def computed(
-        *inputs: Any, weights: Any = None, mask: Any = None, **named_inputs: Any
+        *inputs: Any,
+        weights: Any = None,
+        mask: Any = None,
+        cotangent: Any = None,
+        normalizer: Any = None,
+        **named_inputs: Any,
     ) -> jax.Array:
         names = remote.input_names(loss) if inputs else ()
-        given = arguments.bind(names, inputs, named_inputs)
-        extras = {"weights": weights, "mask": mask}
-        found: jax.Array = value(_present(given), _present(extras))
+        given = _present(arguments.bind(names, inputs, named_inputs))
+        declared.check(given)
+        extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
+        beside = {name: _array(name, one) for name, one in _present(extras).items()}
+        arrays = {name: _arrays(name, one) for name, one in given.items()}
+        found: jax.Array = value(arrays, beside | _divisor(normalizer, reduction))
         return found
 
     return computed
 
 
+# What a call takes beside inputs, and what ``remote_loss`` does.
+_BESIDE = ("weights", "mask", "cotangent", "normalizer")
+_BEFORE = ("reduction", "empty", "nonfinite", "lint", "timeout")
+
+
+def _divisor(normalizer: Any, reduction: Reduction) -> dict[str, Any]:
+    """Returns the normalizer of a call, of which JAX may not know more than the shape yet."""
+    if normalizer is None:
+        return {}
+    arguments.check_mean(reduction)
+    if not _is_of_jax(normalizer):
+        normalizer = arguments.divisor(normalizer, reduction)
+    found = _array("normalizer", normalizer)
+    if found.ndim:
+        raise InvalidRequestError(
+            f"normalizer must be a number, got the shape {list(found.shape)}", field="normalizer"
+        )
+    return {"normalizer": found}
+
+
 def _present(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is given, as JAX's arrays or lists of them."""
-    return {name: _arrays(name, value) for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _arrays(name: str, value: Any) -> Any:
+    """Returns a value as an array of JAX, or as a list of them."""
     several = isinstance(value, list | tuple) and all(getattr(one, "ndim", 0) for one in value)
     if not several or not value:
         return _array(name, value)
@@ -115,8 +152,10 @@ def _array(name: str, value: Any) -> jax.Array:
         InvalidRequestError: if it is no array, of a type that the wire lacks, or has whole numbers
             that JAX would cut to its 32 bits, so that different labels become the same.
     """
+    is_there = _is_of_jax(value) or is_on_device(value)
+    given = value if is_there else _in_native_order(to_array(name, value))
     try:
-        found = jnp.asarray(value)
+        found = jnp.asarray(given)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         got = f"{type(value).__name__}: {error}"
         raise InvalidRequestError(
@@ -124,9 +163,14 @@ def _array(name: str, value: Any) -> jax.Array:
         ) from error
     if found.dtype not in tensors.type_of_dtype:
         raise unknown_type(name, found.dtype)
-    if found.dtype.kind in "iu" and not _is_of_jax(value):
-        _check_whole(name, np.asarray(value), found.dtype)
+    if found.dtype.kind in "iu" and not is_there:
+        _check_whole(name, given, found.dtype)
     return found
+
+
+def _in_native_order(array: Array) -> Array:
+    """Returns numbers in the order of this machine, the only one that JAX takes."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _is_of_jax(value: Any) -> bool:
@@ -170,7 +214,7 @@ def _differentiable(problem: Problem) -> Callable[..., Any]:
         if isinstance(upstream, SymbolicZero):
             gradients = {}
         elif is_vector and gradients:
-            scaled = {**extras, "cotangent": upstream}
+            scaled = {**extras, "cotangent": _times(upstream, extras.get("cotangent"))}
             gradients, upstream = _outside(problem, inputs, scaled, tuple(gradients))[1], 1
         rounded = {
             name: jax.tree.map(lambda g, x: (upstream * g).astype(x.dtype), found, inputs[name])
@@ -181,6 +225,23 @@ def _differentiable(problem: Problem) -> Callable[..., Any]:
 
     value.defvjp(forward, backward, symbolic_zeros=True)
     return value
+
+
+def _times(upstream: Any, cotangent: Any) -> Any:
+    """Returns the upstream gradient of each example times the cotangent of a call.
+
+    Raises:
+        InvalidRequestError: if it is neither one number nor one for each example.
+    """
+    if cotangent is None:
+        return upstream
+    if cotangent.shape not in ((), upstream.shape):  # JAX would spread it over the examples
+        raise InvalidRequestError(
+            f"cotangent must have the shape {list(upstream.shape)} of the examples, "
+            f"got {list(cotangent.shape)}",
+            field="cotangent",
+        )
+    return upstream * cotangent
 
 
 def _is_perturbed(given: Any) -> bool:

@@ -44,6 +44,8 @@ OTHERS = frozenset({
 INDEPENDENT = ELEMENTS | ROWS | OTHERS
 # Losses that multiply each example by a factor of their own before they average.
 SCALED = frozenset({"ctc"})
+# What may be one number for a whole batch.
+_SINGLE = ("normalizer", "cotangent")
 # The inputs that tell how many examples there are, where it is not the first.
 _TELLING = ("predictions", "log_probabilities", "queries", "chosen_log_probabilities", "fake")
 
@@ -88,7 +90,8 @@ class Problem:
 
         Args:
             inputs: The inputs of the loss.
-            extras: ``weights``, ``mask`` and ``cotangent``, as for ``LossClient.compute``.
+            extras: ``weights``, ``mask`` and ``cotangent``, as for ``LossClient.compute``, and a
+                ``normalizer`` of this batch in place of that of all.
             wanted: The inputs whose gradients to return.
 
         Raises:
@@ -144,6 +147,9 @@ class Problem:
 
     def _together(self, inputs: Inputs, extras: Inputs, wanted: tuple[str, ...]) -> Found | None:
         """Returns what one call for all batches gives; None where the batches cannot share one."""
+        single = {name: extras[name] for name in _SINGLE if name in extras}
+        single = {name: numbers for name, numbers in single.items() if numbers.ndim == 1}
+        extras = {name: array for name, array in extras.items() if name not in single}
         merged = self._merged({**inputs, **extras})
         if merged is None:
             return None
@@ -152,7 +158,11 @@ class Problem:
         shape = examples_of(self.loss, given)
         if any(merged[name].shape != shape for name in extras):  # which the server refuses
             return None
-        divisor = _Divisor(self, given, {name: merged[name] for name in extras}, count, shape)
+        divisor = _Divisor(
+            self, given, {name: merged[name] for name in extras}, count, shape,
+            normalizer=single.get("normalizer", self.normalizer),
+            scale=single.get("cotangent", 1.0),
+        )  # fmt: skip
         if not divisor.is_known:
             return None
         result = self._asked(
@@ -192,6 +202,8 @@ class _Divisor:
         extras: Their weights, mask and cotangent.
         count: The number of batches.
         shape: The shape of all examples.
+        normalizer: What takes the place of the divisor, of all batches or of each.
+        scale: What multiplies the gradients, of all batches or of each.
     """
 
     def __init__(
@@ -201,8 +213,13 @@ class _Divisor:
         extras: Mapping[str, Array],
         count: int,
         shape: tuple[int, ...],
+        *,
+        normalizer: Any,
+        scale: Any,
     ) -> None:
         self._problem = problem
+        self._normalizer = normalizer
+        self._scale = scale
         self._extras = extras
         self._count = count
         self._shape = shape
@@ -220,6 +237,8 @@ class _Divisor:
         loss: Any = self._problem.loss
         if self._problem.reduction == "mean" and _name(loss) in SCALED:
             return False
+        if self._normalizer is not None and not _are_divisors(self._normalizer):
+            return False  # the server says what is wrong
         if (
             self._is_mean
             and "class_weights" in loss.DESCRIPTOR.fields_by_name
@@ -233,7 +252,7 @@ class _Divisor:
 
     @property
     def _is_mean(self) -> bool:
-        return self._problem.reduction == "mean" and self._problem.normalizer is None
+        return self._problem.reduction == "mean" and self._normalizer is None
 
     @property
     def _each(self) -> Array:
@@ -241,15 +260,15 @@ class _Divisor:
         problem = self._problem
         if problem.reduction in ("sum", "none"):
             return np.ones(self._count)
-        if problem.normalizer is not None:
-            return np.full(self._count, problem.normalizer)
+        if self._normalizer is not None:
+            return np.broadcast_to(np.asarray(self._normalizer, np.float64), self._count)
         counted = self._weights if problem.reduction == "mean" else self._kept
         return np.asarray(self._by_batch(counted).sum(axis=1, dtype=np.float64))
 
     def extras(self) -> dict[str, Array]:
         """Returns the weights, the mask and the cotangent that divide each batch by its own."""
         each = self._each
-        factors = np.divide(1.0, each, out=np.zeros_like(each), where=each != 0)
+        factors = np.divide(self._scale, each, out=np.zeros_like(each), where=each != 0)
         shape = (self._count, math.prod(self._shape) // self._count)
         cotangent = np.broadcast_to(factors[:, None], shape).reshape(self._shape)
         if "cotangent" in self._extras:
@@ -292,6 +311,12 @@ def weighed(values: Any, weights: Any) -> Any:
     has 0 for the loss of such an example, and has checked the weights of all others.
     """
     return np.multiply(values, np.where(np.equal(values, 0), 0, weights))
+
+
+def _are_divisors(normalizers: Any) -> bool:
+    """Returns whether all numbers are finite and more than 0."""
+    numbers = np.asarray(normalizers, np.float64)
+    return bool((np.isfinite(numbers) & (numbers > 0)).all())
 
 
 def _name(loss: Message) -> str:
