@@ -1,5 +1,7 @@
 """Objectives for gradient boosting: gradients and curvatures are those of the loss."""
 
+import copy
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +13,7 @@ from lossd.client import InvalidRequestError, LossClient
 from lossd.client.boosting import objective
 from lossd.v1 import (
     AbsoluteError,
+    Accuracy,
     BinaryCrossEntropy,
     BradleyTerry,
     CrossEntropy,
@@ -166,21 +169,26 @@ def test_an_address_is_enough(address: str) -> None:
     assert second == pytest.approx([0.25], rel=1e-9)
 
 
-@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-@pytest.mark.filterwarnings("ignore")
-def test_estimators_fit_with_weights(client: LossClient, library: str) -> None:
-    """A row of a whole weight is as many rows; each library gives weights in its own way."""
+def estimator(library: str, client: LossClient) -> Any:
+    """A model of a few trees, of as few rows as there are."""
     boosting = pytest.importorskip(library)
     make = boosting.XGBRegressor if library == "xgboost" else boosting.LGBMRegressor
     own: dict[str, Any] = (
         {"min_child_samples": 1, "min_data_in_bin": 1} if library == "lightgbm" else {}
     )
+    return make(objective=objective(SquaredError(), client), n_estimators=3, n_jobs=1, **own)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+@pytest.mark.filterwarnings("ignore")
+def test_estimators_fit_with_weights(client: LossClient, library: str) -> None:
+    """A row of a whole weight is as many rows; each library gives weights in its own way."""
     random = np.random.default_rng(5)
     features, targets = random.normal(size=(40, 3)), random.normal(size=40)
     weights = random.integers(1, 4, 40)
 
     def predicted(rows: Any, given: Any) -> Any:
-        model = make(objective=objective(SquaredError(), client), n_estimators=3, n_jobs=1, **own)
+        model = estimator(library, client)
         model.fit(features[rows], targets[rows], sample_weight=given)
         return model.predict(features)
 
@@ -188,3 +196,41 @@ def test_estimators_fit_with_weights(client: LossClient, library: str) -> None:
     expected = predicted(np.repeat(whole, weights), None)
     np.testing.assert_allclose(predicted(whole, weights), expected, rtol=1e-4, atol=1e-6)
     assert not np.allclose(predicted(whole, None), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])  # noqa: S301
+def test_a_copy_of_an_objective_connects_anew(client: LossClient, copied: Any) -> None:
+    asked = objective("huber", client, least_curvature=0.5, timeout=20)
+    given = np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.2, 4.0]), np.array([1.0, 2.0, 3.0])
+    other = copied(asked)
+    expected = asked(*given)
+    client.close()
+    for found, right in zip(other(*given), expected, strict=True):
+        assert found.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_is_pickled_with_its_objective(client: LossClient, library: str) -> None:
+    random = np.random.default_rng(5)
+    features, targets = random.normal(size=(40, 3)), random.normal(size=40)
+    model = estimator(library, client)
+    copied = pickle.loads(pickle.dumps(model.fit(features, targets)))  # noqa: S301 - our own bytes
+    client.close()
+    np.testing.assert_array_equal(copied.predict(features), model.predict(features))
+    again = copied.fit(features, targets).predict(features)
+    np.testing.assert_allclose(again, model.predict(features), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("hubber", "got 'hubber': did you mean huber"),
+        (Accuracy(), "got the metric Accuracy: train with"),
+        (SquaredError, "got the class SquaredError"),
+        (None, "loss must be a message"),
+    ],
+)
+def test_what_is_no_loss_is_refused_at_once(wrong: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        objective(wrong, "127.0.0.1:9")  # nobody listens there

@@ -6,6 +6,7 @@ each raw score.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -46,7 +47,8 @@ def objective(
     the central difference of that derivative g, all from one call in float64.  For a smooth loss
     that is the diagonal of the Hessian to about 1e-9.  Trees divide by the sum of curvatures, so
     none is below ``least_curvature``; for a loss that is linear in pieces, such as
-    ``AbsoluteError``, ``Quantile`` and ``Hinge``, give 1.
+    ``AbsoluteError``, ``Quantile`` and ``Hinge``, give 1.  A model can be pickled with it; the copy
+    connects anew.
 
     Args:
         loss: A loss with one score and one target an example: BinaryCrossEntropy, SquaredError,
@@ -56,15 +58,30 @@ def objective(
         timeout: Seconds that a call may take, retries included; None for the client's.
 
     Raises:
-        InvalidRequestError: if ``least_curvature`` is out of its bounds, or ``client`` is neither;
-            from the objective, if scores, targets or weights are not one an example, or no real
-            numbers; LossdError, as ``LossClient.compute`` raises it.
+        InvalidRequestError: if ``loss`` is none, ``least_curvature`` is out of its bounds, or
+            ``client`` is neither; from the objective, if scores, targets or weights are not one an
+            example, or no real numbers; LossdError, as ``LossClient.compute`` raises it.
     """
-    remote = client_of(client, timeout)
-    least = _least(least_curvature)
+    arguments.loss_names(arguments.spec_of(loss))
+    return _Derivatives(
+        arguments.message_of(loss), client_of(client, timeout), _least(least_curvature), timeout
+    )
 
-    def derivatives(
-        targets: npt.ArrayLike, scores: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Derivatives:
+    """An objective: a class, since a model is pickled with it."""
+
+    loss: Any
+    client: LossClient
+    least: float
+    timeout: float | None
+
+    def __call__(
+        self,
+        targets: npt.ArrayLike,
+        scores: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> tuple[Floats, Floats]:
         at = _doubles("scores", scores)
         if at.ndim != 1:
@@ -75,14 +92,14 @@ def objective(
             step = _STEP * np.maximum(1.0, np.abs(at))
             above, below = at + step, at - step
         weights = None if sample_weight is None else _doubles("weights", sample_weight)
-        result = remote.compute(
-            loss,
+        result = self.client.compute(
+            self.loss,
             np.concatenate([at, above, below]),
             _thrice("targets", to_array("targets", targets), len(at)),
             weights=None if weights is None else _thrice("weights", weights, len(at)),
             reduction="sum",
             gradients=["predictions"],
-            timeout=timeout,
+            timeout=self.timeout,
         )
         if result.per_example is None or result.per_example.shape != (3 * len(at),):
             raise InvalidRequestError(
@@ -92,9 +109,7 @@ def objective(
         gradients: Any = result.gradients
         first, more, less = np.split(gradients["predictions"], 3)
         with _of_data():
-            return first, np.maximum((more - less) / (above - below), least)
-
-    return derivatives
+            return first, np.maximum((more - less) / (above - below), self.least)
 
 
 def _least(given: object) -> float:
