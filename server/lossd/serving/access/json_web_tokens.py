@@ -1,7 +1,7 @@
 """JSON web tokens, checked by PyJWT with the keys of a JWKS file."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lossd.errors import Unauthenticated
@@ -13,6 +13,8 @@ _ALGORITHMS = [
 ]  # fmt: skip
 _LEEWAY_SECONDS = 10  # clocks differ
 _REQUIRED = ("exp", "sub")
+# Keys that are tried for one token: each takes about as long as all else that is done for a call.
+_MOST_TRIED = 16
 
 Subject = Callable[[str], str]
 
@@ -25,53 +27,100 @@ def verifier(content: bytes, *, issuer: str, audience: str) -> Subject:
     """
     try:
         import jwt  # noqa: PLC0415 - an extra
-        import jwt.algorithms  # noqa: PLC0415
     except ImportError as error:
         raise AccessError("jwks must have PyJWT, got none: pip install 'lossd[jwt]'") from error
+    keys = _read(jwt, content)
+
+    def claimed(token: str, key: Any) -> Mapping[str, Any]:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=_ALGORITHMS,
+            issuer=issuer or None,
+            audience=audience or None,
+            leeway=_LEEWAY_SECONDS,
+            options={"require": list(_REQUIRED), "verify_aud": bool(audience)},
+        )
+        return claims
+
+    def verified(token: str) -> Mapping[str, Any]:
+        *others, last = _fitting(keys, jwt.get_unverified_header(token))
+        for key in others:
+            try:
+                return claimed(token, key)
+            except jwt.InvalidSignatureError:  # by another key, perhaps
+                continue
+        return claimed(token, last)
+
+    def subject(token: str) -> str:
+        try:
+            found = str(verified(token)["sub"])
+        except Unauthenticated:
+            raise
+        except jwt.ExpiredSignatureError as error:
+            raise Unauthenticated(
+                "token must not have expired, got one that has", reason="TOKEN_EXPIRED"
+            ) from error
+        except Exception as error:  # whatever it is that the library cannot take
+            raise _invalid(f"be valid, got one with: {str(error) or repr(error)}") from error
+        if not found:  # who has no name would have no share
+            raise _invalid("name its subject, got an empty one")
+        return found
+
+    return subject
+
+
+def _read(jwt: Any, content: bytes) -> list[Any]:
+    """Returns the keys of a file that verify signatures.
+
+    Raises:
+        AccessError: if there is none, or one is private.
+    """
     try:
-        keys = jwt.PyJWKSet.from_dict(json.loads(content)).keys
+        found = [key for key in json.loads(content)["keys"] if isinstance(key, dict)]
+        _check_public(found)
+        verifying = [key for key in found if _verifies(key)]
+        keys = jwt.PyJWKSet.from_dict({"keys": verifying}).keys if verifying else []
+    except AccessError:
+        raise
     except Exception as error:  # KeyError and RecursionError are among them
         fault = str(error) or repr(error)
         raise AccessError(f"jwks must be a JSON web key set, got one with: {fault}") from error
     usable = [key for key in keys if key.algorithm_name in _ALGORITHMS]
     if not usable:
-        raise AccessError(f"jwks must have a key for one of {', '.join(_ALGORITHMS)}, got none")
+        raise AccessError(
+            f"jwks must have a key that verifies one of {', '.join(_ALGORITHMS)}, got none"
+        )
+    return usable
 
-    def subject(token: str) -> str:
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                _key(usable, jwt.get_unverified_header(token)),
-                algorithms=_ALGORITHMS,
-                issuer=issuer or None,
-                audience=audience or None,
-                leeway=_LEEWAY_SECONDS,
-                options={"require": list(_REQUIRED), "verify_aud": bool(audience)},
+
+def _check_public(keys: list[dict[str, Any]]) -> None:
+    """Raises AccessError for a private key: it is the issuer's alone, and verifies nothing."""
+    for key in keys:
+        if "d" in key:
+            raise AccessError(
+                f"jwks must hold public keys, got the private one of kid {key.get('kid')!r:.40}"
             )
-        except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated(
-                "token must not have expired, got one that has", reason="TOKEN_EXPIRED"
-            ) from error
-        except jwt.PyJWTError as error:
-            raise Unauthenticated(
-                f"token must be valid, got one with: {error}", reason="TOKEN_INVALID"
-            ) from error
-        if not claims["sub"]:  # who has no name would have no share
-            raise Unauthenticated(
-                "token must name its subject, got an empty one", reason="TOKEN_INVALID"
-            )
-        return str(claims["sub"])
-
-    return subject
 
 
-def _key(keys: list[Any], header: dict[str, Any]) -> Any:
-    """The key that a token names, or the only one."""
-    named = [key for key in keys if key.key_id == header.get("kid")]
-    if named:
-        return named[0]
-    if len(keys) == 1 and "kid" not in header:
-        return keys[0]
-    raise Unauthenticated(
-        "token must be signed with a key of the issuer, got another", reason="TOKEN_INVALID"
-    )
+def _verifies(key: dict[str, Any]) -> bool:
+    """Returns whether a key is for signatures, if it says what for (RFC 7517, 4.2 and 4.3)."""
+    return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
+
+
+def _fitting(keys: list[Any], header: Mapping[str, Any]) -> list[Any]:
+    """The keys that a token may be signed with: of its algorithm, and the one that it names."""
+    found = [
+        key
+        for key in keys
+        if key.algorithm_name == header.get("alg") and key.key_id == header.get("kid", key.key_id)
+    ]
+    if not found:
+        raise _invalid("be signed with a key of the issuer, got another")
+    if len(found) > _MOST_TRIED:
+        raise _invalid(f"name its key where more than {_MOST_TRIED} fit, got {len(found)}")
+    return found
+
+
+def _invalid(rule: str) -> Unauthenticated:
+    return Unauthenticated(f"token must {rule}", reason="TOKEN_INVALID")
