@@ -131,8 +131,9 @@ def test_a_pair_of_two_is_refused() -> None:
     one, other = authority.issue("one"), authority.issue("other")
     with pytest.raises(AccessError, match=r"^certificate and key must be a pair, got"):
         certificates.pair(one.certificate, other.key)
-    with pytest.raises(AccessError, match=r"^client_ca must hold certificates, got"):
-        certificates.pair(one.certificate, one.key, b"none")
+    for wrong in (b"none", "# autorité\n".encode() + authority.certificate):
+        with pytest.raises(AccessError, match=r"^client_ca must hold certificates, got"):
+            certificates.pair(one.certificate, one.key, wrong)
 
 
 def test_of_many_refusals_a_few_are_written_and_the_rest_counted(

@@ -48,7 +48,7 @@ def pair(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Pair
         raise AccessError(f"certificate and key must be a pair, got {_reason(error)}") from error
     if client_ca is not None:
         try:
-            context.load_verify_locations(cadata=client_ca.decode())
+            context.load_verify_locations(cadata=client_ca.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
             raise AccessError(f"client_ca must hold certificates, got {_reason(error)}") from error
     return Pair(certificate, key, client_ca, context, expiry(certificate))
