@@ -13,7 +13,7 @@ from lossd.serving.config import Setting, settings
 SCHEMA = Path(__file__).with_name("lossd") / "values.schema.json"
 
 # The chart sets them from other values, or needs them as they are.
-FIXED = {"address", "metrics_host", "metrics_port", "backend", "threads"}
+FIXED = {"address", "socket_mode", "metrics_host", "metrics_port", "backend", "threads"}
 
 Schema = dict[str, Any]
 

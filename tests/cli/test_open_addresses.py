@@ -66,6 +66,11 @@ def test_doctor_tells_of_it_too_and_of_files_that_cannot_be_used(tmp_path: Path)
         ({"metrics_tls_cert": "a"}, "metrics_tls_key must be set with metrics_tls_cert, got none"),
         ({"jwt_issuer": "a"}, "jwks must be set with jwt_issuer, got none"),
         ({"socket_mode": "8"}, "socket_mode must be three octal digits, such as 660, got 8"),
+        ({"socket_mode": "660"}, "address must be a unix:/path with socket_mode, got 127.0.0.1:50"),
+        (
+            {"socket_mode": "660", "address": "unix-abstract:a"},
+            "address must be a unix:/path with socket_mode, got unix-abstract:a",
+        ),
     ],
 )
 def test_settings_that_mean_nothing_alone(settings: dict[str, str], said: str) -> None:

@@ -120,6 +120,12 @@ def is_here(address: str) -> bool:
         return found.host == "localhost"
 
 
+def file_of(address: str) -> str | None:
+    """Returns the path of a Unix socket that is a file; None for any other address."""
+    found = parse(address)
+    return found.path if isinstance(found, UnixSocket) and not found.is_abstract else None
+
+
 def _checked(
     kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], text: str, rule: str
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -213,9 +219,9 @@ def check_free(address: str) -> None:
 
 def set_mode(address: str, mode: int | None) -> None:
     """Says who may connect to a Unix socket that is a file."""
-    found = parse(address)
-    if mode is not None and isinstance(found, UnixSocket) and not found.is_abstract:
-        os.chmod(found.path, mode)  # noqa: PTH101 - a path of bytes that are no text is one too
+    path = file_of(address)
+    if mode is not None and path is not None:
+        os.chmod(path, mode)  # noqa: PTH101 - a path of bytes that are no text is one too
 
 
 @contextlib.contextmanager
@@ -227,10 +233,10 @@ def taking(address: str) -> Iterator[None]:
     Raises:
         AddressError: as ``check_free``.
     """
-    found = parse(address)
+    path = file_of(address)
     with contextlib.ExitStack() as stack:
-        if isinstance(found, UnixSocket) and not found.is_abstract:
-            stack.enter_context(_alone_in(Path(found.path).parent))
+        if path is not None:
+            stack.enter_context(_alone_in(Path(path).parent))
         check_free(address)
         yield
 

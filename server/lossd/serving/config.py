@@ -283,6 +283,11 @@ class Config:
         for one, other in _TOGETHER:
             if getattr(self, one) and not getattr(self, other):
                 raise ConfigError(f"{other} must be set with {one}, got none", field=other)
+        if self.socket_mode and addresses.file_of(self.address) is None:
+            raise ConfigError(
+                f"address must be a unix:/path with socket_mode, got {self.address}",
+                field="address",
+            )
 
     @property
     def is_open(self) -> bool:
