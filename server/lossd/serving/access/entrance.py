@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -12,7 +13,12 @@ from lossd.serving.access.certificates import Pair
 from lossd.serving.access.gate import Gate
 from lossd.serving.access.policy import Policy
 from lossd.serving.access.reloading import Reloaded
+from lossd.serving.access.rules import PROOFS, Rules
+from lossd.serving.access.tokens import AccessError
 from lossd.serving.config import Config
+
+# The settings that prove what rules know callers by; tokens prove themselves.
+_PROVEN_BY = MappingProxyType({"certificates": "tls_client_ca", "subjects": "jwks"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,12 @@ class Entrance:
             return None
         return certificates.credentials(lambda: tls.value, certified=self._is_certified)
 
+    @property
+    def rules(self) -> Rules | None:
+        """The newest rules; None without any."""
+        found = self.reloaded.get("access")
+        return None if found is None else found.value
+
     def certificates(self) -> Mapping[str, Reloaded[Pair]]:
         """The certificates by their settings."""
         found = {"tls_cert": self.tls, "metrics_tls_cert": self.pages_tls}
@@ -48,16 +60,25 @@ def build(config: Config, failed: Callable[[str], None] = lambda _: None) -> Ent
     ``failed`` is told the setting of a file that has changed and cannot be used.
 
     Raises:
-        AccessError: if a file cannot be used to begin with.
+        AccessError: if a file cannot be used to begin with, the rules have callers of whom none
+            could come in, or there are tokens beside the rules.
     """
+    if config.token_file and config.access:
+        raise AccessError(
+            "access must be set without token_file, got both: whoever has a token of the file "
+            "could call what no rule grants, so move its tokens into the rules"
+        )
     files = _Files(failed)
     tls = files.pair(
         "tls_cert", (config.tls_cert, config.tls_key, *filter(None, [config.tls_client_ca]))
     )
     pages_tls = files.pair("metrics_tls_cert", (config.metrics_tls_cert, config.metrics_tls_key))
     policy = _policy(config, files)
+    first = policy()
+    if first.rules is not None:
+        _check_proofs(config, first.rules)
     # Callers of other hosts have shares, whether or not they have to prove anything.
-    is_looked_at = not policy().is_open or not addresses.is_here(config.address)
+    is_looked_at = not first.is_open or not addresses.is_here(config.address)
     is_secure = tls is not None
     return Entrance(
         gate=Gate(policy, is_secure=is_secure) if is_secure or is_looked_at else None,
@@ -66,6 +87,26 @@ def build(config: Config, failed: Callable[[str], None] = lambda _: None) -> Ent
         reloaded=files.made,
         _is_certified=bool(config.tls_client_ca),
     )
+
+
+def unproven(config: Config, rules: Rules) -> Mapping[str, str]:
+    """Returns what rules know callers by and nobody can prove, with the setting that it takes."""
+    return {
+        proof: setting
+        for proof, setting in _PROVEN_BY.items()
+        if getattr(rules, proof) and not getattr(config, setting)
+    }
+
+
+def _check_proofs(config: Config, rules: Rules) -> None:
+    """Raises AccessError if no caller of the rules could ever prove to be one."""
+    missing = unproven(config, rules)
+    proven = {proof for proof in PROOFS if getattr(rules, proof)} - missing.keys()
+    if missing and not proven and rules.anonymous is None:
+        raise AccessError(
+            f"{' or '.join(missing.values())} must be set where access knows callers by "
+            f"{' and '.join(missing)} alone, got none: nobody could come in"
+        )
 
 
 def _policy(config: Config, files: "_Files") -> Callable[[], Policy]:

@@ -16,10 +16,10 @@ TOKEN_FILE = "token"  # noqa: S105 - the name of who has one of the file's
 class Policy:
     """The policy of the operator.
 
-    ``tokens`` are those of the plain file, ``rules`` those of the file with rules, ``subject``
-    verifies JSON web tokens, and ``certified`` tells that every caller has a certificate of the
-    operator's authority.  Without rules whoever proves something may do what everybody may where
-    nothing is to be proved.
+    ``tokens`` are those of the plain file, ``rules`` those of the file with rules (there is one of
+    them at most), ``subject`` verifies JSON web tokens, and ``certified`` tells that every caller
+    has a certificate of the operator's authority.  Without rules whoever proves something may do
+    what everybody may where nothing is to be proved.
     """
 
     tokens: frozenset[bytes] = frozenset()

@@ -11,7 +11,7 @@ from typing import Any
 from lossd.serving.access.tokens import AccessError, decoded, digest_of
 from lossd.serving.caller import Group, Quotas
 
-_PROOFS = ("tokens", "certificates", "subjects")
+PROOFS = ("tokens", "certificates", "subjects")
 _QUOTAS = ("calls", "inflight_bytes", "calls_per_second", "shm_segments", "device_bytes")
 
 
@@ -47,7 +47,7 @@ def read(content: bytes) -> Rules:
     _check_keys("access", found, ("anonymous", "callers"))
     anonymous = found.get("anonymous")
     callers = _table("callers", found.get("callers", {}))
-    proven: dict[str, dict[Any, Rule]] = {proof: {} for proof in _PROOFS}
+    proven: dict[str, dict[Any, Rule]] = {proof: {} for proof in PROOFS}
     for name, value in callers.items():
         _add(name, _table(f"callers.{name}", value), proven)
     return Rules(
@@ -63,11 +63,11 @@ def _anonymous(table: Mapping[str, Any]) -> Rule:
 
 def _add(name: str, table: Mapping[str, Any], proven: Mapping[str, dict[Any, Rule]]) -> None:
     where = f"callers.{name}"
-    _check_keys(where, table, ("may", *_PROOFS, *_QUOTAS))
+    _check_keys(where, table, ("may", *PROOFS, *_QUOTAS))
     rule = _rule(name, where, table)
-    proofs = {proof: _texts(f"{where}.{proof}", table.get(proof, [])) for proof in _PROOFS}
+    proofs = {proof: _texts(f"{where}.{proof}", table.get(proof, [])) for proof in PROOFS}
     if not any(proofs.values()):
-        raise AccessError(f"{where} must have one of {', '.join(_PROOFS)}, got none")
+        raise AccessError(f"{where} must have one of {', '.join(PROOFS)}, got none")
     for proof, texts in proofs.items():
         for text in texts:
             key = digest_of(text, f"{where}.{proof}") if proof == "tokens" else text
