@@ -29,14 +29,18 @@ class Issued:
 
 
 class Authority:
-    """Issues certificates, for ``localhost`` and this host's addresses."""
+    """Issues certificates, for ``localhost`` and this host's addresses.
 
-    def __init__(self, name: str = "authority") -> None:
+    With days below 0 it has expired.
+    """
+
+    def __init__(self, name: str = "authority", *, days: float = 1) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
         basic = x509.BasicConstraints(ca=True, path_length=None)
-        builder = _builder(self._name, self._name, self._key, 1).add_extension(basic, critical=True)
-        self.certificate = _pem(builder.sign(self._key, hashes.SHA256()))
+        builder = _builder(self._name, self._name, self._key, days)
+        signed = builder.add_extension(basic, critical=True).sign(self._key, hashes.SHA256())
+        self.certificate = _pem(signed)
 
     def issue(self, name: str, *, days: float = 1, alternative: str = "localhost") -> Issued:
         """Issues a certificate; with days below 0 it has expired."""

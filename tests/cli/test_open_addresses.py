@@ -30,13 +30,19 @@ def test_a_warning_of_an_open_one(address: str) -> None:
 
     assert done.exit_code == 0
     assert "warning: the address is open to other hosts" in done.output
-    tls = check("--address", address, "--tls-cert", "a", "--tls-key", "b")
-    assert "warning" in tls.output  # it proves the server and nobody else
 
 
 @pytest.mark.parametrize("flag", ["--token-file", "--access", "--jwks"])
-def test_no_warning_where_something_is_to_be_proved(flag: str) -> None:
-    assert "warning" not in check("--address", "0.0.0.0:1", flag, "file").output
+def test_a_file_that_cannot_be_used_fails_the_check(flag: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    missing = check(flag, str(path))
+    path.write_text("short")
+    wrong = check(flag, str(path))
+
+    setting = flag[2:].replace("-", "_")
+    assert (missing.exit_code, wrong.exit_code) == (1, 1)
+    assert missing.output.startswith(f"Error: {setting} must be files that can be read, got {path}")
+    assert wrong.output.startswith(f"Error: {setting}")
 
 
 def test_doctor_tells_of_it_too_and_of_files_that_cannot_be_used(tmp_path: Path) -> None:

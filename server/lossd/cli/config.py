@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lossd.cli.machine import OPEN
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import print_json
+from lossd.errors import ServiceError
 from lossd.naming import guess
+from lossd.serving.access import entrance
+from lossd.serving.cautions import cautions
 from lossd.serving.config import Config, Setting, settings, unknown_variables
 
 _SOURCES = {
@@ -25,7 +27,9 @@ _LEAST_FOR_VALUES = len("127.0.0.1:50051") + 1
 
 
 @click.command(epilog=SERVES_TOO)
-@click.option("--check", is_flag=True, help="Only check, and fail at variables that are misspelt.")
+@click.option(
+    "--check", is_flag=True, help="Only check the settings, and the files that say who may come in."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_hidden_settings
 def config(*, config: Config, check: bool, as_json: bool) -> None:
@@ -53,9 +57,17 @@ def config(*, config: Config, check: bool, as_json: bool) -> None:
 
 
 def _warn(config: Config) -> None:
-    """Says what is no mistake in itself, and is seldom meant."""
-    if config.is_open:
-        click.echo(f"warning: {OPEN}", err=True)
+    """Says what is no mistake in itself, and is seldom meant.
+
+    Raises:
+        click.ClickException: if a file that says who may come in cannot be used.
+    """
+    try:
+        found = list(cautions(config, entrance.build(config)))
+    except ServiceError as error:
+        raise click.ClickException(str(error)) from error
+    for said in found:
+        click.echo(f"warning: {said}", err=True)
 
 
 def _source(setting: Setting) -> str:

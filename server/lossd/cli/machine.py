@@ -20,16 +20,13 @@ from lossd.routing import Route
 from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.app import networks_of
+from lossd.serving.cautions import OPEN, cautions
 from lossd.serving.config import MEBIBYTE, Config
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import routes_of
 from lossd.serving.process.versions import versions
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
-OPEN = (
-    "the address is open to other hosts, and nobody has to prove who he is: "
-    "set tls_client_ca, token_file, access or jwks"
-)
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -88,12 +85,12 @@ def _entrance(config: Config) -> Iterator[Finding]:
     except ServiceError as error:
         yield Finding("who may call", str(error), is_bad=True)
         return
-    if config.is_open:
-        yield Finding("who may call", OPEN, is_warning=True)
-    elif addresses.is_here(config.address) and entered.gate is None:
+    if addresses.is_here(config.address) and entered.gate is None:
         yield Finding("who may call", "whoever is on this host")
-    else:
+    elif not config.is_open:
         yield Finding("who may call", "those who prove who they are")
+    for said in cautions(config, entered):
+        yield Finding("who may call" if said == OPEN else "settings", said, is_warning=True)
     for setting, pair in entered.certificates().items():
         days = (pair.value.expires - time.time()) / 86400
         yield Finding(setting, f"expires in {days:.1f} days", is_bad=days < 0)

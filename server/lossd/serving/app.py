@@ -24,6 +24,7 @@ from lossd.serving.access.gate import Gate, everybody
 from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
 from lossd.serving.caller import HERE, Caller
+from lossd.serving.cautions import cautions
 from lossd.serving.config import Config, ConfigError
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
@@ -365,8 +366,8 @@ def _entered(config: Config, telemetry: Telemetry) -> Entrance:
     telemetry.watch_files(entered.reloaded)
     for setting, pair in entered.certificates().items():
         telemetry.watch_certificate(setting, functools.partial(_expiry, pair))
-    if config.is_open:
-        log.warning("anybody may call: the address is open, and nobody has to prove who he is")
+    for said in cautions(config, entered):
+        log.warning(said)
     return entered
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,18 +13,23 @@ import grpc
 
 from lossd.serving.access.tokens import AccessError
 
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SEQUENCE, _UTC_TIME, _VERSION = 0x30, 0x17, 0xA0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A certificate with its key, and the authorities of clients if these need one too."""
+    """A certificate with its key, and the authorities of clients if these need one too.
+
+    ``expires`` is when the certificate does, ``client_ca_expires`` when the first authority does.
+    """
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None
     context: ssl.SSLContext
     expires: float
+    client_ca_expires: float | None
 
     @property
     def configuration(self) -> grpc.ServerCertificateConfiguration:
@@ -46,12 +52,14 @@ def pair(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Pair
             context.load_cert_chain(chain, private, password=lambda: b"")  # else it would ask
     except (ssl.SSLError, ValueError) as error:
         raise AccessError(f"certificate and key must be a pair, got {_reason(error)}") from error
+    authority_expires = None
     if client_ca is not None:
         try:
             context.load_verify_locations(cadata=client_ca.decode("ascii"))
-        except (ssl.SSLError, ValueError) as error:
+            authority_expires = min(_expiries(client_ca), default=None)
+        except (ssl.SSLError, ValueError, IndexError) as error:
             raise AccessError(f"client_ca must hold certificates, got {_reason(error)}") from error
-    return Pair(certificate, key, client_ca, context, expiry(certificate))
+    return Pair(certificate, key, client_ca, context, expiry(certificate), authority_expires)
 
 
 def credentials(newest: Callable[[], Pair], *, certified: bool) -> grpc.ServerCredentials:
@@ -83,13 +91,17 @@ def expiry(certificate: bytes) -> float:
         AccessError: if it is no certificate.
     """
     try:
-        text = certificate.decode("ascii")
-        begin = text.index("-----BEGIN CERTIFICATE-----")
-        end = text.index("-----END CERTIFICATE-----", begin)
-        der = ssl.PEM_cert_to_DER_cert(text[begin:end] + "-----END CERTIFICATE-----\n")
-        return _expiry(memoryview(der))
+        return next(_expiries(certificate))
     except (ValueError, IndexError) as error:
         raise AccessError(f"certificate must be one in PEM, got {error}") from error
+    except StopIteration as error:
+        raise AccessError("certificate must be one in PEM, got none") from error
+
+
+def _expiries(content: bytes) -> Iterator[float]:
+    """When each certificate of a file expires."""
+    for found in _CERTIFICATE.findall(content.decode("ascii")):
+        yield _expiry(memoryview(ssl.PEM_cert_to_DER_cert(found)))
 
 
 def _expiry(der: memoryview) -> float:
