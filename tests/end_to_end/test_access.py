@@ -358,6 +358,7 @@ def test_certificates_and_tokens_rotate_under_load(
             token = f"0123456789-turn-{turn}"
             tokens.write_text(f"{kept.read_text()}\n{token}\n")
             until(functools.partial(serves, process, newest))
+            until(functools.partial(knows, process, files.ca, token))
             replace(kept, token)
         ended.set()
         for caller in callers:
@@ -381,6 +382,16 @@ def serves(process: Process, issued: Issued) -> bool:
     host, _, port = process.address.rpartition(":")
     found = ssl.get_server_certificate((host, int(port)), timeout=5)
     return found.split() == issued.certificate.decode().split()
+
+
+def knows(process: Process, ca: Path, token: str) -> bool:
+    """Whether a token was read; its file is read by itself, after or before a certificate."""
+    with LossClient(process.address, tls=TLS(ca), token=token) as made:
+        try:
+            made.server_info()
+        except client.UnauthenticatedError:
+            return False
+    return True
 
 
 def test_a_caller_has_its_share_and_the_others_the_rest(files: Files) -> None:
