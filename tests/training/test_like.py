@@ -1,5 +1,6 @@
 """``RemoteLoss.like`` takes what PyTorch's modules take besides whole batches."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -101,12 +102,59 @@ def test_what_makes_no_tensor_is_refused_by_its_name(
     address: str, make: Callable[..., nn.Module], given: Any
 ) -> None:
     criterion = RemoteLoss.like(make(), address)
-    count = len(criterion.client.input_names(criterion.loss))
-    for position in range(count):
-        inputs = [torch.zeros(2, 3)] * count
+    names = list(inspect.signature(make().forward).parameters)
+    for position, name in enumerate(names):
+        inputs = [torch.zeros(2, 3)] * len(names)
         inputs[position] = given
-        with pytest.raises(InvalidRequestError, match="must be a tensor or numbers that make one"):
+        with pytest.raises(InvalidRequestError, match=f"^{name} must ") as told:
             criterion(*inputs)
+        assert told.value.field == name
+
+
+@pytest.mark.parametrize("make", [nn.MSELoss, nn.L1Loss, nn.KLDivLoss])
+def test_tensors_in_lists_have_their_gradients(
+    address: str, make: Callable[..., nn.Module]
+) -> None:
+    """Numbers and rows alike: each module takes one tensor."""
+    for numbers in ([-0.7, -0.3], [[-0.7, -0.3], [-0.2, -1.0]]):
+        module, found = make(reduction="sum"), []
+        for criterion in (RemoteLoss.like(module, address), module):
+            leaves = [leaf(number) for number in numbers]
+            is_ours = criterion is not module
+            value = criterion(leaves if is_ours else torch.stack(leaves), leaf(numbers).exp())
+            found.append((value, torch.autograd.grad(value, leaves)))
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">f8", "<f8", ">f2", "<f2"])
+def test_arrays_may_have_their_bytes_in_any_order(address: str, dtype: str) -> None:
+    criterion = RemoteLoss.like(nn.CrossEntropyLoss(), address)
+    logits, labels = np.arange(6.0).reshape(2, 3), np.array([2, 0])
+    value = criterion(logits.astype(dtype), labels.astype(dtype[0] + "i8"))
+    expected = nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels))
+    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_an_array_with_a_mask_of_its_own_is_refused(address: str) -> None:
+    criterion = RemoteLoss.like(nn.MSELoss(), address)
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    for position in range(2):
+        inputs: list[Any] = [[1.0, 3.0], [1.0, 3.0]]
+        inputs[position] = masked
+        with pytest.raises(InvalidRequestError, match="must be without a mask of its own"):
+            criterion(*inputs)
+
+
+def test_an_array_may_be_written_to_before_the_backward_pass(address: str) -> None:
+    predictions, targets = leaf([[0.0, 1.0], [2.0, 0.5]]), np.array([1, 0])
+    (right,) = torch.autograd.grad(
+        nn.functional.cross_entropy(predictions, torch.tensor(targets), reduction="sum"),
+        predictions,
+    )
+    value = RemoteLoss.like(nn.CrossEntropyLoss(reduction="none"), address)(predictions, targets)
+    targets[:] = 0
+    (gradient,) = torch.autograd.grad(value.sum(), predictions)
+    torch.testing.assert_close(gradient, right)
 
 
 @pytest.mark.parametrize("reduction", DIVERGENCES)

@@ -21,6 +21,7 @@ from lossd.v1 import (
     FeatureMatching,
     InfoNce,
     LossSpec,
+    SquaredError,
 )
 
 torch = pytest.importorskip("torch")
@@ -252,6 +253,38 @@ def test_lists_of_tensors_have_lists_of_gradients(address: str) -> None:
     for leaf, other in zip(maps, others, strict=True):
         expected = (leaf.detach() - other) * 2 / leaf[0].numel() / 2
         torch.testing.assert_close(leaf.grad, expected)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_numbers_in_a_list_have_a_gradient_each(address: str, *, nested: bool) -> None:
+    """A list of tensors without axes is a list of numbers, as it is for a client."""
+    leaves = [leaf.requires_grad_() for leaf in draw(3).unbind()]
+    targets = [0.5, -1.0, 2.0]
+    given: Any = ([leaves], [targets]) if nested else (leaves, targets)
+
+    RemoteLoss(SquaredError(), address, reduction="sum")(*given).backward()
+
+    for leaf, target in zip(leaves, targets, strict=True):
+        scale = 1 / 3 if nested else 1
+        torch.testing.assert_close(leaf.grad, scale * 2 * (leaf.detach() - target))
+
+
+def test_arrays_may_lie_beside_tensors_in_a_list(address: str) -> None:
+    maps = [draw(2, 3, 4).numpy(), draw(2, 2, 5, seed=1).requires_grad_()]
+    others = [draw(2, 3, 4, seed=2), draw(2, 2, 5, seed=3).numpy()]
+
+    RemoteLoss(FeatureMatching(), address)(maps, others).backward()
+
+    expected = (maps[1].detach() - torch.tensor(others[1])) * 2 / maps[1][0].numel() / 2
+    torch.testing.assert_close(maps[1].grad, expected)
+
+
+def test_numbers_that_do_not_go_together_are_refused_by_name(address: str) -> None:
+    criterion = RemoteLoss(SquaredError(), address)
+    for wrong in ([torch.tensor(1.0), None], [[torch.tensor(1.0)], [torch.tensor(1.0)] * 2]):
+        with pytest.raises(InvalidRequestError, match=r"^predictions must ") as told:
+            criterion(wrong, torch.zeros(2))
+        assert told.value.field == "predictions"
 
 
 def test_weights_mask_and_normalizer_are_those_of_compute(address: str) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from lossd.client.mapped import weighed
 from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
-from lossd.client.torch.tensors import to_array, to_input, to_tensor
+from lossd.client.torch.tensors import read, tensors_in, to_array, to_input, to_tensor
 from lossd.client.torch.translations import copied
 from lossd.client.torch.workers import Divisors, Workers
 from lossd.v1 import LossSpec
@@ -86,7 +86,7 @@ class ForwardPass:
         if self.settings.reduction == "none":
             kept = self._kept() if wanted else self
             differentiate = functools.partial(kept.gradients_for, wanted)
-            others = _tensors([self.weights, self.mask, self.cotangent])
+            others = tensors_in([self.weights, self.mask, self.cotangent])
             value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
                 self._vector, differentiate, *leaves, *others
             )
@@ -100,7 +100,7 @@ class ForwardPass:
         if not torch.is_grad_enabled():
             return
         for name in ("weights", "mask", "cotangent", "normalizer"):
-            if any(one.requires_grad for one in _tensors(getattr(self, name))):
+            if any(one.requires_grad for one in tensors_in(getattr(self, name))):
                 raise arguments.undifferentiated(name, "detach()")
 
     def _kept(self) -> "ForwardPass":
@@ -116,7 +116,7 @@ class ForwardPass:
 
     def _leaves(self) -> dict[str, list[torch.Tensor]]:
         """Returns the tensors that may need a gradient, by the name of their input or parameter."""
-        found = {name: _tensors(given) for name, given in self.inputs.items()}
+        found = {name: tensors_in(given) for name, given in self.inputs.items()}
         return found | {name: [parameter] for name, parameter in self._parameters().items()}
 
     def _parameters(self) -> dict[str, torch.Tensor]:
@@ -195,8 +195,8 @@ class ForwardPass:
         module, settings = self.module, self.settings
         result: LossResult[float | None] = module.client.compute(
             _with_numbers(loss, self._parameters()),
-            weights=_read("weights", self.weights, _array),
-            mask=_read("mask", self.mask, _array),
+            weights=read("weights", self.weights, _array),
+            mask=read("mask", self.mask, _array),
             reduction=settings.reduction,
             gradients=wanted,
             per_example=True,
@@ -207,7 +207,7 @@ class ForwardPass:
             lint=settings.lint,
             timeout=settings.timeout,
             **{
-                name: _read(name, given, functools.partial(self._given, widen=name in widened))
+                name: read(name, given, functools.partial(self._given, widen=name in widened))
                 for name, given in self.inputs.items()
             },
         )
@@ -240,7 +240,7 @@ class ForwardPass:
 
     def _as_tensor(self, values: Any) -> torch.Tensor:
         """Returns values in the type that the loss is computed in, beside the inputs."""
-        tensors = [one for given in self.inputs.values() for one in _tensors(given)]
+        tensors = [one for given in self.inputs.values() for one in tensors_in(given)]
         double = any(one.dtype == torch.float64 for one in tensors)
         dtype = torch.float64 if double else torch.float32
         return to_tensor(values, self._first().device).to(dtype)
@@ -251,7 +251,7 @@ _NOWHERE = torch.empty(0)
 
 def first(inputs: Iterable[Any]) -> torch.Tensor:
     """Returns the first tensor among inputs, or one of the CPU."""
-    return next((one for given in inputs for one in _tensors(given)), _NOWHERE)
+    return next((one for given in inputs for one in tensors_in(given)), _NOWHERE)
 
 
 def number_of(loss: Message, name: str) -> float:
@@ -300,13 +300,13 @@ def _scale(given: Any) -> float:
 
 def _times(cotangent: Any, scale: float) -> Any:
     if scale == 1:
-        return _read("cotangent", cotangent, _array)
+        return read("cotangent", cotangent, _array)
     # In float64, as the product may be beyond float16.
     return scale if cotangent is None else _as_doubles(cotangent) * scale
 
 
 def _as_doubles(cotangent: Any) -> Any:
-    return arrays.to_array("cotangent", _read("cotangent", cotangent, _array)).astype(np.float64)
+    return arrays.to_array("cotangent", read("cotangent", cotangent, _array)).astype(np.float64)
 
 
 def _snapshot(given: Any) -> Any:
@@ -316,41 +316,6 @@ def _snapshot(given: Any) -> Any:
     if isinstance(given, torch.Tensor):
         return given.clone() if given.is_inference() else given
     return given.copy() if isinstance(given, np.ndarray) else given
-
-
-def _tensors(given: Any) -> list[torch.Tensor]:
-    several: Sequence[Any] = given if isinstance(given, list | tuple) else (given,)
-    return [one for one in several if isinstance(one, torch.Tensor)]
-
-
-def _read(name: str, given: Any, read: Callable[[Any], Any]) -> Any:
-    """Returns what reads a tensor, or several.
-
-    Raises:
-        InvalidRequestError: for one that is sparse, nested or without numbers, for example, or of
-            a class that has no array of NumPy.
-    """
-    if any(map(_is_packed, _tensors(given))):
-        raise _unread(name, "its numbers do not lie in order")
-    try:
-        return read(given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        if type(error) is RuntimeError and any(one.is_cuda for one in _tensors(given)):
-            raise  # the device may have failed, of which the tensor is not to blame
-        raise _unread(name, str(error)) from error
-
-
-def _unread(name: str, why: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"{name} must be a dense tensor of a type that NumPy has, got one that cannot be "
-        f"read: {why}",
-        field=name,
-    )
-
-
-def _is_packed(tensor: torch.Tensor) -> bool:
-    is_strided: bool = tensor.layout is torch.strided
-    return not is_strided or tensor.is_nested or tensor.is_quantized
 
 
 def _array(given: Any) -> Any:

@@ -14,6 +14,7 @@ from lossd.client.reaching import client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
+from lossd.client.torch.tensors import gathered
 from lossd.client.torch.translations import PreparedInputs, Translation, translated
 from lossd.client.torch.workers import DENOMINATORS, Workers
 
@@ -193,7 +194,7 @@ class RemoteLoss(nn.Module):
             module=self,
             settings=Settings.of(self),
             loss=prepared.loss,
-            inputs={name: value for name, value in given.items() if value is not None},
+            inputs={name: gathered(name, one) for name, one in given.items() if one is not None},
             divisor=prepared.divisor,
             workers=workers,
             **options,

@@ -1,6 +1,7 @@
 """Converts tensors to what a client takes and back, without copies where they can be avoided."""
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -8,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lossd import tensors
+from lossd.client import arrays
 from lossd.client.device_arrays import Movable, is_on_device
+from lossd.client.errors import InvalidRequestError
 from lossd.client.frameworks import to_torch
 
 Array = npt.NDArray[Any]
@@ -52,6 +56,90 @@ def to_tensor(array: Any, device: torch.device) -> torch.Tensor:
     """
     tensor: torch.Tensor = to_torch(array if is_on_device(array) else _writable(np.asarray(array)))
     return tensor if tensor.device == device else _sent(tensor, device)
+
+
+def as_tensor(name: str, given: Any) -> torch.Tensor:
+    """Returns a tensor, or what arrays, numbers and lists of them make as one.
+
+    Raises:
+        InvalidRequestError: for what makes none.
+    """
+    given = _stacked(name, given)
+    if isinstance(given, torch.Tensor):
+        return given
+    if not is_on_device(given):
+        array = arrays.to_array(name, given)
+        # A copy, as a backward pass to come has to read the same numbers.
+        given = array.astype(array.dtype.newbyteorder("="))
+    try:
+        found: torch.Tensor = to_torch(given)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{name} must be a tensor or numbers that make one, got {type(given).__name__}",
+            field=name,
+        ) from error
+    return found
+
+
+def gathered(name: str, given: Any) -> Any:
+    """Returns an input as tensors wherever it has any, so that their gradients are theirs.
+
+    A list of tensors with axes stays one; numbers in lists become one tensor.
+
+    Raises:
+        InvalidRequestError: for tensors beside what makes none, or that do not go together.
+    """
+    if any(tensor.ndim for tensor in tensors_in(given)) and not isinstance(given, torch.Tensor):
+        return [as_tensor(name, one) for one in given]
+    return _stacked(name, given)
+
+
+def _stacked(name: str, given: Any, depth: int = tensors.MAX_AXES) -> Any:
+    """Returns lists that have tensors as one, through which gradients go; all else as it is."""
+    kinds = (torch.Tensor, list, tuple)
+    if not isinstance(given, list | tuple) or not any(isinstance(one, kinds) for one in given):
+        return given
+    items = [_stacked(name, one, depth - 1) for one in given] if depth else []
+    if not tensors_in(items):
+        return given
+    every = [as_tensor(name, one) for one in items]
+    return read(name, every, torch.stack)
+
+
+def tensors_in(given: Any) -> list[torch.Tensor]:
+    """Returns the tensors of an input, which is one, or a list that may have some."""
+    several: Sequence[Any] = given if isinstance(given, list | tuple) else (given,)
+    return [one for one in several if isinstance(one, torch.Tensor)]
+
+
+def read(name: str, given: Any, reader: Callable[[Any], Any]) -> Any:
+    """Returns what reads a tensor, or several.
+
+    Raises:
+        InvalidRequestError: for one that is sparse, nested or without numbers, for example, or of
+            a class that has no array of NumPy.
+    """
+    if any(map(_is_packed, tensors_in(given))):
+        raise _unread(name, "its numbers do not lie in order")
+    try:
+        return reader(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if type(error) is RuntimeError and any(one.is_cuda for one in tensors_in(given)):
+            raise  # the device may have failed, of which the tensor is not to blame
+        raise _unread(name, str(error)) from error
+
+
+def _unread(name: str, why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{name} must be a dense tensor of a type that NumPy has, got one that cannot be "
+        f"read: {why}",
+        field=name,
+    )
+
+
+def _is_packed(tensor: torch.Tensor) -> bool:
+    is_strided: bool = tensor.layout is torch.strided
+    return not is_strided or tensor.is_nested or tensor.is_quantized
 
 
 def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

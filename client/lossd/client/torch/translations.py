@@ -13,17 +13,15 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from google.protobuf.message import Message
 from torch import nn
 
 from lossd import forms, v1
 from lossd.client import arguments
-from lossd.client.device_arrays import is_on_device
 from lossd.client.errors import InvalidRequestError
-from lossd.client.frameworks import to_torch
 from lossd.client.hints import Reduction
+from lossd.client.torch.tensors import as_tensor
 from lossd.v1.losses import Loss
 
 Inputs = tuple[torch.Tensor, ...]
@@ -96,21 +94,7 @@ class Translation:
                 f"inputs must be {', '.join(self.names)}, got none named {missing[0]}",
                 field="inputs",
             )
-        return tuple(_tensor(name, found[name]) for name in self.names)
-
-
-def _tensor(name: str, given: Any) -> torch.Tensor:
-    """Returns an input as a tensor, which arrays, numbers and lists of them may become."""
-    if isinstance(given, torch.Tensor):
-        return given
-    try:
-        found: torch.Tensor = to_torch(given if is_on_device(given) else np.asarray(given))
-    except (TypeError, ValueError) as error:
-        raise InvalidRequestError(
-            f"{name} must be a tensor or numbers that make one, got {type(given).__name__}",
-            field=name,
-        ) from error
-    return found
+        return tuple(as_tensor(name, found[name]) for name in self.names)
 
 
 def translated(module: nn.Module) -> Translation:
