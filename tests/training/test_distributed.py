@@ -107,6 +107,7 @@ LABELS = torch.tensor([0, 0, 1, 2, 0, 2, 1])
 WEIGHTS = torch.tensor([1.0, 2, 5], dtype=torch.float64)
 TWO_DIVISORS = weighted_sum((1, CrossEntropy(class_weights=[1, 2, 5])), (0.5, CrossEntropy()))
 IGNORING = weighted_sum((1, CrossEntropy(ignore_index=0)), (1, CrossEntropy(ignore_index=1)))
+KEPT = torch.arange(sum(PARTS)) % 3 > 0  # another share of each worker's examples
 FAILURES = {  # of the first worker, with words of its own error
     "a wrong label": "targets",
     "a second call that fails": "server must",
@@ -130,6 +131,9 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
             {},
         )
         for reduction in ("mean", "batchmean")
+    }
+    likes |= {
+        f"masked {name}": (criterion, {"mask": KEPT}) for name, (criterion, _) in likes.items()
     }
     return likes | {
         "two divisors": (remote(TWO_DIVISORS), {}),
@@ -157,7 +161,7 @@ def inputs_of(name: str, own: slice) -> tuple[Any, Any]:
     logits, labels = LOGITS[own].clone(), LABELS[own]
     if name == "half precision":
         logits = logits.half()
-    if name.startswith("divergence"):
+    if "divergence" in name:
         return logits.log_softmax(-1).requires_grad_(), LOGITS[own].flip(1).softmax(-1)
     if name == "a whole set":
         labels = nn.functional.one_hot(labels, 3)
@@ -229,10 +233,11 @@ def expected(name: str) -> Any:
     """The value and the gradient that PyTorch has for the whole batch in one process."""
     cross_entropy = nn.functional.cross_entropy
     leaf, targets = inputs_of(name.replace("half precision", ""), slice(0, sum(PARTS)))
-    if name.startswith("divergence"):
+    if "divergence" in name:
         # PyTorch warns of its "mean", which divides by the number of all elements.
-        total = nn.functional.kl_div(leaf, targets, reduction="sum")
-        value = total / (leaf.numel() if name == "divergence mean" else len(leaf))
+        kept = KEPT if name.startswith("masked") else ~NOTHING
+        total = nn.functional.kl_div(leaf[kept], targets[kept], reduction="sum")
+        value = total / (leaf[kept].numel() if name.endswith(" mean") else len(leaf[kept]))
     elif name == "two divisors":
         weighted = cross_entropy(leaf, targets, weight=WEIGHTS)
         value = weighted + 0.5 * cross_entropy(leaf, targets)

@@ -157,6 +157,39 @@ def test_an_array_may_be_written_to_before_the_backward_pass(address: str) -> No
     torch.testing.assert_close(gradient, right)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum"])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 3, 5), (4, 2, 3, 5)], ids=str)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_divergence_divides_by_what_a_mask_keeps(
+    address: str, reduction: str, shape: tuple[int, ...], count: int
+) -> None:
+    drawn = torch.randn(2, *shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    kept = torch.arange(4) < count
+    module, found = nn.KLDivLoss(reduction=reduction), []
+    mask = kept.reshape(-1, *[1] * (len(shape) - 2)).expand(shape[:-1])
+    for is_ours in (False, True):
+        given = drawn[0].clone().requires_grad_()
+        inputs = given.log_softmax(-1), drawn[1].softmax(-1)
+        value = (
+            RemoteLoss.like(module, address)(*inputs, mask=mask)
+            if is_ours
+            else module(*(each[kept] for each in inputs))
+        )
+        found.append((value, torch.autograd.grad(value, given)))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("reduction", DIVERGENCES)
+def test_a_divergence_of_which_nothing_is_kept_is_that_of_an_empty_batch(
+    address: str, reduction: str
+) -> None:
+    criterion = RemoteLoss.like(nn.KLDivLoss(reduction=reduction), address)
+    inputs = torch.zeros(2, 3), torch.zeros(2, 3)
+    assert criterion(*inputs, mask=torch.zeros(2, dtype=torch.bool)) == 0
+    with pytest.raises(InvalidRequestError, match="mask must have the shape"):
+        criterion(*inputs, mask=torch.zeros(0, dtype=torch.bool))
+
+
 @pytest.mark.parametrize("reduction", DIVERGENCES)
 def test_a_divergence_of_no_examples_is_that_of_an_empty_batch(
     address: str, reduction: str

@@ -666,3 +666,26 @@ def test_a_spec_is_the_loss_that_it_holds(address: str) -> None:
     assert value == RemoteLoss(InfoNce(temperature=0.5), address)(draw(8, 3), draw(8, 3, seed=1))
     with pytest.raises(InvalidRequestError, match="got an empty LossSpec"):
         RemoteLoss(LossSpec())
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_the_counterpart_of_a_module_divides_by_what_a_mask_keeps(address: str, name: str) -> None:
+    make, inputs, differentiated = COUNTERPARTS[name]
+    axes = [1 if name == "sequences" and each is inputs[0] else 0 for each in inputs]
+    kept = torch.arange(inputs[0].shape[axes[0]]) % 2 == 0
+    shares = [each.movedim(a, 0)[kept].movedim(0, a) for each, a in zip(inputs, axes, strict=True)]
+    criterion = RemoteLoss.like(make(), address)
+    criterion(*inputs)
+    assert criterion.last is not None
+    shape = criterion.last.per_example.shape
+    mask = kept.reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+
+    value, gradients = with_gradients(
+        lambda *given: criterion(*given, mask=mask), inputs, differentiated
+    )
+
+    expected, rights = with_gradients(make(), shares, differentiated)
+    torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
+    for gradient, right in zip(gradients, rights, strict=True):
+        torch.testing.assert_close(gradient[kept], right, rtol=1e-10, atol=1e-12)
+        assert not gradient[~kept].any()

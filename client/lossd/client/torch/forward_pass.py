@@ -59,8 +59,9 @@ class Settings:
 class ForwardPass:
     """The arguments of one call, whose ``value`` is attached to the graph of its inputs.
 
-    ``normalizer`` is the caller's; ``divisor`` is that of this batch without one, where it is not
-    the loss's to say.  ``workers`` are those that compute the whole batch; None for this one alone.
+    ``normalizer`` is the caller's; ``divisor`` is that of this batch without one and without a
+    mask, where it is not the loss's to say.  ``workers`` are those that compute the whole batch;
+    None for this one alone.
     """
 
     module: LossModule
@@ -141,14 +142,22 @@ class ForwardPass:
             # Rounding a gradient to float16 before it is scaled would leave mostly zeros.
             widened=() if is_scaled else wanted,
         )
-        divisor = self.divisor if self.normalizer is None else self.normalizer
+        divisor = self.divisor if self.mask is None else self._kept_divisor()
         if self.workers is None:
-            result, of_loss, factor = compute(self.loss, normalizer=divisor), 1.0, 1.0
+            normalizer = divisor if self.normalizer is None else self.normalizer
+            result, of_loss, factor = compute(self.loss, normalizer=normalizer), 1.0, 1.0
         else:
-            divisors = Divisors(whole=self.normalizer, own=self.divisor)
+            divisors = Divisors(whole=self.normalizer, own=divisor)
             result, of_loss, factor = self.workers.computed(compute, self.loss, divisors)
         loss = self._as_tensor(np.asarray((result.loss or 0.0) * of_loss))
         return loss, self._in_order(result.gradients), factor / scale
+
+    def _kept_divisor(self) -> float | None:
+        """Returns the divisor of what the mask keeps; None where that is the loss's to say."""
+        if self.divisor is None:
+            return None
+        mask = arrays.to_array("mask", read("mask", self.mask, _array))
+        return self.divisor * np.count_nonzero(mask) / max(mask.size, 1) or None
 
     def _vector(self) -> torch.Tensor:
         """Returns the weighted loss of each example, as its gradients have the weights in them."""

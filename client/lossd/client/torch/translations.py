@@ -33,7 +33,8 @@ class PreparedInputs(NamedTuple):
     Attributes:
         loss: The loss.
         inputs: Its inputs, in order.
-        divisor: What the batch is divided by; None for what the loss would divide by.
+        divisor: What the batch is divided by if all of it is kept; None for what the loss would
+            divide by.
         is_single: Whether there is one example that had no axis of its own, nor has its loss.
     """
 
@@ -200,8 +201,9 @@ def _kl_divergence(module: nn.KLDivLoss) -> Translation:
 def _divide(reduction: str, loss: Loss, inputs: Inputs) -> PreparedInputs:
     """Divides by what PyTorch divides by: the first axis, or all elements, if there are any."""
     inputs = _with_an_axis(inputs)
-    sizes = {"batchmean": len(inputs[0]), "mean": inputs[0].numel(), "sum": None}
-    return PreparedInputs(loss, inputs, sizes[reduction] or None)
+    is_of_loss = reduction == "sum" or (reduction == "batchmean" and inputs[0].ndim == 2)
+    size = inputs[0].numel() if reduction == "mean" else len(inputs[0])
+    return PreparedInputs(loss, inputs, None if is_of_loss else size or None)
 
 
 def _with_an_axis(inputs: Inputs) -> Inputs:
