@@ -107,6 +107,7 @@ LABELS = torch.tensor([0, 0, 1, 2, 0, 2, 1])
 WEIGHTS = torch.tensor([1.0, 2, 5], dtype=torch.float64)
 TWO_DIVISORS = weighted_sum((1, CrossEntropy(class_weights=[1, 2, 5])), (0.5, CrossEntropy()))
 IGNORING = weighted_sum((1, CrossEntropy(ignore_index=0)), (1, CrossEntropy(ignore_index=1)))
+ROWS = torch.arange(1.0, sum(PARTS) + 1)
 KEPT = torch.arange(sum(PARTS)) % 3 > 0  # another share of each worker's examples
 FAILURES = {  # of the first worker, with words of its own error
     "a wrong label": "targets",
@@ -135,6 +136,11 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
     likes |= {
         f"masked {name}": (criterion, {"mask": KEPT}) for name, (criterion, _) in likes.items()
     }
+    weighted = nn.BCEWithLogitsLoss(weight=WEIGHTS)
+    likes["weighted elements"] = (
+        RemoteLoss.like(weighted, address, process_group=True),
+        {"weights": ROWS, "mask": KEPT},
+    )
     return likes | {
         "two divisors": (remote(TWO_DIVISORS), {}),
         "terms that ignore": (remote(IGNORING, reduction="batch_mean"), {}),
@@ -163,6 +169,8 @@ def inputs_of(name: str, own: slice) -> tuple[Any, Any]:
         logits = logits.half()
     if "divergence" in name:
         return logits.log_softmax(-1).requires_grad_(), LOGITS[own].flip(1).softmax(-1)
+    if name == "weighted elements":
+        return logits.requires_grad_(), LOGITS[own].flip(1).sigmoid()
     if name == "a whole set":
         labels = nn.functional.one_hot(labels, 3)
     if name == "a wrong label" and own.start == 0:
@@ -238,6 +246,11 @@ def expected(name: str) -> Any:
         kept = KEPT if name.startswith("masked") else ~NOTHING
         total = nn.functional.kl_div(leaf[kept], targets[kept], reduction="sum")
         value = total / (leaf[kept].numel() if name.endswith(" mean") else len(leaf[kept]))
+    elif name == "weighted elements":
+        each = nn.functional.binary_cross_entropy_with_logits(
+            leaf, targets, weight=WEIGHTS * ROWS[:, None], reduction="none"
+        )
+        value = each[KEPT].mean()
     elif name == "two divisors":
         weighted = cross_entropy(leaf, targets, weight=WEIGHTS)
         value = weighted + 0.5 * cross_entropy(leaf, targets)

@@ -157,6 +157,94 @@ def test_an_array_may_be_written_to_before_the_backward_pass(address: str) -> No
     torch.testing.assert_close(gradient, right)
 
 
+BINARY = [
+    (nn.BCEWithLogitsLoss, log_probabilities(6).detach()),
+    (nn.BCELoss, log_probabilities(6).detach().exp().clamp(max=0.9)),
+]
+POSITIVE = torch.tensor([1.0, 0.5, 2.0, 0.0, 3.0])
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("make", "predictions"), BINARY)
+@pytest.mark.parametrize("shape", [(6, 5), (5,), (6, 1), (1,), ()], ids=str)
+def test_weights_of_elements_have_the_values_and_gradients_of_pytorch(
+    address: str, make: Any, predictions: Any, reduction: str, shape: tuple[int, ...]
+) -> None:
+    weight = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    is_of_logits = make is nn.BCEWithLogitsLoss
+    options = {"pos_weight": POSITIVE} if is_of_logits else {}
+    module, found = make(weight=weight, reduction=reduction, **options), []
+    targets = predictions.flip(0).sigmoid()
+    for criterion in (module, RemoteLoss.like(module, address)):
+        given = predictions.clone().requires_grad_()
+        value = criterion(given, targets)
+        found.append((value, torch.autograd.grad(value, given, torch.ones_like(value) * 3)))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("has_own", [False, True])
+@pytest.mark.parametrize(("make", "predictions"), BINARY)
+def test_weights_and_a_mask_of_rows_divide_by_the_elements_that_are_kept(
+    address: str, make: Any, predictions: Any, *, has_own: bool
+) -> None:
+    weight = POSITIVE if has_own else None
+    weights, kept = torch.arange(1.0, 7), torch.arange(6) % 3 > 0
+    targets = predictions.flip(0).sigmoid()
+    criterion = RemoteLoss.like(make(weight=weight), address)
+    ours, theirs = (predictions.clone().requires_grad_() for _ in range(2))
+
+    value = criterion(ours, targets, weights=weights, mask=kept, cotangent=weights)
+
+    each = make(weight=weight, reduction="none")(theirs, targets) * weights[:, None]
+    torch.testing.assert_close(value, each[kept].mean())
+    value.backward()
+    (each * weights[:, None])[kept].mean().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    for normalizer in (3.0, torch.tensor(3.0)):  # of the rows of several micro-batches
+        value = criterion(ours, targets, weights=weights, mask=kept, normalizer=normalizer)
+        torch.testing.assert_close(value, each[kept].mean(-1).sum() / 3)
+
+
+@pytest.mark.parametrize("name", ["weights", "mask", "cotangent"])
+def test_what_is_not_of_the_rows_of_weighted_elements_is_refused(address: str, name: str) -> None:
+    criterion = RemoteLoss.like(nn.BCEWithLogitsLoss(weight=POSITIVE), address)
+    for shape in ((5,), (6, 1), (6, 5), (1,)):
+        wrong: Any = {name: torch.ones(shape, dtype=torch.bool if name == "mask" else None)}
+        with pytest.raises(
+            InvalidRequestError, match=rf"^{name} must have the shape \[6\]"
+        ) as told:
+            criterion(torch.zeros(6, 5), torch.zeros(6, 5), **wrong)
+        assert told.value.field == name
+
+
+@pytest.mark.parametrize("normalizer", ["x", [3.0], torch.ones((), requires_grad=True)], ids=str)
+def test_a_normalizer_of_weighted_elements_is_a_number(address: str, normalizer: Any) -> None:
+    criterion = RemoteLoss.like(nn.BCEWithLogitsLoss(weight=POSITIVE), address)
+    with pytest.raises(InvalidRequestError, match=r"^normalizer must (be a number|not be diff)"):
+        criterion(leaf([[0.0] * 5]), torch.zeros(1, 5), normalizer=normalizer)
+
+
+def test_weights_that_fit_no_element_are_refused(address: str) -> None:
+    criterion = RemoteLoss.like(nn.BCEWithLogitsLoss(weight=POSITIVE), address)
+    for shape in ((6, 4), (), (5, 1)):
+        with pytest.raises(InvalidRequestError, match="weight must have a shape that is broadcast"):
+            criterion(torch.zeros(shape), torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.CrossEntropyLoss(weight=leaf([1.0, 2.0])),
+        nn.BCELoss(weight=leaf([1.0, 2.0])),
+        nn.BCEWithLogitsLoss(pos_weight=leaf([1.0, 2.0])),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_numbers_of_a_module_that_need_a_gradient_are_refused(module: nn.Module) -> None:
+    with pytest.raises(InvalidRequestError, match="weight must not be differentiated"):
+        RemoteLoss.like(module)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum"])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 3, 5), (4, 2, 3, 5)], ids=str)
 @pytest.mark.parametrize("count", [1, 2, 4])

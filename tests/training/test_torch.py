@@ -79,6 +79,10 @@ COUNTERPARTS: dict[str, tuple[Callable[..., nn.Module], Sequence[Any], Sequence[
         ),
         (IMAGES, IMAGES.flip(0).sigmoid()), (0,),
     ),
+    "one positive weight": (
+        lambda **options: nn.BCEWithLogitsLoss(pos_weight=torch.tensor(2.0), **options),
+        (IMAGES, IMAGES.flip(0).sigmoid()), (0,),
+    ),
     "binary": (nn.BCELoss, (IMAGES.sigmoid(), IMAGES.flip(0).sigmoid()), (0,)),
     "squares": (nn.MSELoss, (IMAGES, IMAGES.flip(0)), (0, 1)),
     "magnitudes": (nn.L1Loss, (IMAGES, IMAGES.flip(0)), (0, 1)),
@@ -129,8 +133,8 @@ def test_the_counterpart_of_a_module_has_its_values_and_gradients(
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize(
     "name",
-    ["binary logits", "binary", "squares", "magnitudes", "smooth magnitudes", "huber", "counts",
-     "variances"],
+    ["binary logits", "one positive weight", "binary", "squares", "magnitudes",
+     "smooth magnitudes", "huber", "counts", "variances"],
 )  # fmt: skip
 def test_the_counterpart_of_a_module_takes_a_single_number(
     address: str, name: str, reduction: str
@@ -177,8 +181,8 @@ def test_the_gradient_of_sequences_reaches_the_logits(address: str) -> None:
     "module",
     [
         nn.MultiMarginLoss(), nn.SoftMarginLoss(), nn.Linear(1, 1),
-        nn.KLDivLoss(reduction="none"), nn.BCELoss(weight=torch.ones(3)),
-        nn.PoissonNLLLoss(log_input=False), nn.BCEWithLogitsLoss(pos_weight=torch.ones(3, 1)),
+        nn.KLDivLoss(reduction="none"), nn.PoissonNLLLoss(log_input=False),
+        nn.BCEWithLogitsLoss(pos_weight=torch.ones(3, 1)),
     ],
     ids=str,
 )  # fmt: skip

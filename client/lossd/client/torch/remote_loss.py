@@ -188,6 +188,8 @@ class RemoteLoss(nn.Module):
             names = self.client.input_names(self.loss) if named else ()
             ordered, named = self._translation.in_order(names, inputs, named), {}
             prepared = self._translation.prepare(self.loss, ordered)
+        if prepared.weights is not None:
+            options = prepared.weights.joined(**options)
         names = self.client.input_names(prepared.loss) if prepared.inputs else ()
         given = arguments.bind(names, prepared.inputs, named)
         call = ForwardPass(

@@ -21,6 +21,7 @@ from lossd import forms, v1
 from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import Reduction
+from lossd.client.torch.element_weights import ElementWeights
 from lossd.client.torch.tensors import as_tensor
 from lossd.v1.losses import Loss
 
@@ -36,12 +37,14 @@ class PreparedInputs(NamedTuple):
         divisor: What the batch is divided by if all of it is kept; None for what the loss would
             divide by.
         is_single: Whether there is one example that had no axis of its own, nor has its loss.
+        weights: Those that the module has of its own; None for none.
     """
 
     loss: Loss
     inputs: Inputs
     divisor: float | None = None
     is_single: bool = False
+    weights: ElementWeights | None = None
 
 
 Prepare = Callable[[Loss, Inputs], PreparedInputs]
@@ -128,7 +131,7 @@ def _reduction(module: Any) -> Reduction:
 def _cross_entropy(module: nn.CrossEntropyLoss) -> Translation:
     loss = v1.CrossEntropy(
         class_axis=1,
-        class_weights=_numbers(module.weight),
+        class_weights=_numbers("weight", module.weight),
         ignore_index=module.ignore_index,
         label_smoothing=module.label_smoothing,
     )
@@ -139,7 +142,7 @@ def _nll(module: nn.NLLLoss) -> Translation:
     loss = v1.CrossEntropy(
         prediction_kind=v1.DISTRIBUTION_KIND_LOG_PROBABILITIES,
         class_axis=1,
-        class_weights=_numbers(module.weight),
+        class_weights=_numbers("weight", module.weight),
         ignore_index=module.ignore_index,
     )
     return Translation(loss, _reduction(module), _prepare_classes)
@@ -157,13 +160,35 @@ def _prepare_classes(loss: Loss, inputs: Inputs) -> PreparedInputs:
 
 
 def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
-    if module.weight is not None:
-        raise _untranslatable("without weight: give weights in the call", "one with it")
     weights = getattr(module, "pos_weight", None)
-    if weights is not None and weights.ndim != 1:
+    if weights is not None and weights.ndim > 1:
         raise _untranslatable("without a pos_weight of several axes", f"{list(weights.shape)}")
-    loss = v1.BinaryCrossEntropy(prediction_kind=kind, positive_weights=_numbers(weights))
-    return _by_element(module, loss)
+    positive = None if weights is None else weights.reshape(-1)  # a single number is one for all
+    loss = v1.BinaryCrossEntropy(
+        prediction_kind=kind, positive_weights=_numbers("pos_weight", positive)
+    )
+    found = _by_element(module, loss)
+    # PyTorch divides by the number of elements, whatever their weights are.
+    is_mean = found.reduction == "mean"
+    reduction = "batch_mean" if is_mean else found.reduction
+    if module.weight is None:
+        return replace(found, reduction=reduction)
+    weight = _constant("weight", module.weight).clone()
+    return Translation(loss, reduction, functools.partial(_weighed, weight, is_mean))
+
+
+def _weighed(weight: torch.Tensor, is_by_row: bool, loss: Loss, inputs: Inputs) -> PreparedInputs:  # noqa: FBT001 - bound
+    """Makes every element an example that has a weight."""
+    shape = inputs[0].shape
+    try:
+        values = weight.broadcast_to(shape)
+    except RuntimeError as error:
+        raise InvalidRequestError(
+            f"weight must have a shape that is broadcast to {list(shape)} of the inputs, "
+            f"got {list(weight.shape)}",
+            field="module",
+        ) from error
+    return _each_element(loss, inputs)._replace(weights=ElementWeights(values, is_by_row))
 
 
 def _by_element(module: Any, loss: Loss) -> Translation:
@@ -271,9 +296,16 @@ def copied(loss: Message) -> Any:
     return found
 
 
-def _numbers(tensor: torch.Tensor | None) -> list[float] | None:
-    found: list[float] | None = None if tensor is None else tensor.tolist()
+def _numbers(name: str, tensor: torch.Tensor | None) -> list[float] | None:
+    found: list[float] | None = None if tensor is None else _constant(name, tensor).tolist()
     return found
+
+
+def _constant(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor of a module, which the loss cannot be differentiated with respect to."""
+    if tensor.requires_grad:
+        raise arguments.undifferentiated(name, "detach()")
+    return tensor
 
 
 def _untranslatable(rule: str, got: str) -> InvalidRequestError:
