@@ -309,6 +309,17 @@ def test_weights_mask_and_normalizer_are_those_of_compute(address: str) -> None:
     torch.testing.assert_close(leaf.grad, torch.tensor(expected.gradients["predictions"]))
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("is_of_module", [False, True])
+def test_a_normalizer_goes_with_a_mean_alone(
+    address: str, reduction: Any, *, is_of_module: bool
+) -> None:
+    of_module, of_call = (5.0, None) if is_of_module else (None, 5.0)
+    criterion = RemoteLoss(CrossEntropy(), address, reduction=reduction, normalizer=of_module)
+    with pytest.raises(InvalidRequestError, match=r"^normalizer must go with .*, got " + reduction):
+        criterion(draw(6, 4), labels(4, 6), normalizer=of_call)
+
+
 def test_inputs_may_be_named(address: str) -> None:
     logits, targets = draw(6, 4), labels(4, 6)
     criterion = RemoteLoss(CrossEntropy(), address)

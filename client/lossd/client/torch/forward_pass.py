@@ -161,7 +161,7 @@ class ForwardPass:
 
     def _vector(self) -> torch.Tensor:
         """Returns the weighted loss of each example, as its gradients have the weights in them."""
-        values = self._computed((), self.loss).per_example
+        values = self._computed((), self.loss, normalizer=self.normalizer).per_example
         if values is None:
             raise InvalidRequestError(
                 "reduction must be mean, batch_mean or sum for a loss without losses of single "
