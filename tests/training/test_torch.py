@@ -28,6 +28,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from lossd.client.torch import RemoteLoss  # noqa: E402
+from lossd.client.torch.translations import TRANSLATIONS  # noqa: E402
 
 pytestmark = pytest.mark.oracle
 REDUCTIONS = ("mean", "sum", "none")
@@ -704,3 +705,15 @@ def test_the_counterpart_of_a_module_divides_by_what_a_mask_keeps(address: str, 
     for gradient, right in zip(gradients, rights, strict=True):
         torch.testing.assert_close(gradient[kept], right, rtol=1e-10, atol=1e-12)
         assert not gradient[~kept].any()
+
+
+@pytest.mark.parametrize("kind", TRANSLATIONS, ids=lambda kind: kind.__name__)
+def test_the_counterpart_of_every_module_goes_to_other_processes(
+    address: str, kind: Callable[[], nn.Module]
+) -> None:
+    criterion = RemoteLoss.like(kind(), address)
+    for each in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):  # noqa: S301 - ours
+        assert repr(each) == repr(criterion)
+    assert {type(make(reduction="sum")) for make, _, _ in COUNTERPARTS.values()} | {
+        nn.KLDivLoss
+    } == set(TRANSLATIONS)

@@ -107,9 +107,9 @@ def translated(module: nn.Module) -> Translation:
     Raises:
         InvalidRequestError: if there is none with the same values, or if a value is of no use.
     """
-    translate = _TRANSLATIONS.get(type(module))
+    translate = TRANSLATIONS.get(type(module))
     if translate is None:
-        names = ", ".join(kind.__name__ for kind in _TRANSLATIONS)
+        names = ", ".join(kind.__name__ for kind in TRANSLATIONS)
         raise _untranslatable(f"one of {names}", type(module).__name__)
     try:
         return replace(translate(module), names=_names(module))
@@ -238,9 +238,11 @@ def _with_an_axis(inputs: Inputs) -> Inputs:
 
 def _triplets(module: nn.TripletMarginLoss) -> Translation:
     loss = v1.Triplet(margin=module.margin, p=module.p, eps=module.eps, swap=module.swap)
-    return Translation(
-        loss, _reduction(module), lambda loss, inputs: PreparedInputs(loss, _with_an_axis(inputs))
-    )
+    return Translation(loss, _reduction(module), _prepare_vectors)
+
+
+def _prepare_vectors(loss: Loss, inputs: Inputs) -> PreparedInputs:
+    return PreparedInputs(loss, _with_an_axis(inputs))
 
 
 def _poisson(module: nn.PoissonNLLLoss) -> Translation:
@@ -312,7 +314,7 @@ def _untranslatable(rule: str, got: str) -> InvalidRequestError:
     return InvalidRequestError(f"module must be {rule}, got {got}", field="module")
 
 
-_TRANSLATIONS: Mapping[type[nn.Module], Callable[[Any], Translation]] = MappingProxyType(
+TRANSLATIONS: Mapping[type[nn.Module], Callable[[Any], Translation]] = MappingProxyType(
     {
         nn.CrossEntropyLoss: _cross_entropy,
         nn.NLLLoss: _nll,
