@@ -6,6 +6,7 @@ import pytest
 
 from lossd import client, v1
 from lossd.client import arguments
+from lossd.losses import LOSSES, Differentiable
 
 MEMBERS = tuple(v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields)
 
@@ -22,6 +23,15 @@ def test_every_loss_finds_its_member_even_when_it_has_no_parameters_set(member: 
 
 def test_the_parameters_of_a_loss_arrive() -> None:
     assert arguments.spec_of(v1.Huber(delta=2)).huber.delta == 2
+
+
+def test_the_parameters_to_differentiate_in_are_those_of_the_catalogue() -> None:
+    declared = {
+        name: {p.name for p in loss.parameters if p.differentiable is not Differentiable.NO}
+        for name, loss in LOSSES.items()
+    }
+    known = {name: set(names) for name, names in arguments.differentiable_parameters.items()}
+    assert known == {name: names for name, names in declared.items() if names}
 
 
 def test_a_spec_is_taken_as_it_is() -> None:

@@ -245,6 +245,13 @@ def test_numbers_of_a_module_that_need_a_gradient_are_refused(module: nn.Module)
         RemoteLoss.like(module)
 
 
+def test_the_reduction_is_that_of_the_module(address: str) -> None:
+    options: Any = {"reduction": "sum"}
+    with pytest.raises(InvalidRequestError, match=r"^reduction must be the module's") as told:
+        RemoteLoss.like(nn.MSELoss(), address, **options)
+    assert told.value.field == "reduction"
+
+
 @pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum"])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 3, 5), (4, 2, 3, 5)], ids=str)
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.client import BatchWarning, InvalidRequestError, LossClient
+from lossd.client import BatchWarning, InvalidRequestError, LossClient, weighted_sum
 from lossd.v1 import (
+    Accuracy,
     CrossEntropy,
     FeatureMatching,
+    Huber,
     InfoNce,
     LossSpec,
+    SigmoidContrastive,
     SquaredError,
 )
 
@@ -398,10 +401,26 @@ def test_numbers_of_a_loss_can_be_trained(address: str) -> None:
     torch.testing.assert_close(trained.grad.double(), temperature.grad)
 
 
-@pytest.mark.parametrize("name", ["temprature", "normalize", "queries"])
-def test_what_cannot_be_trained_is_refused(name: str) -> None:
-    with pytest.raises(InvalidRequestError, match="learnable must name numbers"):
-        RemoteLoss(InfoNce(temperature=0.5), learnable=[name])
+@pytest.mark.parametrize(
+    ("loss", "name", "rule"),
+    [
+        (InfoNce(temperature=0.5), "temprature", "be among temperature for InfoNce"),
+        (InfoNce(temperature=0.5), "queries", "be among temperature for InfoNce"),
+        (InfoNce(temperature=0.5, normalize=True), "normalize", "be among temperature for InfoNce"),
+        (InfoNce(), "temperature", r"name numbers that are given, as in InfoNce\("),
+        (SigmoidContrastive(bias=0.0), "symmetric", "be among bias, temperature for SigmoidContr"),
+        (Huber(delta=1.0), "delta", "be empty for Huber, none of whose parameters is trained"),
+        (Huber(batch_dims=1), "batch_dims", "be empty for Huber"),
+        (CrossEntropy(ignore_index=1), "ignore_index", "be empty for CrossEntropy"),
+        (weighted_sum((1, InfoNce(temperature=0.5))), "temperature", "be empty for WeightedSum"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused(loss: Any, name: str, rule: str) -> None:
+    with pytest.raises(
+        InvalidRequestError, match=f"^learnable must {rule}.*, got '{name}'$"
+    ) as told:
+        RemoteLoss(loss, learnable=[name])
+    assert told.value.field == "learnable"
 
 
 def test_names_to_train_are_a_list() -> None:
@@ -717,3 +736,30 @@ def test_the_counterpart_of_every_module_goes_to_other_processes(
     assert {type(make(reduction="sum")) for make, _, _ in COUNTERPARTS.values()} | {
         nn.KLDivLoss
     } == set(TRANSLATIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"loss": Accuracy()}, "loss must be differentiable, got the metric Accuracy: train with "),
+        ({"loss": CrossEntropy}, "loss must be a message of .*, got the class CrossEntropy$"),
+        ({"loss": None}, "loss must be a message of .*, got NoneType$"),
+        ({"loss": nn.MSELoss()}, "loss must be one of lossd.*, got MSELoss: RemoteLoss.like takes"),
+        ({"loss": nn.MSELoss}, "loss must be one of lossd.*, got MSELoss: RemoteLoss.like takes "),
+        ({"reduction": "avg"}, "reduction must be one of mean, batch_mean, sum, none, got 'avg'"),
+        ({"empty": "x"}, "empty must be one of zero, nan, error, got 'x'"),
+        ({"nonfinite": "x"}, "nonfinite must be one of propagate, zero, error, got 'x'"),
+        ({"normalizer": "x"}, "normalizer must be a number, got 'x'"),
+        ({"lint": "x"}, "lint must be True or False, got 'x'"),
+        ({"timeout": -1}, r"timeout must be in \(0, inf\), got -1"),
+        ({"timeout": "x"}, "timeout must be a number, got 'x'"),
+    ],
+)  # fmt: skip
+def test_what_could_never_work_is_refused_at_once(
+    address: str, arguments: dict[str, Any], rule: str
+) -> None:
+    with LossClient(address) as client:
+        for given in (address, client):
+            with pytest.raises(InvalidRequestError, match=f"^{rule}") as told:
+                RemoteLoss(**{"loss": "cross_entropy", "client": given} | arguments)
+            assert told.value.field == next(iter(arguments))

@@ -79,6 +79,16 @@ compute_options = (
 )
 evaluate_options = ("weights", "mask", "states", "timeout", "request_id")
 
+# Parameters that losses are differentiable in; other losses are differentiable in none.
+differentiable_parameters = MappingProxyType(
+    {
+        "info_nce": ("temperature",),
+        "nt_xent": ("temperature",),
+        "sigmoid_contrastive": ("bias", "temperature"),
+        "supervised_contrastive": ("temperature",),
+    }
+)
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Spec = TypeVar("Spec", bound=Message)

@@ -264,19 +264,24 @@ def first(inputs: Iterable[Any]) -> torch.Tensor:
 
 
 def number_of(loss: Message, name: str) -> float:
-    """Returns a parameter of a loss that is one number, and is given.
+    """Returns a parameter of a loss that can be trained, and is given.
 
     Raises:
         InvalidRequestError: if there is no such number.
     """
-    field = loss.DESCRIPTOR.fields_by_name.get(name)
-    if field is None or not field.has_presence or not loss.HasField(name):
-        raise InvalidRequestError(
-            f"learnable must name numbers that the loss is given, such as "
-            f"{loss.DESCRIPTOR.name}({name}=0.1), got {name!r}",
-            field="learnable",
-        )
+    kind = loss.DESCRIPTOR.name
+    known = arguments.differentiable_parameters.get(arguments.loss_name(arguments.spec_of(loss)))
+    if known is None:
+        raise _not_learnable(f"be empty for {kind}, none of whose parameters is trained", name)
+    if name not in known:
+        raise _not_learnable(f"be among {', '.join(known)} for {kind}", name)
+    if not loss.HasField(name):
+        raise _not_learnable(f"name numbers that are given, as in {kind}({name}=0.1)", name)
     return float(getattr(loss, name))
+
+
+def _not_learnable(rule: str, name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"learnable must {rule}, got {name!r:.64}", field="learnable")
 
 
 def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Any:

@@ -87,13 +87,20 @@ class RemoteLoss(nn.Module):
         timeout: float | None = None,
     ) -> None:
         super().__init__()
+        arguments.member("reduction", arguments.reductions, reduction)
+        arguments.member("empty", arguments.empty_policies, empty)
+        arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite)
+        arguments.number("normalizer", normalizer)
+        arguments.flag("lint", lint)
+        if timeout is not None:
+            arguments.checked_timeout(timeout)
         process_group = None if process_group is False else process_group
         if process_group is not None and reduction not in DENOMINATORS:
             raise InvalidRequestError(
                 f"process_group must go with the reduction mean or batch_mean, got {reduction}",
                 field="process_group",
             )
-        self.loss = arguments.message_of(loss)
+        self.loss = _message_of(loss)
         self.reduction = reduction
         self.normalizer = normalizer
         self.empty = empty
@@ -120,10 +127,22 @@ class RemoteLoss(nn.Module):
 
         It is called as PyTorch's is, with classes on axis 1.
 
+        Args:
+            module: The loss of PyTorch.
+            client: A client, or the address for one.
+            **options: Those of ``RemoteLoss`` but the reduction, which is the module's.
+
         Raises:
-            InvalidRequestError: if lossd has no counterpart with the same values.
+            InvalidRequestError: if lossd has no counterpart with the same values, or an option is
+                not of its form.
         """
         translation = translated(module)
+        if "reduction" in options:
+            raise InvalidRequestError(
+                f"reduction must be the module's, as in {type(module).__name__}(reduction='sum'), "
+                f"got {options['reduction']!r:.64} as an option",
+                field="reduction",
+            )
         found = cls(translation.loss, client, reduction=translation.reduction, **options)
         found._translation = translation
         return found
@@ -221,3 +240,20 @@ class RemoteLoss(nn.Module):
         if self._address is not None:
             state["_client"] = None
         return state
+
+
+def _message_of(loss: Any) -> Any:
+    """Returns a loss as a message.
+
+    Raises:
+        InvalidRequestError: if it is none, or one of PyTorch.
+    """
+    kind = loss if isinstance(loss, type) else type(loss)
+    if issubclass(kind, nn.Module):
+        raise InvalidRequestError(
+            f"loss must be one of lossd, as Huber() or 'huber', got {kind.__name__}: "
+            "RemoteLoss.like takes the losses of PyTorch",
+            field="loss",
+        )
+    arguments.spec_of(loss)  # which refuses what no call could take
+    return arguments.message_of(loss)

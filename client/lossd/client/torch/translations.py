@@ -110,7 +110,9 @@ def translated(module: nn.Module) -> Translation:
     translate = TRANSLATIONS.get(type(module))
     if translate is None:
         names = ", ".join(kind.__name__ for kind in TRANSLATIONS)
-        raise _untranslatable(f"one of {names}", type(module).__name__)
+        kind = module if isinstance(module, type) else type(module)
+        got = f"the class {kind.__name__}" if kind is module else kind.__name__
+        raise _untranslatable(f"one of {names}", got)
     try:
         return replace(translate(module), names=_names(module))
     except forms.FormError as error:  # a message refuses values that a module accepts
