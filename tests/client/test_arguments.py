@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lossd import client, v1
-from lossd.client import arguments
+from lossd.client import arguments, kinds
 from lossd.losses import LOSSES, Differentiable
 
 MEMBERS = tuple(v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields)
@@ -18,11 +18,11 @@ def invalid(message: Any) -> Any:
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 def test_every_loss_finds_its_member_even_when_it_has_no_parameters_set(member: Any) -> None:
     message = getattr(v1, member.message_type.name)()
-    assert arguments.loss_name(arguments.spec_of(message)) == member.name
+    assert kinds.loss_name(kinds.spec_of(message)) == member.name
 
 
 def test_the_parameters_of_a_loss_arrive() -> None:
-    assert arguments.spec_of(v1.Huber(delta=2)).huber.delta == 2
+    assert kinds.spec_of(v1.Huber(delta=2)).huber.delta == 2
 
 
 def test_the_parameters_to_differentiate_in_are_those_of_the_catalogue() -> None:
@@ -30,13 +30,13 @@ def test_the_parameters_to_differentiate_in_are_those_of_the_catalogue() -> None
         name: {p.name for p in loss.parameters if p.differentiable is not Differentiable.NO}
         for name, loss in LOSSES.items()
     }
-    known = {name: set(names) for name, names in arguments.differentiable_parameters.items()}
+    known = {name: set(names) for name, names in kinds.differentiable_parameters.items()}
     assert known == {name: names for name, names in declared.items() if names}
 
 
 def test_a_spec_is_taken_as_it_is() -> None:
     spec = v1.LossSpec(huber=v1.Huber(delta=2))
-    assert arguments.spec_of(spec) == spec
+    assert kinds.spec_of(spec) == spec
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_a_spec_is_taken_as_it_is() -> None:
 )
 def test_what_is_no_loss_is_refused_by_its_type(loss: Any, got: Any) -> None:
     with invalid(f"^loss must be a message of LossSpec.*{got}$"):
-        arguments.spec_of(loss)
+        kinds.spec_of(loss)
 
 
 def test_an_empty_spec_has_no_name() -> None:
     with invalid("^loss must be set"):
-        arguments.loss_name(v1.LossSpec())
+        kinds.loss_name(v1.LossSpec())
 
 
 def test_positional_inputs_take_the_declared_names_in_order() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client import BatchWarning, arguments, requests, weighted_sum
+from lossd.client import BatchWarning, kinds, requests, weighted_sum
 from lossd.losses import LOSSES
 
 
@@ -118,7 +118,7 @@ def test_the_losses_of_several_arrays_are_those_of_the_catalogue() -> None:
         for name, loss in LOSSES.items()
         if any(declared.is_list for declared in loss.inputs)
     }
-    assert several == arguments.inputs_of_several
+    assert several == kinds.inputs_of_several
 
 
 def test_the_losses_whose_order_of_classes_is_looked_at_are_those_of_the_catalogue() -> None:

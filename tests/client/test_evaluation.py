@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossd import tensors, v1
-from lossd.client import InvalidRequestError, LossClient, ServerError, arguments, metrics
+from lossd.client import InvalidRequestError, LossClient, ServerError, kinds, metrics
 from lossd.framing import Framed
 
 SURROGATES = [
@@ -39,8 +39,8 @@ def test_a_loss_given_as_a_metric_is_refused() -> None:
 
 
 def test_every_metric_has_a_surrogate() -> None:
-    kinds = v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
-    assert set(arguments.surrogates) == {field.name for field in kinds}
+    fields = v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
+    assert set(kinds.surrogates) == {field.name for field in fields}
 
 
 def sequences(**inputs: Any) -> dict[str, v1.NamedSequences]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lossd import v1
-from lossd.client import InvalidRequestError, arguments, weighted_sum
+from lossd.client import InvalidRequestError, kinds, weighted_sum
 
 
 def test_a_sum_has_weights_losses_and_names() -> None:
@@ -21,9 +21,9 @@ def test_a_sum_has_weights_losses_and_names() -> None:
 def test_positional_inputs_are_those_of_the_terms_in_order() -> None:
     known = {"huber": ("predictions", "targets"), "triplet": ("anchor", "predictions")}
     names = {"predictions": "masks"}
-    spec = arguments.spec_of(weighted_sum((1, v1.Huber()), (2, v1.Huber(), names)))
-    assert arguments.loss_names(spec) == ("huber", "huber")
-    assert arguments.names_of(spec, known) == ("predictions", "targets", "masks")
+    spec = kinds.spec_of(weighted_sum((1, v1.Huber()), (2, v1.Huber(), names)))
+    assert kinds.loss_names(spec) == ("huber", "huber")
+    assert kinds.names_of(spec, known) == ("predictions", "targets", "masks")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
-from lossd.client.arguments import surrogates
+from lossd.client.kinds import surrogates
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import Interval, Parameter
 from tests.evaluation.run import score

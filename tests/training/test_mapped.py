@@ -9,8 +9,8 @@ import pytest
 from lossd.client import (
     InvalidRequestError,
     LossClient,
-    arguments,
     effective_number_weights,
+    kinds,
 )
 from lossd.client.mapped import SCALED, Problem
 from lossd.losses import LOSSES
@@ -90,7 +90,7 @@ def problem(client: LossClient, loss: Any, **options: Any) -> Problem:
         "reduction": "mean", "normalizer": None, "empty": "zero", "nonfinite": "propagate",
         **options,
     }  # fmt: skip
-    return Problem(compute=client.compute, loss=arguments.message_of(loss), **given)
+    return Problem(compute=client.compute, loss=kinds.message_of(loss), **given)
 
 
 def outcome(function: Any, *given: Any) -> Any:

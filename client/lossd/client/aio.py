@@ -15,7 +15,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, hints
+from lossd.client import arguments, hints, kinds
 from lossd.client import metrics as metrics_wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
@@ -178,7 +178,7 @@ class AsyncLossClient:
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return await recalled_soon(connection, known, call)
-            names = names or arguments.names_if_known(loss, self._input_names)
+            names = names or kinds.names_if_known(loss, self._input_names)
             build = functools.partial(
                 request_for, self._headers, loss, named_inputs, names=names, **asked
             )
@@ -368,11 +368,11 @@ class AsyncLossClient:
 
     async def _names(self, loss: object, call: ClientCall) -> tuple[str, ...]:
         """Returns the inputs of a loss in order; concurrent tasks may each ask the server."""
-        known = arguments.names_if_known(loss, self._input_names)
+        known = kinds.names_if_known(loss, self._input_names)
         if known is not None:
             return known
-        spec = arguments.spec_of(loss)
-        if not self._input_names.keys() >= set(arguments.loss_names(spec)):
+        spec = kinds.spec_of(loss)
+        if not self._input_names.keys() >= set(kinds.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = read_input_names(response.message)
-        return arguments.names_of(spec, self._input_names)
+        return kinds.names_of(spec, self._input_names)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from lossd.client import arguments
+from lossd.client import arguments, kinds
 from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss
@@ -62,9 +62,9 @@ def objective(
             ``client`` is neither; from the objective, if scores, targets or weights are not one an
             example, or no real numbers; LossdError, as ``LossClient.compute`` raises it.
     """
-    arguments.loss_names(arguments.spec_of(loss))
+    kinds.loss_names(kinds.spec_of(loss))
     return _Derivatives(
-        arguments.message_of(loss), client_of(client, timeout), _least(least_curvature), timeout
+        kinds.message_of(loss), client_of(client, timeout), _least(least_curvature), timeout
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lossd import v1
-from lossd.client import arguments
+from lossd.client import kinds
 from lossd.client.arrays import Array
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ def losses_of(
     spec: v1.LossSpec, inputs: Mapping[str, Sequence[Array]]
 ) -> Iterator[tuple[v1.LossSpec, Mapping[str, Array]]]:
     """Yields a loss, or those of a sum, each with its inputs by its own names."""
-    if arguments.loss_name(spec) != "weighted_sum":
+    if kinds.loss_name(spec) != "weighted_sum":
         yield spec, _firsts(inputs)
         return
     for term in spec.weighted_sum.terms:
@@ -61,7 +61,7 @@ def _firsts(inputs: Mapping[str, Sequence[Array]]) -> Mapping[str, Array]:
 
 
 def _look(spec: v1.LossSpec, inputs: Mapping[str, Array]) -> None:
-    name = arguments.loss_name(spec)
+    name = kinds.loss_name(spec)
     if name in ("cross_entropy", "lovasz_softmax"):
         if not getattr(spec, name).HasField("class_axis"):
             _look_at_class_order(inputs)

@@ -7,7 +7,7 @@ the framework and in its words.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lossd.client import arguments
+from lossd.client import arguments, kinds
 from lossd.client.errors import InvalidRequestError
 from lossd.client.responses import read_required_names
 
@@ -30,7 +30,7 @@ class DeclaredInputs:
     ) -> None:
         self._client = client
         self._loss = loss
-        self._spec = arguments.spec_of(loss)
+        self._spec = kinds.spec_of(loss)
         self._beside = tuple(beside)
         self._before = frozenset(before)
         self._needed: tuple[str, ...] | None = None
@@ -48,7 +48,7 @@ class DeclaredInputs:
         for name in given:
             if name in arguments.compute_options and name not in (names or ()):
                 raise self._option(name)
-        arguments.refuse_parameters(self._spec, given)
+        kinds.refuse_parameters(self._spec, given)
         if names is not None:
             arguments.check_names(given, names, self._beside)
         for name in self._required():
@@ -62,7 +62,7 @@ class DeclaredInputs:
             self._needed = ()
             if self._tells("list_losses"):
                 known = read_required_names(self._client.list_losses())
-                self._needed = arguments.names_of(self._spec, known)
+                self._needed = kinds.names_of(self._spec, known)
         return self._needed
 
     def _tells(self, method: str) -> bool:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from jax.custom_derivatives import SymbolicZero
 
 from lossd import tensors
-from lossd.client import arguments
+from lossd.client import arguments, kinds
 from lossd.client.arrays import to_array, unknown_type
 from lossd.client.declared import DeclaredInputs
 from lossd.client.device_arrays import Movable, is_on_device
@@ -77,8 +77,8 @@ def remote_loss(
     arguments.member("reduction", arguments.reductions, reduction)
     arguments.member("empty", arguments.empty_policies, empty)
     arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite)
-    arguments.loss_names(arguments.spec_of(loss))
-    loss = arguments.message_of(loss)
+    kinds.loss_names(kinds.spec_of(loss))
+    loss = kinds.message_of(loss)
     remote = client_of(client, timeout)
     declared = DeclaredInputs(remote, loss, beside=_BESIDE, before=_BEFORE)
     looks = arguments.flag("lint", lint)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd import v1
-from lossd.client import arguments, cautions
+from lossd.client import cautions, kinds
 from lossd.client.arrays import Array
 
 Rows = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ def _of_extras(extras: Mapping[str, Array]) -> Iterator[str]:
 
 
 def _found(spec: v1.LossSpec, inputs: Mapping[str, Array], mask: Array | None) -> Iterator[str]:
-    name = arguments.loss_name(spec)
+    name = kinds.loss_name(spec)
     loss = getattr(spec, name)
     predictions, targets = inputs.get("predictions"), inputs.get("targets")
     if predictions is None or not predictions.size or not predictions.ndim:

@@ -5,7 +5,7 @@ It may import the contract and the arguments; nothing here does any input or out
 
 from typing import Any, cast
 
-from lossd.client import arguments
+from lossd.client import kinds
 from lossd.v1.losses import Loss, LossName
 from lossd.v1.metrics import Metric, MetricName
 
@@ -25,7 +25,7 @@ def make_loss(name: LossName, /, **parameters: Any) -> Loss:
     Raises:
         InvalidRequestError: if there is no such loss, or a parameter is unknown or breaks its form.
     """
-    return cast("Loss", arguments.loss_named(name, parameters))
+    return cast("Loss", kinds.loss_named(name, parameters))
 
 
 def make_metric(name: MetricName, /, **parameters: Any) -> Metric:
@@ -41,4 +41,4 @@ def make_metric(name: MetricName, /, **parameters: Any) -> Metric:
         InvalidRequestError: if there is no such metric, or a parameter is unknown or breaks its
             form.
     """
-    return cast("Metric", arguments.metric_named(name, parameters))
+    return cast("Metric", kinds.metric_named(name, parameters))

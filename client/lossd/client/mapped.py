@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from lossd.client import arguments
+from lossd.client import kinds
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import LossResult
@@ -321,7 +321,7 @@ def _are_divisors(normalizers: Any) -> bool:
 
 def _name(loss: Message) -> str:
     """Returns the name of a loss; that of a spec is the name of what it holds."""
-    spec = arguments.wrapped(LossSpec, loss)
+    spec = kinds.wrapped(LossSpec, loss)
     return str(spec.WhichOneof("kind")) if spec is not None else ""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lossd import tensors, v1
-from lossd.client import arguments, hints
+from lossd.client import arguments, hints, kinds
 from lossd.client.arrays import Array, to_array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.requests import checked_size
@@ -30,8 +30,8 @@ def spec_of(metric: object) -> v1.MetricSpec:
         InvalidRequestError: if it is no message that a spec can hold, for example a loss.
     """
     if isinstance(metric, str):
-        metric = arguments.metric_named(metric)
-    found = arguments.wrapped(v1.MetricSpec, metric)
+        metric = kinds.metric_named(metric)
+    found = kinds.wrapped(v1.MetricSpec, metric)
     if found is not None:
         return found
     got = f"the class {metric.__name__}" if isinstance(metric, type) else type(metric).__name__

@@ -13,7 +13,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client import arguments, cautions, lints
+from lossd.client import arguments, cautions, kinds, lints
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.device_arrays import OnDevice, fetched, is_on_device, on_device
 from lossd.client.errors import InvalidRequestError
@@ -81,8 +81,8 @@ def request_for(
     }
     beside = _present({"weights": weights, "mask": mask, "cotangent": cotangent})
     given = _present(inputs)
-    spec = arguments.spec_of(loss)
-    arguments.refuse_parameters(spec, inputs)
+    spec = kinds.spec_of(loss)
+    kinds.refuse_parameters(spec, inputs)
     if names is not None:
         arguments.check_names(given, names)
     request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **_checked(options))
@@ -245,7 +245,7 @@ def _are_on_host(arrays: Iterable[Array]) -> bool:
 
 
 def _arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
-    known = functools.partial(arguments.known_inputs, spec)
+    known = functools.partial(kinds.known_inputs, spec)
     with arguments.named_by("loss", name, known, arguments.compute_options):
         return _checked_arrays(spec, name, value)
 
@@ -253,7 +253,7 @@ def _arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
 def _checked_arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
     if not is_several(value):
         return [_array(name, value)]
-    if not arguments.may_be_several(spec, name):
+    if not kinds.may_be_several(spec, name):
         raise InvalidRequestError(
             f"{name} must be one array, got a list of {len(value)}: "
             f"stack them, for example with numpy.stack({name[:64]})",

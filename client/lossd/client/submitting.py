@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from lossd import v1
-from lossd.client import arguments, cautions, hints
+from lossd.client import cautions, hints, kinds
 from lossd.client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -210,7 +210,7 @@ class Submitting:
 
         def work() -> Any:
             with call:
-                arguments.check_name(message)
+                kinds.check_name(message)
                 left = call.left()
                 if not left:
                     raise DeadlineExceededError(
@@ -227,6 +227,4 @@ def _is_evaluated(message: object) -> bool:
     """Returns whether it is a metric or several; what is neither is left to ``compute``."""
     if isinstance(message, str):
         return message in v1.MetricSpec.DESCRIPTOR.fields_by_name
-    return (
-        isinstance(message, list | tuple) or arguments.wrapped(v1.MetricSpec, message) is not None
-    )
+    return isinstance(message, list | tuple) or kinds.wrapped(v1.MetricSpec, message) is not None

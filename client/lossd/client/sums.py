@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lossd import v1
-from lossd.client import arguments
+from lossd.client import arguments, kinds
 from lossd.client.arrays import is_sendable
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import NamedLoss
@@ -39,7 +39,7 @@ def weighted_sum(*terms: Term) -> v1.WeightedSum:
         weight, loss, *names = _parts(position, term)
         found.terms.add(
             weight=arguments.number(f"terms[{position}].weight", weight),
-            loss=arguments.spec_of(loss),
+            loss=kinds.spec_of(loss),
             input_names=_names(position, *names),
         )
     return found

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import click
 from google.protobuf.message import Message
 
-from lossd.client.arguments import loss_name, names_of, spec_of
+from lossd.client.kinds import loss_name, names_of, spec_of
 from lossd.evaluation import Metric
 from lossd.losses import LOSSES
 from lossd.naming import guess

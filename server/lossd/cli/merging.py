@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from lossd.cli.batches import LargeBatch
 from lossd.cli.failures import told
-from lossd.client.arguments import loss_name, spec_of
+from lossd.client.kinds import loss_name, spec_of
 from lossd.client.result import LossResult
 from lossd.losses import LOSSES, Loss
 

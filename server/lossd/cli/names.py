@@ -6,7 +6,7 @@ import click
 
 from lossd import v1
 from lossd.cli.equivalents import EQUIVALENTS
-from lossd.client.arguments import surrogates
+from lossd.client.kinds import surrogates
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.naming import guess, letters

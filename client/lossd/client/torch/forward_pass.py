@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from google.protobuf.message import Message
 
-from lossd.client import arguments, arrays
+from lossd.client import arguments, arrays, kinds
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import weighed
@@ -270,7 +270,7 @@ def number_of(loss: Message, name: str) -> float:
         InvalidRequestError: if there is no such number.
     """
     kind = loss.DESCRIPTOR.name
-    known = arguments.differentiable_parameters.get(arguments.loss_name(arguments.spec_of(loss)))
+    known = kinds.differentiable_parameters.get(kinds.loss_name(kinds.spec_of(loss)))
     if known is None:
         raise _not_learnable(f"be empty for {kind}, none of whose parameters is trained", name)
     if name not in known:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from lossd.client import arguments
+from lossd.client import arguments, kinds
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.reaching import client_of
@@ -255,5 +255,5 @@ def _message_of(loss: Any) -> Any:
             "RemoteLoss.like takes the losses of PyTorch",
             field="loss",
         )
-    arguments.spec_of(loss)  # which refuses what no call could take
-    return arguments.message_of(loss)
+    kinds.spec_of(loss)  # which refuses what no call could take
+    return kinds.message_of(loss)
