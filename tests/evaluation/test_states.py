@@ -234,6 +234,17 @@ def test_sums_of_groups_are_exact(pairs: list[tuple[int, float]]) -> None:
         assert Fraction(totals.get(group, 0), UNIT) == expected
 
 
+@pytest.mark.parametrize("columns", [2, 3, 50_000])
+def test_columns_are_the_groups_of_rows(columns: int) -> None:
+    """Chunks begin anywhere within a row."""
+    random = np.random.default_rng(columns)
+    numbers = random.standard_normal((max(2, 70_000 // columns), columns))
+    totals = exact_sums(np.frexp(numbers.reshape(-1)), columns=columns)
+    for column in random.integers(0, columns, 20).tolist():
+        expected = sum(map(Fraction, numbers[:, column].tolist()), Fraction(0))
+        assert Fraction(totals[column], UNIT) == expected
+
+
 @given(st.lists(FINITE, min_size=1, max_size=3))
 def test_a_product_loses_nothing(factors: list[float]) -> None:
     total = exact_sums(*(np.frexp(np.array([factor])) for factor in factors)).get(0, 0)

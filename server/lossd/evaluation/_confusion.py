@@ -4,6 +4,7 @@ import numpy as np
 
 from lossd.evaluation._classification import MULTILABEL, Decisions
 from lossd.evaluation._declare import BatchState, InputError
+from lossd.evaluation._examples import for_each_column
 from lossd.evaluation._state import State, Tally
 
 MAX_CLASSES = 2048
@@ -33,6 +34,6 @@ def count_pairs(prepared: Decisions) -> BatchState:
         return BatchState(tallies={"pairs": counts})
     labels = 4 * np.arange(prepared.width)
     pairs = labels + 2 * prepared.targets.astype(np.int64) + prepared.predicted
-    weights = None if prepared.weights is None else np.repeat(prepared.weights, prepared.width)
+    weights = for_each_column(prepared.weights, prepared.width)
     counts = Tally.counts(pairs.reshape(-1), (2 * prepared.width, 2), weights, prepared.checkpoint)
     return BatchState(tallies={"pairs": counts})

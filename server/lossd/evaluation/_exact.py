@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from lossd.ordering import never_stop
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -28,15 +30,15 @@ _SMALL_CHUNK, _LARGE_CHUNK, _MEMBERS = 1 << 15, 1 << 17, 64
 _HALF = float(1 << 27)
 
 
-def never_stop() -> None:
-    """Stands for a checkpoint where nobody may want to stop."""
-
-
 def exact_sums(
-    *factors: Split, groups: Integers | None = None, checkpoint: Callable[[], None] = never_stop
+    *factors: Split,
+    groups: Integers | None = None,
+    columns: int = 1,
+    checkpoint: Callable[[], None] = never_stop,
 ) -> dict[int, int]:
     """Adds products of up to three finite factors, group by group.
 
+    Without ``groups`` each of so many ``columns`` is one, of factors that lie row by row.
     ``checkpoint`` is called between chunks: numbers of many groups and sizes take some
     microseconds each.
 
@@ -44,14 +46,20 @@ def exact_sums(
         For each group that occurs (0 without groups) the sum in units of 2^-3381.
     """
     totals: dict[int, int] = {}
-    group_count = 1 if groups is None else 1 + int(groups.max(initial=0))
+    group_count = columns if groups is None else 1 + int(groups.max(initial=0))
     step = min(max(_SMALL_CHUNK, _MEMBERS * group_count), _LARGE_CHUNK)
-    for start in range(0, len(factors[0][0]), step):
+    count = len(factors[0][0])
+    # For a chunk that begins anywhere within a row.
+    cycle = np.tile(np.arange(columns), 1 + -(-min(step, count) // columns))
+    for start in range(0, count, step):
         part = slice(start, start + step)
         chunk = [(mantissas[part], exponents[part]) for mantissas, exponents in factors]
+        own = None if groups is None else groups[part]
+        if columns > 1:
+            own = cycle[start % columns :][: len(chunk[0][0])]
         for term in products(*chunk):
             checkpoint()
-            _add_chunk(totals, term, None if groups is None else groups[part])
+            _add_chunk(totals, term, own)
     return totals
 
 

@@ -139,6 +139,16 @@ def widened(array: Array) -> npt.NDArray[Any]:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
+def for_each_column(weights: Floats | None, columns: int) -> Floats | None:
+    """Returns the weights of rows for each of so many columns, row by row; None for 1.
+
+    It is a copy of a view, since ``np.repeat`` keeps the interpreter until it is done.
+    """
+    if weights is None:
+        return None
+    return np.broadcast_to(weights[:, None], (len(weights), columns)).reshape(-1)
+
+
 def shape_error(name: str, rule: str, array: Array, hint: str = "") -> InputError:
     """Returns the error for a shape."""
     return InputError(

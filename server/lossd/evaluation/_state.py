@@ -22,11 +22,11 @@ from lossd.evaluation._exact import (
     Integers,
     Split,
     exact_sums,
-    never_stop,
     ratio,
     split,
 )
 from lossd.evaluation._wide import Wide
+from lossd.ordering import never_stop
 
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
@@ -111,8 +111,9 @@ class Tally:
         flat = [(mantissas.reshape(-1), exponents.reshape(-1)) for mantissas, exponents in pairs]
         (size,) = shape
         if groups is None and size > 1:
-            groups = np.tile(np.arange(size), len(flat[0][0]) // size)
-        found = exact_sums(*flat, groups=groups, checkpoint=checkpoint)
+            found = exact_sums(*flat, columns=size, checkpoint=checkpoint)
+        else:
+            found = exact_sums(*flat, groups=groups, checkpoint=checkpoint)
         return cls(np.zeros(shape, np.int64), found)
 
     @property

@@ -22,7 +22,7 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
-from lossd.evaluation._examples import Flags
+from lossd.evaluation._examples import Flags, for_each_column
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval, ParameterError
 
@@ -138,7 +138,7 @@ def _right(
     right: Flags = prepared.predicted == prepared.targets
     if multilabel is MultilabelAccuracy.EXACT_MATCH:
         return np.asarray(right.all(axis=1)), prepared.weights
-    weights = None if prepared.weights is None else np.repeat(prepared.weights, prepared.width)
+    weights = for_each_column(prepared.weights, prepared.width)
     return right.reshape(-1), weights
 
 
