@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd import ordering
 from lossd.evaluation import METRICS, InputError, MetricBatch, State, Tally
 from lossd.evaluation._averages import Average
 from lossd.evaluation._ngrams import MAX_TOKENS
@@ -277,6 +278,38 @@ def test_exact_sums_stop_when_they_are_asked_to(name: str, make: Callable[..., D
     stoppable = replace(given, checkpoint=stopping_at(3))
     with pytest.raises(Stopped):
         metric.observe(stoppable, metric.complete({}))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "parameters", "make"),
+    [
+        *((name, {}, answers) for name in ("roc_auc", "average_precision")),
+        ("roc_auc", {"average": Average.MICRO}, labels),
+        ("retrieval_at_k", {}, rankings),
+    ],
+)
+def test_many_scores_that_are_sorted_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    parameters: Data,
+    make: Callable[..., Data],
+    *,
+    weighted: bool,
+) -> None:
+    """And take no more than they say, in parts as in one go."""
+    monkeypatch.setattr(ordering, "RUN", 1 << 11)
+    data, metric = make(np.random.default_rng(0), COUNT), METRICS[name]
+    if weighted:
+        data["weights"] = np.random.default_rng(0).random(len(data["predictions"]))
+    given, complete = batch(**data), metric.complete(parameters)
+    looks: list[None] = []
+    looking = replace(given, checkpoint=lambda: looks.append(None))
+    state, observing = taken(lambda: metric.observe(looking, complete))
+    _, scoring = taken(lambda: metric.score(state, complete, lambda: looks.append(None)))
+    assert len(looks) >= 2 * COUNT >> 11
+    assert observing <= metric.observing(given, complete) + SMALL
+    assert scoring <= metric.scoring(state, complete) + SMALL
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])

@@ -4,12 +4,14 @@ Sums along the curve do not depend on the order in which the scores came: withou
 integers, with weights the order of addition depends on the values alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lossd.evaluation._declare import Array, Floats
 from lossd.evaluation._examples import Flags
+from lossd.ordering import ascending, never_stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +77,31 @@ class Curve:
         return float((steps[risen] * precisions).sum() / found[-1])
 
 
-def curve(scores: Array, positive: Flags, weights: Floats | None) -> Curve:
+def curve(
+    scores: Array,
+    positive: Flags,
+    weights: Floats | None,
+    checkpoint: Callable[[], None] = never_stop,
+) -> Curve:
     """Counts the examples at or above each distinct score."""
-    keys = None if weights is None else (weights, positive, scores)
-    order = np.argsort(scores) if keys is None else np.lexsort(keys)
+    keys = (scores,) if weights is None else (weights, positive, scores)
+    order = ascending(*keys, checkpoint=checkpoint)
     ordered, hits = scores[order][::-1], positive[order][::-1]
+    checkpoint()
     ends = np.flatnonzero(
         np.append(ordered[1:] != ordered[:-1], np.ones(min(1, len(ordered)), bool))
     )
     if weights is None:
-        found = np.cumsum(hits, dtype=np.int64)[ends]
+        # NumPy keeps the interpreter while it widens numbers one by one, on their way into sums.
+        found = np.cumsum(hits.astype(np.int64))[ends]
+        checkpoint()
         return Curve(found, ends + 1 - found)
     heavy = weights[order][::-1]
+    checkpoint()
     yes, power = scaled(np.where(hits, heavy, 0))
+    checkpoint()
     no, other_power = scaled(np.where(hits, 0, heavy))
+    checkpoint()
     return Curve(np.cumsum(yes)[ends], np.cumsum(no)[ends], other_power - power)
 
 

@@ -1,6 +1,5 @@
 """The state of ranking metrics, and how classes and labels become binary questions."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,8 @@ from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, comparable
 from lossd.evaluation._curve import Curve, curve, scaled
 from lossd.evaluation._declare import Array, BatchState, Floats, Score, scoring_bytes
-from lossd.evaluation._examples import Flags
+from lossd.evaluation._exact import UNIT, exact_sums, ratio
+from lossd.evaluation._examples import Flags, for_each_column
 from lossd.evaluation._state import ClassificationTask, State, rows
 
 COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
@@ -116,23 +116,30 @@ class Ranked:
         yes: Flags = self.targets[:, 0] == column if self.is_multiclass else self.targets[:, column]
         return yes
 
-    def curve(self, column: int) -> Curve:
+    def curve(self, column: int, checkpoint: Callable[[], None]) -> Curve:
         """Returns the curve of one class against the rest, or of one label."""
-        return curve(self.scores[:, column], self.positive(column), self.weights)
+        return curve(self.scores[:, column], self.positive(column), self.weights, checkpoint)
 
-    def pooled(self) -> Curve:
+    def pooled(self, checkpoint: Callable[[], None]) -> Curve:
         """Returns the curve of all classes or labels together."""
         # One by one, a million columns would take seconds, and the interpreter for some of them.
         truths = self.targets == np.arange(self.width) if self.is_multiclass else self.targets
-        weights = None if self.weights is None else np.repeat(self.weights, self.width)
-        return curve(self.scores.reshape(-1), truths.reshape(-1), weights)
+        weights = for_each_column(self.weights, self.width)
+        return curve(self.scores.reshape(-1), truths.reshape(-1), weights, checkpoint)
 
-    def prevalence(self) -> Floats:
+    def prevalence(self, checkpoint: Callable[[], None]) -> Floats:
         """Returns the weight of the positives of each class or label, but for a common factor."""
-        if self.weights is None:
-            return np.array([np.count_nonzero(self.positive(c)) for c in range(self.width)], float)
-        weights, _ = scaled(self.weights)
-        return np.array([math.fsum(weights[self.positive(c)]) for c in range(self.width)])
+        found = np.zeros(self.width)
+        weights = None if self.weights is None else scaled(self.weights)[0]
+        for column in range(self.width):
+            checkpoint()
+            positive = self.positive(column)
+            if weights is None:
+                found[column] = np.count_nonzero(positive)
+            else:
+                sums = exact_sums(np.frexp(weights[positive]), checkpoint=checkpoint)
+                found[column] = ratio(sums.get(0, 0), UNIT)
+        return found
 
 
 def averaged(
@@ -147,13 +154,13 @@ def averaged(
     """
     ranked = Ranked.of(state)
     if state.task not in (MULTICLASS, MULTILABEL):
-        return _single(score(ranked.curve(0)))
+        return _single(score(ranked.curve(0, checkpoint)))
     if average is Average.MICRO:
-        return _single(score(ranked.pooled()))
+        return _single(score(ranked.pooled(checkpoint)))
     found = []
     for column in range(ranked.width):
         checkpoint()
-        found.append(score(ranked.curve(column)))
+        found.append(score(ranked.curve(column, checkpoint)))
     values = np.array([np.nan if isinstance(one, str) else one for one in found])
     reasons = [f"column {c}: {one}" for c, one in enumerate(found) if isinstance(one, str)]
     reason = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")
@@ -161,7 +168,7 @@ def averaged(
         return Score(values=values, reason=reason)
     if reasons:  # a mean over the others would be another number
         return Score(values=values, reason=reason)
-    weights = ranked.prevalence() if average is Average.WEIGHTED else None
+    weights = ranked.prevalence(checkpoint) if average is Average.WEIGHTED else None
     return Score(value=mean_of(values, weights), values=values)
 
 

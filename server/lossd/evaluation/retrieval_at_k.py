@@ -33,6 +33,7 @@ from lossd.evaluation._examples import (
 )
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval
+from lossd.ordering import ascending_rows, sort_in_place
 
 _BLOCK = 1 << 18  # documents ranked at once
 # Beyond them powers of two lose digits, or sums of them are infinite.
@@ -246,30 +247,48 @@ def _measures(prepared: Rankings, part: slice, k: int, gain: RetrievalGain) -> F
     """Returns all measures of some queries, in the order of RetrievalMeasure."""
     prepared.checkpoint()
     scores, there = prepared.scores[part], prepared.there[part]
-    order = np.lexsort((-scores, ~there))  # a stable sort: the lowest index first
+    # A stable sort: the lowest index first.
+    order = ascending_rows(-scores, ~there, checkpoint=prepared.checkpoint)
     ranks = np.arange(scores.shape[1])
     first = ranks < k
     relevances = np.take_along_axis(prepared.relevances[part], order, axis=1)
+    prepared.checkpoint()
     relevant = relevances > 0
     count = np.maximum(relevant.sum(axis=1), 1)
     found = relevant & first
     reciprocal = np.where(found.any(axis=1), 1 / (1.0 + found.argmax(axis=1)), 0.0)
-    precisions = np.cumsum(found, axis=1) / (ranks + 1.0)
+    # NumPy keeps the interpreter while it widens numbers one by one, on their way into sums.
+    precisions = np.cumsum(found.astype(np.int64), axis=1) / (ranks + 1.0)
+    prepared.checkpoint()
     mean_precision = np.where(found, precisions, 0).sum(axis=1) / count
+    prepared.checkpoint()
     ties = _ties(
         np.take_along_axis(scores, order, axis=1), np.take_along_axis(there, order, axis=1)
     )
-    ndcg = _ndcg(relevances, ties, first, gain)
+    prepared.checkpoint()
+    ndcg = _ndcg(relevances, ties, first, gain, prepared.checkpoint)
     return np.stack([ndcg, reciprocal, mean_precision, found.sum(axis=1) / count], axis=1)
 
 
-def _ndcg(relevances: Floats, ties: Integers, first: Flags, gain: RetrievalGain) -> Floats:
+def _ndcg(
+    relevances: Floats,
+    ties: Integers,
+    first: Flags,
+    gain: RetrievalGain,
+    checkpoint: Callable[[], None],
+) -> Floats:
     """Returns NDCG, from relevances by rank, and ``ties`` that are equal where scores are."""
     gains = _gains(relevances, gain)
+    checkpoint()
     discounts = np.where(first, 1 / np.log2(np.arange(gains.shape[1]) + 2.0), 0.0)
+    checkpoint()
     means = np.bincount(ties, gains.reshape(-1)) / np.bincount(ties)
+    checkpoint()
     gained = (means[ties].reshape(gains.shape) * discounts).sum(axis=1)
-    best = (-np.sort(-gains, axis=1) * discounts).sum(axis=1)
+    falling = -gains
+    for row in falling:
+        sort_in_place(row, checkpoint)
+    best = (-falling * discounts).sum(axis=1)
     share: Floats = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
     return share
 
@@ -292,4 +311,4 @@ def _ties(scores: Array, there: Flags) -> Integers:
     """Numbers the groups of equal scores, which are sorted by row."""
     starts = np.ones(scores.shape, bool)
     starts[:, 1:] = (scores[:, 1:] != scores[:, :-1]) | (there[:, 1:] != there[:, :-1])
-    return np.cumsum(starts.reshape(-1)) - 1
+    return np.cumsum(starts.reshape(-1).astype(np.int64)) - 1

@@ -58,7 +58,10 @@ def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Callable[[], None]
         rows = np.concatenate([members[first], members[second]])
         of_first = labels[rows] == first
         sides = ((first, of_first), (second, ~of_first))
-        both = [curve(ranked.scores[rows, column], yes, None).area() for column, yes in sides]
+        both = [
+            curve(ranked.scores[rows, column], yes, None, checkpoint).area()
+            for column, yes in sides
+        ]
         areas.append((both[0] + both[1]) / 2)
         sizes.append(len(rows) / len(labels))
     weights = np.array(sizes) if average is Average.WEIGHTED else None
