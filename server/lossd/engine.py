@@ -204,7 +204,7 @@ class Engine:
             if result is not None:
                 return result
         _hold(plan, hold, with_answered=allocate is np.empty)
-        batch = plan.laid.batch(job, arrays)
+        batch = plan.laid.batch(job, arrays, checkpoint)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"

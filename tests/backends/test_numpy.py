@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd import ordering
 from lossd.backends.choose import cpu_backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
-from lossd.losses import LOSSES, Loss
+from lossd.losses import LOSSES, Loss, Shape
 from lossd.losses.pairwise_auc import AucSurrogate
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import BLOCK_ELEMENTS, block_rows
@@ -120,6 +121,47 @@ def test_a_checkpoint_stops_a_set_between_its_tiles(engines: list[Engine]) -> No
         with pytest.raises(TimeoutError):
             engine.run(job, checkpoint=fail)
         assert len(calls) < 5 + len(THREADS) * 2
+
+
+def test_a_tile_of_pairs_can_be_stopped_on_its_way(engines: list[Engine]) -> None:
+    scores, positive = np.zeros(2 << 14), np.arange(2 << 14) % (1 << 14) == 0
+    job = Job(
+        loss=LOSSES["pairwise_auc"],
+        parameters={"surrogate": AucSurrogate.LOGISTIC},
+        inputs={"predictions": [scores], "targets": [positive]},
+        gradients=[],
+    )
+    for engine in engines:  # two positives have one tile
+        assert looks_of(engine, job) >= (2 << 14) // 2048
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "loss", [one for one in LOSSES.values() if one.is_ordered or one.name == "pairwise_auc"]
+)
+def test_sorting_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, engines: list[Engine], loss: Loss, dtype: type[Any]
+) -> None:
+    case = plain(loss, rows=600, length=1) if loss.shape is Shape.SETWISE else None
+    case = (case or plain(loss, rows=1, length=600)).astype(dtype)
+    job = case.job(gradients=case.differentiable)
+    at_once = [engine.run(job) for engine in engines]
+    monkeypatch.setattr("lossd.losses.lovasz_softmax._AT_ONCE", 8)
+    looks = [looks_of(engine, job) for engine in engines]
+    monkeypatch.setattr(ordering, "RUN", 8)
+    for engine, right, few in zip(engines, at_once, looks, strict=True):
+        assert looks_of(engine, job) >= few + 600 // 8
+        found = engine.run(job)
+        assert found.loss == right.loss
+        for name, gradient in right.gradients.items():
+            assert_same_bits(found.gradients[name], gradient)
+
+
+def looks_of(engine: Engine, job: Job) -> int:
+    """Returns how often a job looks whether anybody waits for it."""
+    looks: list[None] = []
+    engine.run(job, checkpoint=lambda: looks.append(None))
+    return len(looks)
 
 
 def test_blocks_depend_on_the_length_of_a_row_alone() -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd import ordering
 from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
@@ -274,6 +276,32 @@ def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: L
     engine.run(case.job(), checkpoint=lambda: looks.append(None))
     engine.close()
     assert len(looks) >= 50
+
+
+def test_sorting_groups_and_long_sequences_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, loss: Loss
+) -> None:
+    """Labels of groups are sorted, and the numbers of all pieces of a sequence."""
+    monkeypatch.setattr(_token_run, "PIECE_TOKENS", 1)
+    engine = Engine(NumpyBackend(1))
+    is_any = False
+    for case in padded(loss, rows=40, length=3):
+        is_sorted = "groups" in case.inputs
+        is_any |= is_sorted
+        at_once = looks_of(engine, case.job())
+        with monkeypatch.context() as patch:
+            patch.setattr(ordering, "RUN", 2)
+            assert looks_of(engine, case.job()) >= at_once + (40 if is_sorted else 0)
+    engine.close()
+    if not is_any:
+        pytest.skip("has no groups")
+
+
+def looks_of(engine: Engine, job: Job) -> int:
+    """Returns how often a job looks whether anybody waits for it."""
+    looks: list[None] = []
+    engine.run(job, checkpoint=lambda: looks.append(None))
+    return len(looks)
 
 
 def test_flags_need_not_lie_side_by_side(engine: Engine, loss: Loss) -> None:

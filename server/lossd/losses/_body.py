@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lossd.ordering import Checkpoint, never_stop
 from lossd.schema import Array
 
 Gradient = Array | Callable[[], Array]
@@ -104,7 +105,8 @@ class BatchContext:
     piece should fit the caches of a CPU; a device is faster with few large ones.
     ``is_weighted`` is False where all weights are 1.  ``soft_counts`` counts, where something was
     compiled for it.  ``places`` has memory for gradients in the type that is computed in, where
-    they are sent as they are: a body that writes one there returns that array.
+    they are sent as they are: a body that writes one there returns that array.  ``checkpoint`` is
+    to be called on the way of what takes long and is not a piece of ``for_each``; it may raise.
     """
 
     weights: Array
@@ -115,3 +117,4 @@ class BatchContext:
     is_weighted: bool = True
     soft_counts: SoftCounts | None = None
     places: Mapping[str, Array] = field(default_factory=dict)
+    checkpoint: Checkpoint = never_stop

@@ -281,7 +281,8 @@ def loss(
 
     ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
     value has no derivative with respect to it.  ``is_ordered`` says that the gradient follows the
-    order of an example's elements by size; of equals the lowest index goes first.
+    order of an example's elements by size; of equals the lowest index goes first.  Sorting takes
+    long, so such a body takes a ``checkpoint`` after its inputs, to call on the way; it may raise.
     ``ignores(*inputs, **parameters)`` tells before anything is computed which examples the loss
     leaves out of every sum and count; their status is the body's to give.  It is asked where
     parameters have the values of ``ignores_when``.  ``mean_factor(*inputs)`` is a factor of each

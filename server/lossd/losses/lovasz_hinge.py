@@ -8,6 +8,7 @@ from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.lovasz import jaccard_steps
+from lossd.ordering import Checkpoint, never_stop
 from lossd.schema import Array, Choices
 
 
@@ -44,7 +45,9 @@ from lossd.schema import Array, Choices
         ),
     ),
 )
-def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> BodyResult:
+def lovasz_hinge(
+    xp: Any, predictions: Array, targets: Array, checkpoint: Checkpoint = never_stop
+) -> BodyResult:
     """Convex surrogate of the Jaccard loss of one region, from logits.
 
         value = sum_i g_i max(0, e_i),  e_i = 1 - x_i (2 t_i - 1)
@@ -59,7 +62,8 @@ def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     signs = 2 * targets - 1
     scores = predictions * signs
     # Sorted by score and not by error, which is rounded: scores below 1e-16 have an order too.
-    steps = jaccard_steps(xp, -scores, targets == 1)
+    steps = jaccard_steps(xp, -scores, targets == 1, checkpoint)
+    checkpoint()
     errors = 1 - scores
     active = xp.where(xp.isnan(errors), errors, errors > 0)
 

@@ -9,9 +9,11 @@ from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import CLASS_AXIS, PREDICTIONS, Content, DistributionKind, Input
 from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
+from lossd.ordering import Checkpoint, never_stop
 from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
+_AT_ONCE = 1 << 18  # numbers whose odds are computed together
 
 
 @loss(
@@ -44,7 +46,9 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
         ),
     ),
 )
-def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> BodyResult:
+def lovasz_softmax(
+    xp: Any, predictions: Array, targets: Array, checkpoint: Checkpoint = never_stop
+) -> BodyResult:
     """Lovász extension of the Jaccard loss of each class, averaged over the classes present.
 
         value = 1 / |present| sum_c sum_i g_ci e_ci
@@ -58,13 +62,16 @@ def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     """
     examples, classes, elements = predictions.shape
     shares = class_shares(xp, predictions.astype(np.float64), DistributionKind.LOGITS)
+    checkpoint()
     own = targets[:, None, :] == xp.arange(classes)[:, None]
     errors = xp.where(own, shares.outside, shares.inside)
     # Sorted by odds and not by error, which is rounded: 1 - 1e-20 and 1 - 1e-30 have an order too.
-    odds = class_log_odds(xp, predictions)
+    odds = _odds(xp, predictions, checkpoint)
     odds = xp.where(own, -odds, odds)
     regions = (examples * classes, elements)
-    steps = jaccard_steps(xp, odds.reshape(regions), own.reshape(regions)).reshape(errors.shape)
+    of_regions = odds.reshape(regions), own.reshape(regions)
+    steps = jaccard_steps(xp, *of_regions, checkpoint).reshape(errors.shape)
+    checkpoint()
     present = own.any(axis=-1)
     steps *= (present / present.sum(axis=-1)[:, None])[..., None]
     steps[~present] = 0
@@ -74,3 +81,15 @@ def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> BodyResult:
         return shares.back(xp.where(own, -steps, steps)).astype(predictions.dtype)
 
     return BodyResult(value.astype(predictions.dtype), {"predictions": gradient})
+
+
+def _odds(xp: Any, predictions: Array, checkpoint: Checkpoint) -> Array:
+    """Returns the log-odds of classes; on the host, of some elements after the other."""
+    _, classes, elements = predictions.shape
+    step = max(1, _AT_ONCE // classes) if xp is np else elements
+    odds = xp.empty(predictions.shape)
+    for start in range(0, elements, step):
+        checkpoint()
+        part = slice(start, start + step)
+        odds[..., part] = class_log_odds(xp, predictions[..., part])
+    return odds

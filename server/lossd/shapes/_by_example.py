@@ -246,6 +246,8 @@ class _Run:
     def _parameters(self, cut: Cut) -> Mapping[str, Any]:
         """Returns the parameters; of vectors, the part for these columns or rows."""
         given = self._batch.parameters
+        if self._batch.loss.is_ordered:
+            given = {**given, "checkpoint": self._checkpoint}
         vectors = {name: given[name] for name in self._batch.loss.vectors if len(given[name])}
         by_row = {name: v[cut.rows] for name, v in vectors.items() if v.ndim > 1}
         if cut.columns is None:

@@ -7,7 +7,7 @@ from lossd.batch import Array, Batch, Operand, parameter_error
 from lossd.kernels.host import SAID, TokenInput, TokenKernel, TokenRows
 from lossd.losses import Axes, Content, Input, ParameterError, Status
 from lossd.losses._maths.tokens import Tokens
-from lossd.shapes._shape import Buffers
+from lossd.shapes._shape import Buffers, Checkpoint
 from lossd.shapes._token_forms import LAYS_OUT
 from lossd.shapes._token_run import PIECE_TOKENS, TokenRun
 
@@ -56,6 +56,7 @@ class CompiledTokenRun(TokenRun):
         threads: int,
         batch: Batch,
         buffers: Buffers,
+        checkpoint: Checkpoint,
         *,
         zero_nonfinite: bool,
     ) -> None:
@@ -65,7 +66,7 @@ class CompiledTokenRun(TokenRun):
         wanted = tokens // (threads * PIECES_A_THREAD)
         most = PIECE_TOKENS if beside else MOST_TOKENS
         self.piece_tokens = min(max(wanted, PIECE_TOKENS), most)
-        super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
+        super().__init__(batch, buffers, checkpoint, zero_nonfinite=zero_nonfinite)
         self._tell, self._wanted = told, beside
         self._first = batch.loss.inputs[0].name
         self._rows = self._token_rows()

@@ -28,9 +28,10 @@ from lossd.batch import (
 )
 from lossd.losses import Content
 from lossd.networks import Networks
+from lossd.ordering import never_stop
 from lossd.reduction import Reduction, plan_rows
 from lossd.shapes._memory import gradient_bytes, own_bytes
-from lossd.shapes._shape import ShapeRules
+from lossd.shapes._shape import Checkpoint, ShapeRules
 from lossd.shapes._table import rules_of
 
 NO_NETWORKS = Networks()
@@ -92,17 +93,20 @@ class Laid:
             and operand.rows.dtype in _FLOATS
         )
 
-    def batch(self, job: Job, arrays: Sequence[Array | None]) -> Batch:
+    def batch(
+        self, job: Job, arrays: Sequence[Array | None], checkpoint: Checkpoint = never_stop
+    ) -> Batch:
         """Checks the data of a job, and lays it out.
 
         ``arrays`` are its tensors in the order of the slots; those of the job are not read.
+        ``checkpoint`` is called on the way of what takes long, and may raise to stop.
 
         Raises:
             InvalidRequest: or one below it, naming the thing, the rule and the value.
         """
         rules, parameters = self.rules, self.parameters
         operands = tuple(map(Slot.filled, self.slots, arrays))
-        plan = rules.plan(job, self.layout, operands, parameters)
+        plan = rules.plan(job, self.layout, operands, parameters, checkpoint)
         operands = rules.checked(job.loss, operands, plan.excluded, parameters)
         batch = self.template.filled(operands, plan)
         if not batch.rows:

@@ -118,14 +118,20 @@ class ShapeRules(abc.ABC):
         """The bytes of what the body makes on its way, computing in float32."""
 
     def plan(
-        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+        self,
+        job: Job,
+        layout: Layout,
+        operands: Sequence[Operand],
+        parameters: Mapping[str, Any],
+        checkpoint: Checkpoint,
     ) -> RowPlan:
-        """Decides what is done to each row.
+        """Decides what is done to each row; ``checkpoint`` is called while that takes long.
 
         Raises:
             InvalidRequest: or a subclass, for a mask, weights, cotangent or labels that break a
                 rule.
         """
+        del checkpoint  # it is brief
 
         def factors(ignored: Flags | None, weights: Floats | None) -> Floats | None:
             return self.factors(job, layout, operands, ignored, weights)

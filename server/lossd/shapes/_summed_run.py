@@ -28,9 +28,15 @@ class SummedRun(TokenResults):
     """One evaluation, in three steps of pieces side by side."""
 
     def __init__(
-        self, kernel: TokenSums | None, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool
+        self,
+        kernel: TokenSums | None,
+        batch: Batch,
+        buffers: Buffers,
+        checkpoint: Checkpoint,
+        *,
+        zero_nonfinite: bool,
     ) -> None:
-        super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
+        super().__init__(batch, buffers, checkpoint, zero_nonfinite=zero_nonfinite)
         self._kernel = kernel
         of_tokens = [o for o in self._given() if self._is_of_tokens(o)]
         subtracted = {o.input.subtracted_from: o for o in of_tokens}
@@ -50,9 +56,8 @@ class SummedRun(TokenResults):
         side = self._sides[operand.input.side]
         return operand.input.axes is Axes.TOKENS and not side.is_sums
 
-    def compute(self, for_each: Callable[..., None], checkpoint: Checkpoint) -> None:
+    def compute(self, for_each: Callable[..., None]) -> None:
         """Computes all pieces; ``for_each`` calls a function with the number of each."""
-        del checkpoint  # each of them is brief
         for pair in self._pairs:
             self._add(pair, for_each)
         blocks = range(0, max(self._batch.rows, 1), BLOCK_ROWS)

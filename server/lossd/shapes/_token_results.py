@@ -9,7 +9,7 @@ from lossd.batch import Array, Batch, Operand, value_error
 from lossd.losses import Axes, BodyResult, Input, Status
 from lossd.losses._maths.tokens import Tokens
 from lossd.reduction import block_sums
-from lossd.shapes._shape import Buffers, Evaluated
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated
 from lossd.shapes._token_forms import LAYS_OUT
 from lossd.shapes._token_sides import sides_of
 
@@ -17,11 +17,17 @@ BLOCK_ROWS = 1 << 12
 
 
 class TokenResults:
-    """Values, statuses and flags of all rows; every piece writes to places of its own."""
+    """Values, statuses and flags of all rows; every piece writes to places of its own.
 
-    def __init__(self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool) -> None:
+    ``checkpoint`` is called on the way of what takes long, and may raise to stop.
+    """
+
+    def __init__(
+        self, batch: Batch, buffers: Buffers, checkpoint: Checkpoint, *, zero_nonfinite: bool
+    ) -> None:
         self._batch = batch
         self._buffers = buffers
+        self._checkpoint = checkpoint
         self._zero_nonfinite = zero_nonfinite
         self._sides = sides_of(batch.operands, batch.rows, batch.plan.excluded_by_request)
         self._values = np.zeros(batch.rows)

@@ -36,22 +36,19 @@ class TokenRun(TokenResults):
 
     piece_tokens = PIECE_TOKENS
 
-    def __init__(self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool) -> None:
-        super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
+    def __init__(
+        self, batch: Batch, buffers: Buffers, checkpoint: Checkpoint, *, zero_nonfinite: bool
+    ) -> None:
+        super().__init__(batch, buffers, checkpoint, zero_nonfinite=zero_nonfinite)
         (self._side,) = self._sides.values()
-        self._checkpoint: Checkpoint = lambda: None
         self._counts = self._side.counts()
         self._shares = self._row_shares()
         classes = math.prod(batch.operands[0].rows.shape[1:])
         self._block = max(1, PIECE_TOKENS // classes)
         self._cuts = self._side.cuts(max(1, self.piece_tokens // classes))
 
-    def compute(self, for_each: Callable[..., None], checkpoint: Checkpoint) -> None:
-        """Computes all pieces; ``for_each`` calls a function with the number of each.
-
-        ``checkpoint`` is called between blocks of a long row too, and may raise to stop.
-        """
-        self._checkpoint = checkpoint
+    def compute(self, for_each: Callable[..., None]) -> None:
+        """Computes all pieces; ``for_each`` calls a function with the number of each."""
         for_each(len(self._cuts), lambda index: self.piece(self._cuts[index]))
 
     def _row_shares(self) -> Floats | None:
@@ -63,7 +60,8 @@ class TokenRun(TokenResults):
         if aggregation is TokenAggregation.SEQUENCE_MEAN:
             return 1 / np.maximum(self._counts, 1)
         if aggregation is TokenAggregation.GROUP_MEAN:
-            _, group_of = groups_of(self._batch.operand("groups"), self._batch.plan.masked)
+            groups, masked = self._batch.operand("groups"), self._batch.plan.masked
+            _, group_of = groups_of(groups, masked, self._checkpoint)
             counts = np.bincount(group_of, self._counts_of_members())
             return 1 / np.maximum(counts, 1)[group_of]
         return None
@@ -94,7 +92,7 @@ class TokenRun(TokenResults):
         cells, (present, number) = self._side.cells(rows), self._present(rows)
         starts = range(cells.start, cells.stop, self._block)
         blocks = [slice(start, min(start + self._block, cells.stop)) for start in starts]
-        whole, is_known = Whole(len(blocks)), False
+        whole, is_known = Whole(len(blocks), self._checkpoint), False
         while not is_known:
             total = np.zeros(1)
             for index, block in enumerate(blocks):

@@ -15,6 +15,7 @@ from lossd.batch import (
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import Axes, Content, Loss
 from lossd.losses._maths.tokens import Part, TokenAggregation, Tokens
+from lossd.ordering import Checkpoint, dense_ranks
 from lossd.reduction import Flags, Floats
 
 Indices = npt.NDArray[np.intp]
@@ -240,6 +241,8 @@ def denominators_of(
     parameters: Mapping[str, Any],
     sides: Mapping[str, TokenSide],
     ignored: Flags | None,
+    *,
+    checkpoint: Checkpoint,
 ) -> Floats | None:
     """Returns what each sequence adds to the divisor of a mean, None for 1.
 
@@ -268,12 +271,14 @@ def denominators_of(
         return sides[""].counts()
     if groups is None:
         return None
-    members, group_of = groups_of(groups, ignored)
+    members, group_of = groups_of(groups, ignored, checkpoint)
     return 1 / np.maximum(np.bincount(group_of, members), 1)[group_of]
 
 
-def groups_of(groups: Operand, ignored: Flags | None) -> tuple[Floats, Indices]:
+def groups_of(
+    groups: Operand, ignored: Flags | None, checkpoint: Checkpoint
+) -> tuple[Floats, Indices]:
     """Which rows are there, as 1 and 0, and the number of the group of each."""
-    _, group_of = np.unique(groups.rows, return_inverse=True)
+    group_of = dense_ranks(groups.rows.reshape(-1), checkpoint)
     members = np.ones(len(group_of)) if ignored is None else (~ignored).astype(np.float64)
-    return members, group_of.reshape(-1)
+    return members, group_of

@@ -75,6 +75,7 @@ class WholeBatch(ShapeRules):
                 is_weighted=batch.plan.weights is not None,
                 soft_counts=backend.soft_counts(batch.dtype),
                 places=_places(batch, buffers, present) if backend.in_cache else {},
+                checkpoint=checkpoint,
             )
             inputs = []
             for declared in batch.loss.inputs:

@@ -25,7 +25,7 @@ from lossd.shapes._scores import (
     scores_of,
     with_means,
 )
-from lossd.shapes._shape import Evaluator, ShapeRules
+from lossd.shapes._shape import Checkpoint, Evaluator, ShapeRules
 
 # Of an element in float32: where its gradient is made, and itself for a device.
 WIDENED_BYTES = 8
@@ -60,10 +60,15 @@ class OpposedShape(ShapeRules):
         return Layout(slots, (rows,), rows, length, parts=parts)
 
     def plan(
-        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+        self,
+        job: Job,
+        layout: Layout,
+        operands: Sequence[Operand],
+        parameters: Mapping[str, Any],
+        checkpoint: Checkpoint,
     ) -> RowPlan:
         """See ``ShapeRules.plan``; where rows weigh the same there is no number for each."""
-        found = super().plan(job, layout, operands, parameters)
+        found = super().plan(job, layout, operands, parameters, checkpoint)
         if found.weights is not None or not _has_two_means(job, layout):
             return found
         counts = {s.name: p.stop - p.start for s, p in zip(layout.slots, layout.parts, strict=True)}

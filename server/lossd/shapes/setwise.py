@@ -29,6 +29,7 @@ from lossd.losses import Input, Loss
 from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_set
 from lossd.shapes._layouts import common_shape
 from lossd.shapes._memory import piece_elements
+from lossd.shapes._shape import Checkpoint
 from lossd.shapes._whole_batch import Present, WholeBatch
 
 # Of an element of a piece, and of a label, in float32.
@@ -64,10 +65,15 @@ class SetwiseShape(WholeBatch):
         return Layout(slots, shape[:1], rows, length)
 
     def plan(
-        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+        self,
+        job: Job,
+        layout: Layout,
+        operands: Sequence[Operand],
+        parameters: Mapping[str, Any],
+        checkpoint: Checkpoint,
     ) -> RowPlan:
         """See ``ShapeRules.plan``."""
-        del operands
+        del operands, checkpoint
         ignored = ignored_examples(job, layout, None, parameters)
         weights = weights_of(job, layout, ignored)
         _check_whole(job)

@@ -127,7 +127,12 @@ class TokensShape(ShapeRules):
         return Layout(slots, (first.rows,), first.rows, length)
 
     def plan(
-        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+        self,
+        job: Job,
+        layout: Layout,
+        operands: Sequence[Operand],
+        parameters: Mapping[str, Any],
+        checkpoint: Checkpoint,
     ) -> RowPlan:
         """See ``ShapeRules.plan``; the tokens that count are what a mean of tokens divides by."""
         ignored = ignored_examples(job, layout, None, parameters)
@@ -136,7 +141,9 @@ class TokensShape(ShapeRules):
         sides = sides_of(operands, layout.rows, excluded_by_request)
         denominators = None
         if aggregates(job.loss):
-            denominators = denominators_of(job.loss, operands, parameters, sides, ignored)
+            denominators = denominators_of(
+                job.loss, operands, parameters, sides, ignored, checkpoint=checkpoint
+            )
         found = plan_rows(
             layout.rows,
             ignored=ignored,
@@ -168,8 +175,8 @@ class TokensShape(ShapeRules):
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
             with np.errstate(all="ignore"):
-                run = make(batch, buffers, zero_nonfinite=zero_nonfinite)
-                run.compute(side_by_side(backend, checkpoint), checkpoint)
+                run = make(batch, buffers, checkpoint, zero_nonfinite=zero_nonfinite)
+                run.compute(side_by_side(backend, checkpoint))
             return run.finished()
 
         return evaluate

@@ -15,6 +15,7 @@ import numpy as np
 from lossd.losses._body import BatchContext
 from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.sigmoid import softplus
+from lossd.ordering import ordered, sort_in_place
 from lossd.schema import Array
 
 # Steps of a walk that are taken together.
@@ -83,6 +84,7 @@ class Label:
     def blocks(self) -> Iterator[slice]:
         """Yields parts of the examples, one after the other."""
         for start in range(0, len(self.scores), self.step):
+            self.batch.checkpoint()
             yield slice(start, start + self.step)
 
     def raw(self, places: Array) -> Array:
@@ -198,6 +200,7 @@ class _MergedWalk:
         return xp.maximum(raw[:-1] - raw[1:] + self._margin * turns, 0)
 
     def _part(self, number: int) -> _Steps:
+        self._label.batch.checkpoint()
         xp, (above, below), (to_above, to_below) = self._xp, *self._cuts[number : number + 2]
         places = xp.concatenate((self._below(below, to_below), self._above(above, to_above)))
         is_above = xp.arange(len(places)) >= to_below - below
@@ -215,6 +218,7 @@ class _MergedWalk:
         counts = [int(members.sum()) for members in (self._label.above, self._label.below)]
         above = below = 0
         while (above, below) != tuple(counts):
+            self._label.batch.checkpoint()
             ends = min(above + step, counts[0]), min(below + step, counts[1])
             of_above = self._margin - self._label.raw(self._above(above, ends[0]))
             of_below = -self._label.raw(self._below(below, ends[1]))
@@ -234,11 +238,7 @@ def _descending(xp: Any, label: Label, members: Array) -> Callable[[int, int], A
     """
     scores = label.scores
     if scores.dtype != np.float32 or len(scores) > _LOW:
-        places = xp.flatnonzero(members)
-        falling = scores[places]
-        order = xp.argsort(xp.negative(falling, out=falling), kind="stable")
-        del falling
-        places = places[order]
+        places = _falling(xp, label, xp.flatnonzero(members))
         return lambda begin, end: places[begin:end]
     found, at = xp.empty(int(members.sum()), np.uint64), 0
     for block in label.blocks():
@@ -249,8 +249,22 @@ def _descending(xp: Any, label: Label, members: Array) -> Callable[[int, int], A
         places = own + np.uint64(block.start)
         found[at : at + len(own)] = falling.astype(np.uint64) << np.uint64(32) | places
         at += len(own)
-    found.sort()
+    if xp is np:
+        sort_in_place(found, label.batch.checkpoint)
+    else:
+        found.sort()
     return lambda begin, end: (found[begin:end] & np.uint64(_LOW)).astype(np.int64)
+
+
+def _falling(xp: Any, label: Label, places: Array) -> Array:
+    """Returns places by their scores, from the highest to the lowest."""
+    if xp is np:
+        checkpoint = label.batch.checkpoint
+        return ordered(places, len(places), lambda at: -label.scores[at], checkpoint=checkpoint)
+    falling = label.scores[places]
+    order = xp.argsort(xp.negative(falling, out=falling), kind="stable")
+    del falling
+    return places[order]
 
 
 def _product(xp: Any, ways: Array, sums: Array) -> Array:
@@ -313,6 +327,7 @@ def _against(xp: Any, label: Label, own: Array, other: Array, put: Put, *, sign:
         scores = label.raw(places)
         values, derivatives = xp.zeros_like(scores), xp.zeros_like(scores)
         for start in range(0, len(other), width):
+            label.batch.checkpoint()
             others = other[start : start + width]
             of_others = label.weights(others)
             ways = sign * (scores[:, None] - label.raw(others))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lossd.losses._inputs import Axes, Content, Input
+from lossd.ordering import Checkpoint, never_stop, sort_in_place
 from lossd.schema import POSITIVE, REQUIRED, Array, Interval, Parameter
 
 Join = Callable[[Sequence[Array]], Array]
@@ -22,9 +23,11 @@ class Whole:
     """Sums over more than a body sees at a time: a long sequence, or all examples.
 
     It is run over all parts again for each sum that others wait for, until it asks for no more.
+    ``checkpoint`` is called while the numbers of all parts are sorted.
     """
 
     parts: int
+    checkpoint: Checkpoint = never_stop
     known: list[Array] = field(default_factory=list)
     _found: dict[int, Array] = field(default_factory=dict)
     _join: Join | None = None
@@ -79,9 +82,9 @@ def _largest(parts: Sequence[Array]) -> Array:
     return functools.reduce(np.maximum, parts)
 
 
-def _in_order(parts: Sequence[Array]) -> Array:
+def _in_order(parts: Sequence[Array], checkpoint: Checkpoint) -> Array:
     found = np.concatenate(parts)
-    found.sort()
+    sort_in_place(found, checkpoint)
     return found
 
 
@@ -128,7 +131,9 @@ class Tokens:
     def ordered(self, values: Array) -> Array:
         """The values of each sequence in ascending order."""
         if self.of_sequence is not None:
-            return self.of_sequence.joined(_in_order, values)
+            checkpoint = self.of_sequence.whole.checkpoint
+            join = functools.partial(_in_order, checkpoint=checkpoint)
+            return self.of_sequence.joined(join, values)
         return values[np.lexsort((values, self.sequence))]
 
     def percentile(self, ordered: Array, percent: int) -> Array:
