@@ -14,7 +14,7 @@
 //     regions.sum(kind, c, term), regions.largest(kind, c, term)
 //     regions.write_closer(kind, part)
 //
-// and regions.raised(x, y), x to the power of y.
+// and regions.raised(x, y), x to the power of y, of doubles.
 
 typedef int Class;
 
@@ -27,14 +27,14 @@ struct OfClasses {
     static constexpr bool IS_EXCLUSIVE = true;
 };
 
-// What a change of a share changes; of a faint class, of its logarithm, which is less by `top`.
+// What a change of a share changes; of a faint class, times exp of `top`.
 SHARED double slope_of(const Slopes& slopes, double truth) {
     return share_times(slopes.by_hit, truth) + share_times(slopes.by_false, 1 - truth);
 }
 
 // Writes the slopes of a position of a row that has a faint class, in double.  `at` has the logarithm of a
-// class's share, at.shares(c).inside; the true share, at.truth(c); the prediction; the largest class,
-// at.best(); and put(c, slope).
+// class's share and what it lacks, at.shares(c); the true share, at.truth(c); the prediction; the largest
+// class, at.best(); and put(c, slope).
 template <typename Regions, typename Position>
 SHARED void write_closer_position(OfClasses, const Regions& regions, const Position& at) {
     const Class classes = regions.classes();
@@ -44,16 +44,21 @@ SHARED void write_closer_position(OfClasses, const Regions& regions, const Posit
     const auto by_log = [&](Class c, double log_share) INLINED {
         const Slopes own = regions.slopes(c);
         const double slope = slope_of(own, at.truth(c)), share = exp(log_share);
-        return own.is_faint ? exp(log_share - own.top) * slope - share * of_best
+        return own.is_faint ? share_times(slope, exp(log_share - own.top)) - share * of_best
                             : share * (slope - of_best);
     };
-    double sum = 0;
+    double rest = 0, by_best = 0;
     ONE_BY_ONE
-    for (Class c = 0; c < classes; ++c) sum += by_log(c, at.shares(c).inside);
+    for (Class c = 0; c < classes; ++c)
+        (c == at.best() ? by_best : rest) += by_log(c, at.shares(c).inside);
+    // Less the share times the sum of all; of the best class, whose share may be 1, what it lacks times its
+    // own, less the share times the others'.
     ONE_BY_ONE
     for (Class c = 0; c < classes; ++c) {
-        const double log_share = at.shares(c).inside;
-        at.put(c, by_log(c, log_share) - exp(log_share) * sum);
+        const Shares<double> own = at.shares(c);
+        const double share = exp(own.inside);
+        if (c == at.best()) at.put(c, by_best * own.outside - share * rest);
+        else at.put(c, by_log(c, own.inside) - share * (rest + by_best));
     }
 }
 
@@ -65,7 +70,7 @@ SHARED void write_closer_position(Kind kind, const Regions& regions, const Posit
         const T prediction = at.prediction(c);
         const double slope = slope_of(slopes, at.truth(c));
         if (slopes.is_faint)
-            at.put(c, kind.spread(T(exp(at.shares(c).inside - slopes.top) * slope), prediction));
+            at.put(c, kind.spread(slope, slopes.top, prediction));
         else
             at.put(c, kind.bend(kind.shares(prediction)) * slope);
     }
@@ -73,7 +78,8 @@ SHARED void write_closer_position(Kind kind, const Regions& regions, const Posit
 
 // With `skips` a class that no position is of is left out of the mean.
 template <typename Regions, typename Kind>
-SHARED_STEP T mean_overlap(const Regions& regions, Kind kind, Index index, bool skips) {
+SHARED_STEP T mean_overlap(const Regions& regions, Kind kind, Index given, bool skips) {
+    const Index index = given.moderate();
     regions.count_up(kind);
     double sum = 0, present = 0;
     bool is_close = false;
@@ -85,15 +91,14 @@ SHARED_STEP T mean_overlap(const Regions& regions, Kind kind, Index index, bool 
             continue;
         }
         const Sides sides = sides_of(counts, index);
-        const bool is_faint = sides.total() < FAINT;
-        if (is_faint && !is_close) regions.look_closer(kind);
-        is_close |= is_faint;
-        const Slopes found =
-            !is_faint ? slopes_of(regions, sides, index)
-                      : faint_slopes(
-                            regions, index,
-                            [&](auto term) INLINED { return regions.sum(kind, c, term); },
-                            [&](auto term) INLINED { return regions.largest(kind, c, term); });
+        Slopes found = slopes_of(regions, sides, index);
+        if (needs_logs(sides, found)) {
+            if (!is_close) regions.look_closer(kind);
+            is_close = true;
+            found = faint_slopes(
+                regions, index, [&](auto term) INLINED { return regions.sum(kind, c, term); },
+                [&](auto term) INLINED { return regions.largest(kind, c, term); });
+        }
         regions.keep(c, found);
         sum += found.value;
         present += 1;

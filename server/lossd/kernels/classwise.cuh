@@ -43,7 +43,7 @@ struct Regions {
     mutable bool outside = false;
 
     __device__ Class classes() const { return count; }
-    __device__ T raised(T x, T y) const { return pow(x, y); }
+    __device__ double raised(double x, double y) const { return pow(x, y); }
     __device__ void keep(Class c, const Slopes& slopes) const { room.slopes[c] = slopes; }
     __device__ Slopes slopes(Class c) const { return room.slopes[c]; }
 

@@ -9,7 +9,7 @@
 //     region.sum(term), region.largest(term)   of doubles
 //     region.write_each(slope)
 //
-// and region.raised(x, y), x to the power of y.
+// and region.raised(x, y), x to the power of y, of doubles.
 
 // The shares of an element: that it belongs to the region, and that it does not.  Neither is one minus
 // the other, so that both keep their digits.
@@ -20,6 +20,11 @@ struct Shares {
 
 // Exponentials of logits this near 0 take fewer steps on the host.
 constexpr T NEAR = sizeof(T) == 4 ? 80 : 700;
+
+// The product of numbers of which one may be infinite and the other 0, which gives 0.
+SHARED double share_times(double left, double right) {
+    return left == 0 || right == 0 ? 0 : left * right;
+}
 
 template <bool IS_NEAR>
 struct Logits {
@@ -36,10 +41,13 @@ struct Logits {
         const double less = exp(-fabs(x));
         return {(x > 0 ? 0.0 : x) - log1p(less), (x < 0 ? 1.0 : less) / (1 + less)};
     }
-    // What a derivative by the share is multiplied by to be one by what was given, and the same for one
-    // by the logarithm of the share.
+    // What a derivative by the share is multiplied by to be one by what was given.
     SHARED_METHOD T bend(Shares<T> shares) const { return shares.inside * shares.outside; }
-    SHARED_METHOD T spread(T slope, T x) const { return slope * shares(x).outside; }
+    // The derivative by what was given, from one by the share over exp of `top`.
+    SHARED_METHOD double spread(double slope, double top, double x) const {
+        const Shares<double> shares = log_shares(x);
+        return share_times(slope, exp(shares.inside - top)) * shares.outside;
+    }
 };
 typedef Logits<false> OfLogits;
 
@@ -50,7 +58,9 @@ struct OfProbabilities {
     SHARED_METHOD Shares<T> shares(T x) const { return {x, 1 - x}; }
     SHARED_METHOD Shares<double> log_shares(double x) const { return {log(x), 1 - x}; }
     SHARED_METHOD T bend(Shares<T>) const { return 1; }
-    SHARED_METHOD T spread(T slope, T x) const { return slope == 0 ? T(0) : slope / x; }
+    SHARED_METHOD double spread(double slope, double top, double) const {
+        return share_times(slope, exp(-top));
+    }
 };
 
 struct OfLogs {
@@ -60,7 +70,9 @@ struct OfLogs {
     SHARED_METHOD Shares<T> shares(T x) const { return {T(exp(x)), T(-expm1(x))}; }
     SHARED_METHOD Shares<double> log_shares(double x) const { return {x, -expm1(x)}; }
     SHARED_METHOD T bend(Shares<T> shares) const { return shares.inside; }
-    SHARED_METHOD T spread(T slope, T) const { return slope; }
+    SHARED_METHOD double spread(double slope, double top, double x) const {
+        return share_times(slope, exp(x - top));
+    }
 };
 
 // The hits of a region, what was falsely predicted to be in it, and what was missed.
@@ -72,27 +84,32 @@ struct Counts {
 // Totals below have too few digits: the smallest normal number to the power of 3/4.
 constexpr double FAINT = sizeof(T) == 4 ? 3.5699769311663094e-29 : 1.821831989445408e-231;
 constexpr double LOWEST = -1.7976931348623157e308;
+// The largest slope that fits its type.
+constexpr double STEEPEST = sizeof(T) == 4 ? 3.4028234663852886e38 : 1.7976931348623157e308;
 
 #define OF_ELEMENT(...) [&](T prediction, T share) INLINED { return __VA_ARGS__; }
-
-// A factor that may be infinite times a share that may be 0, which gives 0.
-SHARED double share_times(double factor, double share) { return share == 0 ? 0 : factor * share; }
 
 SHARED double larger(double left, double right) { return left > right ? left : right; }
 
 // An index: Dice is 2, 1, 1, Jaccard 1, 1, 1 and Tversky 1, alpha, beta.
 struct Index {
     double hits, alpha, beta, smooth, gamma;
+
+    // The same index with no factor above 1: only how they are to each other counts.
+    SHARED_METHOD Index moderate() const {
+        const double by = larger(larger(larger(1, hits), larger(alpha, beta)), smooth);
+        return {hits / by, alpha / by, beta / by, smooth / by, gamma};
+    }
 };
 
 // (1 - index)^gamma, and how its derivative by the index's loss bends every other one.
 template <typename Region>
-SHARED T powered(const Region& region, T value, double gamma, T& bend) {
+SHARED double powered(const Region& region, double value, double gamma, double& bend) {
     bend = 1;
     if (gamma == 1) return value;
-    const T power = region.raised(value, T(gamma));
-    bend = value == 0 ? T(0) : T(gamma) * power / value;
-    return power;
+    // Not from the power, which may vanish where its derivative does not.
+    bend = value == 0 ? 0 : gamma * region.raised(value, gamma - 1);
+    return region.raised(value, gamma);
 }
 
 // One minus an index where all shares are tiny, in logarithms: see faint_loss() in
@@ -119,18 +136,19 @@ SHARED Faint faint_index(Index index, Sum sum, Largest largest) {
     return {wrong / total, right / total, total, top};
 }
 
-// The value of a region, and what a hit and a false prediction change of it.  Of a faint region that is
-// said of the logarithm of a share, times exp of `top` less that logarithm.
+// The value of a region, and what a hit and a false prediction change of it; of a faint region, times exp
+// of `top`.
 struct Slopes {
     double value, by_hit, by_false, top;
     bool is_faint;
+    SHARED_METHOD bool fit() const { return !(fabs(by_hit) > STEEPEST || fabs(by_false) > STEEPEST); }
 };
 
 template <typename Region, typename Sum, typename Largest>
 SHARED Slopes faint_slopes(const Region& region, Index index, Sum sum, Largest largest) {
     const Faint found = faint_index(index, sum, largest);
-    T bend;
-    const T value = powered(region, T(found.miss), index.gamma, bend);
+    double bend;
+    const double value = powered(region, found.miss, index.gamma, bend);
     const double by_hit = -(index.hits * found.miss + index.beta * found.hit) / found.total;
     const double by_false = index.alpha * found.hit / found.total;
     return {value, by_hit * bend, by_false * bend, found.top, true};
@@ -150,11 +168,16 @@ SHARED Sides sides_of(const Counts<double>& counts, Index index) {
 template <typename Region>
 SHARED Slopes slopes_of(const Region& region, Sides sides, Index index) {
     const double total = sides.total();
-    T bend;
+    double bend;
     const double miss = sides.wrong / total, rest = sides.right / total / total;
-    const T value = powered(region, T(miss), index.gamma, bend);
-    return {value, T(-index.hits * miss / total - index.beta * rest) * bend,
-            T(index.alpha * rest) * bend, 0, false};
+    const double value = powered(region, miss, index.gamma, bend);
+    return {value, (-index.hits * miss / total - index.beta * rest) * bend, index.alpha * rest * bend,
+            0, false};
+}
+
+// Whether a region is counted as a faint one: where there are too few digits, or slopes are too large.
+SHARED bool needs_logs(Sides sides, const Slopes& slopes) {
+    return sides.total() < FAINT || !slopes.fit();
 }
 
 template <typename Region, typename Kind>
@@ -168,22 +191,22 @@ SHARED_STEP T faint_overlap(const Region& region, Kind kind, Index index) {
             return region.largest(OF_ELEMENT(term(kind.log_shares(prediction), share)));
         });
     region.write_each([&](T prediction, T share) INLINED {
-        const double inside = exp(kind.log_shares(prediction).inside - found.top);
         const double slope =
             share_times(found.by_false, 1 - share) + share_times(found.by_hit, share);
-        return kind.spread(T(share_times(inside, slope)), prediction);
+        return T(kind.spread(slope, found.top, prediction));
     });
     return T(found.value);
 }
 
 template <typename Region, typename Kind>
-SHARED T overlap(const Region& region, Kind kind, Index index) {
+SHARED T overlap(const Region& region, Kind kind, Index given) {
+    const Index index = given.moderate();
     const Counts<double> counts = region.counts(kind, [&](Shares<T> shares, T share) INLINED {
         return Counts<T>{shares.inside * share, shares.inside * (1 - share), shares.outside * share};
     });
     const Sides sides = sides_of(counts, index);
-    if (sides.total() < FAINT) return faint_overlap(region, kind, index);
     const Slopes found = slopes_of(region, sides, index);
+    if (needs_logs(sides, found)) return faint_overlap(region, kind, index);
     const T by_hit = T(found.by_hit), by_false = T(found.by_false);
     region.write(kind, [&](T bent, T share) INLINED {
         return (share * by_hit + (1 - share) * by_false) * bent;

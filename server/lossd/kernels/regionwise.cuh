@@ -43,13 +43,6 @@ struct Region {
 
     template <typename Kind, typename Slope>
     __device__ void write(Kind kind, Slope slope) const {
-        write_each([&](T prediction, T share) {
-            return slope(kind.bend(kind.shares(prediction)), share);
-        });
-    }
-
-    template <typename Slope>
-    __device__ void write_each(Slope slope) const {
         if (!gradient) return;
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = predictions.own_pack(start, left);
@@ -58,10 +51,20 @@ struct Region {
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (i >= left) break;
-                const T found = slope(prediction.items[i], share.items[i]);
-                slopes.items[i] = sent(weighed(scale, found), taint);
+                const T bend = kind.bend(kind.shares(prediction.items[i]));
+                slopes.items[i] = sent(weighed(scale, slope(bend, share.items[i])), taint);
             }
             store(gradient + start, slopes, left);
+        });
+    }
+
+    template <typename Slope>
+    __device__ void write_each(Slope slope) const {
+        if (!gradient) return;
+        each_pack(columns, [&](long long start, long long left) {
+#pragma unroll 1
+            for (long long i = start; i < start + elements_of(left); ++i)
+                gradient[i] = sent(weighed(scale, slope(predictions.own(i), truth.own(i))), taint);
         });
     }
 
@@ -90,7 +93,7 @@ struct Region {
         each_briefly([&](T prediction, T share) { own = larger(own, term(prediction, share)); });
         return over_team(own, Larger{});
     }
-    __device__ T raised(T x, T y) const { return pow(x, y); }
+    __device__ double raised(double x, double y) const { return pow(x, y); }
 };
 
 __device__ void evaluate(const Region& region, T& value PARAMETERS);

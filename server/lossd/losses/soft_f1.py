@@ -367,10 +367,9 @@ class _Faint:
 
     def by_predictions(self, part: _Part) -> Array:
         """Returns derivatives of some examples."""
-        (logs, _), true, false = part.faint(self.labels)
         given = part.given[self.labels]
         return answer_shares(part.xp, given, part.kind).spread(
-            self.loss.by_log_inside(logs, true, false)
+            self.loss.by_inside(*part.faint(self.labels))
         )
 
     def by_targets(self, part: _Part) -> Array:

@@ -93,7 +93,7 @@ struct Positions {
 template <bool TARGETS_ARE_CLASSES>
 struct Regions : Example {
     METHOD Class classes() const { return Class(sizes.classes); }
-    METHOD T raised(T x, T y) const { return power_of<ANY_POWER>(x, y); }
+    METHOD double raised(double x, double y) const { return power_of<ANY_POWER>(x, y); }
     METHOD void keep(Class c, const Slopes& slopes) const { room.slopes[c] = slopes; }
     METHOD const Slopes& slopes(Class c) const { return room.slopes[c]; }
 

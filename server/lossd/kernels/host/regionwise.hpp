@@ -15,7 +15,7 @@ struct Region {
     T* bends;  // of its elements, in whole groups: kept from the first walk for the second
     bool& is_finite;
 
-    METHOD T raised(T x, T y) const { return power_of<ANY_POWER>(x, y); }
+    METHOD double raised(double x, double y) const { return power_of<ANY_POWER>(x, y); }
 
     struct Elements {
         const T *predictions, *truth;

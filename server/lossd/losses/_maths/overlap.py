@@ -8,8 +8,12 @@ With p the predicted and t the true share of each element,
 One minus the index is (alpha fp + beta fn) over the same total.  In this form nothing cancels: the
 loss and the gradient of a nearly right prediction keep their digits.
 
+What is said of a whole region is of float64, so that only products with p and t have to fit the
+type of the inputs.
+
 Without smoothing and where all p are tiny, the total may be too small for its type, though every p
-is a fair part of it.  Such a region is called faint, and is counted in logarithms.
+is a fair part of it.  Such a region is called faint, and is counted in logarithms; so is one whose
+derivatives with respect to p are too large.
 """
 
 import enum
@@ -21,7 +25,13 @@ import numpy as np
 from lossd.losses._body import BodyResult, Status
 from lossd.losses._declare import CudaText
 from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
-from lossd.losses._maths.region_probabilities import answer_shares, class_shares, log_shares
+from lossd.losses._maths.region_probabilities import (
+    FaintSlopes,
+    answer_shares,
+    class_shares,
+    finite_product,
+    log_shares,
+)
 from lossd.schema import UNIT, Array, Differentiable
 
 INPUTS = (
@@ -89,6 +99,11 @@ class Index:
     beta: float
     smooth: float
 
+    def moderate(self) -> "Index":
+        """Returns the same index with no factor above 1: only how they are to each other counts."""
+        by = max(1, self.hits, self.alpha, self.beta, self.smooth)
+        return Index(self.hits / by, self.alpha / by, self.beta / by, self.smooth / by)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexLoss:
@@ -117,6 +132,18 @@ class IndexLoss:
         by_counts = (derivative * factor for derivative in (self.by_tp, self.by_fp, self.by_fn))
         return IndexLoss(self.value, self.total, *by_counts)
 
+    def fits(self, dtype: Any) -> Array:
+        """Returns which derivatives a type can hold."""
+        most = np.finfo(dtype).max
+        by_p, by_t = self.by_tp - self.by_fn, self.by_tp - self.by_fp
+        is_beyond = (abs(by_p) > most) | (abs(by_t) > most)
+        return ~(is_beyond | (abs(self.by_fp) > most) | (abs(self.by_fn) > most))
+
+    def of_type(self, dtype: Any) -> "IndexLoss":
+        """Returns the loss in another type."""
+        fields = (self.value, self.total, self.by_tp, self.by_fp, self.by_fn)
+        return IndexLoss(*(field.astype(dtype) for field in fields))
+
     def without(self, xp: Any, faint: Array, values: Array) -> "IndexLoss":
         """Returns the loss with other values for the faint indices, and derivatives of 0."""
         by_counts = (xp.where(faint, 0, s) for s in (self.by_tp, self.by_fp, self.by_fn))
@@ -125,7 +152,7 @@ class IndexLoss:
 
 @dataclass(frozen=True, slots=True)
 class FaintLoss:
-    """One minus the index of faint regions; derivatives with respect to each log p and each t.
+    """One minus the index of faint regions; derivatives with respect to each p and each t.
 
     Everything is relative to exp of ``scale``, the largest term of the total, which is ``total``.
     """
@@ -138,21 +165,25 @@ class FaintLoss:
     scale: Array
     is_nothing: Array  # where all counts are 0
 
-    def by_log_inside(self, logs: Array, true: Array, false: Array) -> Array:
-        """Returns the derivative with respect to each log p."""
-        by_hit = self.index.hits * self.value + self.index.beta * self.hit
-        by_extra = self.index.alpha * self.hit
-        slopes = false * by_extra[..., None] - true * by_hit[..., None]
-        return _times(self.xp, self._inside(logs), slopes)
+    def by_inside(
+        self, shares: tuple[Array, Array], true: Array, false: Array, factor: Array | float = 1
+    ) -> FaintSlopes:
+        """Returns the derivative with respect to each p, times a factor for each index."""
+        by_hit = (self.index.hits * self.value + self.index.beta * self.hit) / self.total * factor
+        by_extra = self.index.alpha * self.hit / self.total * factor
+        xp = self.xp
+        slopes = finite_product(xp, by_extra[..., None], false)
+        slopes -= finite_product(xp, by_hit[..., None], true)
+        return FaintSlopes(xp, slopes, self.scale[..., None], shares)
 
     def by_truth(self, shares: tuple[Array, Array]) -> Array:
         """Returns the derivative with respect to each t, without its weight."""
         logs, outside = shares
-        by_missed = _times(
+        by_missed = finite_product(
             self.xp, self.xp.exp(-self.scale) / self.total, self.index.beta * self.hit
         )
         by_hit = self.index.hits * self.value + self.index.alpha * self.hit
-        return outside * by_missed[..., None] - _times(
+        return outside * by_missed[..., None] - finite_product(
             self.xp, self._inside(logs), by_hit[..., None]
         )
 
@@ -198,8 +229,8 @@ def faint_index(
 ) -> FaintLoss:
     """Returns the loss from its counts."""
     shrunk = xp.exp(-scale)
-    right = index.hits * counts[0] + _times(xp, shrunk, index.smooth)
-    wrong = index.alpha * counts[1] + _times(xp, shrunk, missed)
+    right = index.hits * counts[0] + finite_product(xp, shrunk, index.smooth)
+    wrong = index.alpha * counts[1] + finite_product(xp, shrunk, missed)
     total = right + wrong
     nothing = total == 0
     total = xp.where(nothing, 1, total)
@@ -215,11 +246,6 @@ def faint_loss(
     return faint_index(xp, index, scale, missed, faint_counts(xp, scale, shares[0], true, false))
 
 
-def _times(xp: Any, factor: Array, share: Any) -> Array:
-    """Returns a factor that may be infinite times a share that may be 0, which gives 0."""
-    return xp.where(xp.asarray(share == 0), 0, factor * share)
-
-
 def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexLoss:
     """Returns the loss from its counts."""
     right = index.hits * tp + index.smooth
@@ -229,7 +255,6 @@ def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexL
     divisor = xp.where(nothing, 1, total)
     value = wrong / divisor
     hit = xp.where(nothing, 0, right / divisor)
-    # Multiplied first: where alpha or beta is large, so is the divisor, twice.
     by_tp, by_fp, by_fn = (
         factor / divisor for factor in (-index.hits * value, index.alpha * hit, index.beta * hit)
     )
@@ -242,24 +267,23 @@ class _FaintRegions:
 
     which: Array
     loss: FaintLoss
-    logs: tuple[Array, Array]
+    shares: tuple[Array, Array]  # log p and 1 - p
 
-    def by_log_inside(self, bend: Array, truth: Array) -> Array:
-        """Returns the derivative with respect to each log p, 0 in other regions."""
-        return self._alone(self.loss.by_log_inside(self.logs[0], truth, 1 - truth), bend)
+    def by_inside(self, bend: Array, truth: Array) -> FaintSlopes:
+        """Returns the derivative with respect to each p, 0 in other regions."""
+        return self.loss.by_inside(
+            self.shares, truth, 1 - truth, self.loss.xp.where(self.which, bend, 0)
+        )
 
     def by_truth(self, bend: Array) -> Array:
         """Returns the derivative with respect to each t, 0 in other regions."""
-        return self._alone(self.loss.by_truth(self.logs), bend)
+        bent = self.loss.by_truth(self.shares) * bend[..., None]
+        return self.loss.xp.where(self.which[..., None], bent, 0)
 
     def added(self, gradient: Array, more: Array) -> Array:
         """Returns a gradient with more added to it in examples that have a faint region."""
         has_any = self.which.any(axis=-1)[:, None, None]
-        return self.loss.xp.where(has_any, gradient + more, gradient)
-
-    def _alone(self, derivatives: Array, bend: Array) -> Array:
-        bent = derivatives * bend[..., None]
-        return self.loss.xp.where(self.which[..., None], bent, 0).astype(bend.dtype)
+        return self.loss.xp.where(has_any, (gradient + more).astype(gradient.dtype), gradient)
 
 
 def _faint_regions(
@@ -269,15 +293,17 @@ def _faint_regions(
     index: Index,
     counted: tuple[IndexLoss, Array],
     *,
+    gamma: float,
     exclusive: bool,
 ) -> _FaintRegions | None:
     """Returns the faint ones among regions whose loss and true shares are known, None if none."""
     region, truth = counted
-    which = is_faint(region, given.dtype)
+    _, bend = _power(xp, region.value, gamma)
+    which = is_faint(region, given.dtype) | ~region.scaled(bend).fits(given.dtype)
     if not which.any():
         return None
-    logs = log_shares(xp, given, kind, exclusive=exclusive)
-    return _FaintRegions(which, faint_loss(xp, index, logs, truth, 1 - truth), logs)
+    shares = log_shares(xp, given, kind, exclusive=exclusive)
+    return _FaintRegions(which, faint_loss(xp, index, shares, truth, 1 - truth), shares)
 
 
 def region_loss(
@@ -295,28 +321,29 @@ def region_loss(
     given = predictions if has_classes else predictions[:, None]
     shares = (class_shares if has_classes else answer_shares)(xp, given, prediction_kind)
     truth = _truth(xp, given, targets)
+    index = index.moderate()
     inside, outside = shares.inside, shares.outside
     region = index_loss(
         xp,
         index,
-        (inside * truth).sum(axis=-1),
-        (inside * (1 - truth)).sum(axis=-1),
-        (outside * truth).sum(axis=-1),
+        _count(inside * truth),
+        _count(inside * (1 - truth)),
+        _count(outside * truth),
     )
     faint = _faint_regions(
-        xp, given, prediction_kind, index, (region, truth), exclusive=has_classes
+        xp, given, prediction_kind, index, (region, truth), gamma=gamma, exclusive=has_classes
     )
     if faint is not None:
-        region = region.without(xp, faint.which, faint.loss.value.astype(given.dtype))
+        region = region.without(xp, faint.which, faint.loss.value)
     values, bend = _power(xp, region.value, gamma)
     parts, statuses = _parts(xp, truth, empty_target)
     bend *= parts
-    derivatives = region.scaled(bend)
+    derivatives = region.scaled(bend).of_type(given.dtype)
 
     def by_predictions() -> Array:
         gradient = shares.back(derivatives.by_inside(truth))
         if faint is not None:
-            gradient = faint.added(gradient, shares.spread(faint.by_log_inside(bend, truth)))
+            gradient = faint.added(gradient, shares.spread(faint.by_inside(bend, truth)))
         return gradient.reshape(predictions.shape)
 
     def by_targets() -> Array:
@@ -326,7 +353,7 @@ def region_loss(
         return gradient.reshape(predictions.shape)
 
     return BodyResult(
-        (values * parts).sum(axis=-1),
+        (values * parts).sum(axis=-1).astype(given.dtype),
         {"predictions": by_predictions, "targets": by_targets},
         statuses=statuses,
     )
@@ -338,6 +365,11 @@ def without_target(predictions: Array, targets: Array, **_: Any) -> Array:
         return np.zeros(len(targets), np.bool_)
     empty: Array = (targets == 0).all(axis=tuple(range(1, targets.ndim)))
     return empty
+
+
+def _count(shares: Array) -> Array:
+    """Returns the sum of each region's shares, in float64."""
+    return shares.sum(axis=-1).astype(np.float64)
 
 
 def _truth(xp: Any, given: Array, targets: Array) -> Array:
@@ -352,17 +384,18 @@ def _power(xp: Any, values: Array, gamma: float) -> tuple[Array, Array]:
     """Returns values^gamma and its derivative, which is taken as 0 at 0 unless gamma is 1."""
     if gamma == 1:
         return values, xp.ones_like(values)
-    powers = values**gamma
-    return powers, xp.where(values == 0, 0, gamma * powers / xp.where(values == 0, 1, values))
+    # Not from the power, which may vanish where its derivative does not.
+    bend = gamma * xp.where(values == 0, 1, values) ** (gamma - 1)
+    return values**gamma, xp.where(values == 0, 0, bend)
 
 
 def _parts(xp: Any, truth: Array, empty_target: EmptyTarget) -> tuple[Array, Array | None]:
     """Returns each class's part in the example's mean, and the statuses of empty examples."""
     examples, classes, _ = truth.shape
     if empty_target is EmptyTarget.SMOOTH:
-        return xp.full((examples, classes), 1 / classes, truth.dtype), None
+        return xp.full((examples, classes), 1 / classes), None
     present = (truth != 0).any(axis=-1)
     counts = present.sum(axis=-1)
     parts = present / xp.maximum(counts, 1)[:, None]
     statuses = xp.where(counts == 0, int(Status.EMPTY_TARGET), 0).astype(np.uint8)
-    return parts.astype(truth.dtype), statuses
+    return parts, statuses

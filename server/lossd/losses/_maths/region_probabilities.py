@@ -16,18 +16,44 @@ from lossd.schema import Array
 
 
 @dataclass(frozen=True, slots=True)
+class FaintSlopes:
+    """Derivatives with respect to p that need more than their type: slopes over exp of a scale.
+
+    ``scale`` is about the largest log p, so that what a small p makes of them is a number again.
+    ``shares`` are log p and 1 - p.
+    """
+
+    xp: Any
+    slopes: Array
+    scale: Array
+    shares: tuple[Array, Array]
+
+    def by_share(self) -> Array:
+        """Returns the derivatives with respect to p, which need not be 0 where p is."""
+        return finite_product(self.xp, self.xp.exp(-self.scale), self.slopes)
+
+    def by_log(self) -> Array:
+        """Returns the derivatives with respect to log p."""
+        return finite_product(self.xp, self.xp.exp(self.shares[0] - self.scale), self.slopes)
+
+
+def finite_product(xp: Any, left: Any, right: Any) -> Array:
+    """Returns a product of factors of which one may be infinite where the other is 0: it is 0."""
+    return xp.where(xp.asarray((left == 0) | (right == 0)), 0, left * right)
+
+
+@dataclass(frozen=True, slots=True)
 class RegionProbabilities:
     """The probabilities p, ``inside``, and 1 - p, ``outside``, of each element.
 
     ``back`` turns derivatives with respect to p into derivatives with respect to the numbers that
-    were given, and ``spread`` does so for derivatives with respect to log p, which are finite where
-    p is too small to have a reciprocal.
+    were given, and ``spread`` does so for those that are finite only together with their p.
     """
 
     inside: Array
     outside: Array
     back: Callable[[Array], Array]
-    spread: Callable[[Array], Array]
+    spread: Callable[[FaintSlopes], Array]
 
 
 def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> RegionProbabilities:
@@ -37,7 +63,7 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Region
             predictions,
             1 - predictions,
             lambda derivatives: derivatives,
-            lambda derivatives: derivatives / xp.where(derivatives == 0, 1, predictions),
+            lambda faint: faint.by_share(),
         )
     if kind is DistributionKind.LOG_PROBABILITIES:
         inside = xp.exp(predictions)
@@ -46,7 +72,7 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Region
             inside,
             outside,
             lambda derivatives: derivatives * inside,
-            lambda derivatives: derivatives,
+            lambda faint: faint.by_log(),
         )
     # NumPy's clip takes a third of the time of its minimum and maximum with a number.
     inside, outside = xp.clip(predictions, -xp.inf, 0), -xp.clip(predictions, 0, xp.inf)
@@ -60,7 +86,7 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Region
         inside,
         outside,
         lambda derivatives: derivatives * inside * outside,
-        lambda derivatives: derivatives * outside,
+        lambda faint: faint.by_log() * faint.shares[1],
     )
 
 
@@ -81,9 +107,21 @@ def class_shares(xp: Any, predictions: Array, kind: DistributionKind) -> RegionP
         mean = (inside * apart).sum(axis=-1)
         return placed(inside * (apart - mean[:, None]))
 
-    def spread(derivatives: Array) -> Array:
-        by_class = _moved(xp, derivatives).reshape(inside.shape)
-        return placed(by_class - inside * by_class.sum(axis=-1)[:, None])
+    def spread(faint: FaintSlopes) -> Array:
+        """Returns g_c less p_c times the sum of all g, of derivatives with respect to log p.
+
+        Of the best class that is (1 - p) g less p times the others', since its p may be 1.
+        """
+        by_class, logs, others = (
+            _moved(xp, a).reshape(inside.shape) for a in (faint.by_log(), *faint.shares)
+        )
+        best, shares = (parts.rows, parts.best), xp.exp(logs)
+        of_best = by_class[best]
+        by_class[best] = 0
+        rest = by_class.sum(axis=-1)
+        by_class -= shares * (rest + of_best)[:, None]
+        by_class[best] = of_best * others[best] - shares[best] * rest
+        return placed(by_class)
 
     return RegionProbabilities(placed(inside), placed(parts.complements()), back, spread)
 
