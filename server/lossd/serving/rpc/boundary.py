@@ -53,6 +53,9 @@ _FEW_BYTES = 64 << 10  # of a reply that need not be counted
 # Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
 _UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
+# A caller who cancels a call ends its messages first, and its call less than so much later.
+_MOMENT_SECONDS = 0.002
+
 # How long a stream rests that is ended when the server ends, and by what.
 _RESTING_SECONDS = 0.1
 _ENDING = grpc.StatusCode.UNAVAILABLE.value[0], "server must go on to take calls, got one that ends"
@@ -346,6 +349,8 @@ class Boundary(grpc.GenericRpcHandler):
             release()
         if data is not None:
             self._telemetry.received(entrance.method, len(data))
+        elif _has_left(call.context):
+            raise call.why_over("call must be waited for, got a cancelled one")
         return data
 
     def _end(
@@ -395,6 +400,16 @@ class _Entrance:
     def age(self) -> float:
         """Returns the seconds since then."""
         return time.perf_counter() - self.arrived
+
+
+def _has_left(context: Context) -> bool:
+    """Returns whether the messages of a call ended since it did: gRPC tells that a moment later."""
+    until = time.monotonic() + _MOMENT_SECONDS
+    while context.is_active():
+        if time.monotonic() > until:
+            return False
+        time.sleep(_MOMENT_SECONDS / 10)
+    return True
 
 
 def _unseen(context: Context) -> int:
