@@ -13,10 +13,12 @@ from lossd.backends import cupy as backend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import BackendUnavailable, DeviceFull
-from lossd.losses import LOSSES
+from lossd.losses import LOSSES, Loss
 from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy
 from lossd.shapes import _blocks
+from tests.drawn_networks import NETWORKS
+from tests.sampling import cases
 
 pytestmark = pytest.mark.gpu
 
@@ -223,6 +225,37 @@ def _moved(array: Any) -> Job:
     targets = np.zeros(COLUMNS, np.int64)
     inputs = {"predictions": [array], "targets": [targets]}
     return Job(loss=LOSSES["cross_entropy"], parameters={"class_axis": 0}, inputs=inputs)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES.values()], ids=lambda loss: loss.name)
+def test_what_may_stay_on_the_device_is_looked_at_by_nobody_else(
+    made: backend.CupyBackend, loss: Loss
+) -> None:
+    """With every choice and flag of the loss, such as the kinds of its predictions."""
+    engine = Engine(made, NETWORKS)
+    for case in cases(loss, rows=3):
+        expected = engine.run(case.job(per_example=True))
+        staying = [name for name in engine.resident(case.job()) if name in case.inputs]
+        memory = [allocated(made) for _ in staying]
+        moved = {
+            n: resident(made, at, case.inputs[n]) for n, at in zip(staying, memory, strict=True)
+        }
+        found = engine.run(case.with_inputs(**moved).job(per_example=True))
+        assert found.loss == expected.loss, case
+
+
+def test_a_device_is_full_whoever_says_so(fake: Any, made: backend.CupyBackend) -> None:
+    """Loading a kernel and launching it take memory beside CuPy's pool, and so may an event."""
+    engine = Engine(made)
+    job = cross_entropy(drawn(ROWS, COLUMNS))
+    expected = engine.run(job)
+    for call in ("cuModuleLoadData", "cuLaunchKernel", "cudaMemcpyAsync", "cudaEventRecord"):
+        for worker in made._workers:
+            worker.kernels.clear()
+        fake.fault(call, nth=1, error=2)
+        assert engine.run(job).loss == expected.loss  # in halves
+        fake.reset()
+    assert engine.run(job).loss == expected.loss
 
 
 def test_memory_is_freed_with_the_last_array(fake: Any, made: backend.CupyBackend) -> None:

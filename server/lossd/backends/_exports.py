@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from lossd.backends._full import is_full
 from lossd.backends._rounding import Array
 from lossd.errors import BackendUnavailable, DeviceFull, InvalidRequest
 
@@ -29,7 +30,6 @@ PAGE_BYTES = 2 << 20
 ALIGNMENT = 256  # bytes, so that every array begins where any copy is at its fastest
 HANDLE_BYTES = 64
 _MOST_EVENTS = 1024  # of clients that stay open
-_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 # How long to look whether an event is complete without a rest, and the longest rest.
 _LOOKING_SECONDS, _REST_SECONDS = 50e-6, 1e-3
 
@@ -255,12 +255,11 @@ def _is_complete(runtime: Any, event: int) -> bool:
 
 def _allocated(cupy: Any, size: int) -> Any:
     """Returns memory straight from CUDA, not from a pool that others have a part of."""
-    runtime = cupy.cuda.runtime
     for is_last in (False, True):
         try:
             return cupy.cuda.Memory(size)
-        except (runtime.CUDARuntimeError, cupy.cuda.memory.OutOfMemoryError) as error:
-            if isinstance(error, runtime.CUDARuntimeError) and error.status != _OUT_OF_MEMORY:
+        except Exception as error:
+            if not is_full(cupy, error):
                 raise
             if is_last:
                 raise DeviceFull(

@@ -21,6 +21,7 @@ import numpy as np
 from lossd.backends import Array, Body, Computed, Piece
 from lossd.backends._compiled import DeviceKernels
 from lossd.backends._exports import Exports
+from lossd.backends._full import is_full
 from lossd.backends._pinned import PinnedMemory
 from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
@@ -121,11 +122,12 @@ class Worker:
         """Raises what the device does in the words of lossd."""
         try:
             yield
-        except self._cupy.cuda.memory.OutOfMemoryError as error:
-            raise DeviceFull(
-                f"batch must fit into the device's memory that is free, got: {error}"
-            ) from error
         except Exception as error:
+            if is_full(self._cupy, error):
+                self._cupy.get_default_memory_pool().free_all_blocks()
+                raise DeviceFull(
+                    f"batch must fit into the device's memory that is free, got: {error}"
+                ) from error
             if self._answers():
                 raise
             raise DeviceLost(f"device must answer, got: {error}") from error

@@ -37,6 +37,7 @@ class SequenceShape(ByExample):
     """See the module."""
 
     reads_rows = True
+    checks_domains = True  # of the frames that each example has
     is_quick = False
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
