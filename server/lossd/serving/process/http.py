@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Logs nothing, since probes come every few seconds."""
 
     def do_GET(self) -> None:
-        """Answers with a page."""
+        """Answers with a page; to HEAD as to GET, without the page itself."""
         found: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         path, _, query = self.path.partition("?")
         environment = {
-            "REQUEST_METHOD": self.command,
+            "REQUEST_METHOD": "GET",
             "PATH_INFO": urllib.parse.unquote(path, "iso-8859-1"),
             "QUERY_STRING": query,
             "HTTP_ACCEPT": self.headers.get("Accept", ""),
