@@ -51,6 +51,13 @@ def test_the_image_is_built_from_a_target_and_has_this_version() -> None:
     assert {SERVICES[name]["image"] for name in ("lossd", "trainer")} == {f"lossd:{VERSION}"}
 
 
+def test_only_a_server_is_asked_how_it_is() -> None:
+    assert 'CMD ["lossd", "healthcheck"]' in (ROOT / "deploy/docker/Dockerfile").read_text()
+    for service in SERVICES.values():
+        if service["image"] == f"lossd:{VERSION}" and "serve" not in service.get("command", []):
+            assert service["healthcheck"] == {"disable": True}
+
+
 def test_its_command_is_one_that_the_server_takes() -> None:
     _, *arguments = SERVICES["lossd"]["command"]
 
