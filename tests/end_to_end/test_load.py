@@ -314,8 +314,13 @@ def test_a_json_log_has_one_object_a_line_and_the_number_of_the_request() -> Non
     with serve("--backend", "numpy", "--log-format", "json", "--log-level", "debug") as process:
         with unary(process.address) as compute:
             compute(request(), metadata=(("x-request-id", "epoch-7"),))
+        batch = v1.StreamLossRequest(call=v1.ComputeLossRequest.FromString(request()))
+        with grpc.insecure_channel(process.address) as channel:
+            stream: Any = channel.stream_stream("/lossd.v1.LossService/StreamLoss")
+            list(stream(iter([batch.SerializeToString()]), metadata=(("x-request-id", "epoch-8"),)))
         process.end()
         lines = [json.loads(line) for line in process.log()]
-    (call,) = [line for line in lines if line.get("request_id") == "epoch-7"]
-    assert (call["message"], call["code"], call["loss"]) == ("call", "OK", "cross_entropy")
+    for name in ("epoch-7", "epoch-8"):
+        (call,) = [line for line in lines if line.get("request_id") == name]
+        assert (call["message"], call["code"], call["loss"]) == ("call", "OK", "cross_entropy")
     assert [line["message"] for line in lines][-2:] == ["draining", "stopped"]

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 from prometheus_client.openmetrics import parser
 
+from lossd import v1
 from lossd.client import AsyncLossClient, InvalidRequestError, LossClient, LossdError
 from lossd.v1 import Accuracy, Huber
 from tests.end_to_end.conftest import Process, serve
+from tests.end_to_end.raw import request
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra 'otel'")
 
@@ -199,6 +201,38 @@ def test_a_caller_s_fault_is_an_error_to_the_client_and_none_to_the_server(
 
     states = {s.kind: s.status.code for _, s in spans if s.name == CALL}
     assert states == {CLIENT: 2, SERVER: 0}  # ERROR, UNSET
+
+
+def texts(attributes: Any) -> dict[str, str]:
+    return {one.key: one.value.string_value for one in attributes}
+
+
+def test_a_span_has_the_loss_and_one_of_a_stream_that_of_its_last_batch(
+    collector: tuple[Collector, str], traced: Process, provider: TracerProvider
+) -> None:
+    with LossClient(traced.address, tracing=provider) as client:
+        small(client, "named-small")
+        large(client, "named-large")
+    huber = v1.ComputeLossRequest.FromString(request())
+    huber.loss.huber.SetInParent()
+    huber.inputs[1].CopyFrom(huber.inputs[0])
+    huber.inputs[1].name = "targets"
+    batches = [huber, v1.ComputeLossRequest.FromString(request())]
+    messages = [v1.StreamLossRequest(call=batch).SerializeToString() for batch in batches]
+    with grpc.insecure_channel(traced.address) as channel:
+        stream: Any = channel.stream_stream(f"/{STREAM}")
+        assert len(list(stream(iter(messages), metadata=(("x-request-id", "named-two"),)))) == 2
+
+    found = {}
+    for name in ("named-small", "named-large", "named-two"):
+        (served,) = (s for _, s in collector[0].of(name, SERVER) if s.kind == SERVER)
+        events = [texts(event.attributes)["lossd.loss"] for event in served.events]
+        found[name] = (texts(served.attributes)["lossd.loss"], events)
+    assert found == {
+        "named-small": ("huber", []),
+        "named-large": ("huber", ["huber"]),
+        "named-two": ("cross_entropy", ["huber", "cross_entropy"]),
+    }
 
 
 def evaluate(address: str, provider: TracerProvider, *, is_closed: bool) -> None:

@@ -81,11 +81,11 @@ class Call:
     """One call.
 
     ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
-    the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
-    Overloaded if they do not fit.  ``collecting`` counts some for as long as they are taken.
-    ``read_by`` is when the caller should have read what it was sent.  On a stream ``began`` is when
-    the batch began that is answered now, and ``awaits_chunk`` says that the next message should be
-    a small part of it.
+    the metrics want to know; on a stream both are those of one batch.  ``hold`` counts bytes that
+    it takes beside its message's; it raises Overloaded if they do not fit.  ``collecting`` counts
+    some for as long as they are taken.  ``read_by`` is when the caller should have read what it was
+    sent.  On a stream ``began`` is when the batch began that is answered now, and ``awaits_chunk``
+    says that the next message should be a small part of it.
     """
 
     context: Context
@@ -102,6 +102,12 @@ class Call:
     read_by: float = math.inf
     _wake: Callable[[], None] | None = None
     _is_let_in: bool = False
+    _answered: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def last_labels(self) -> dict[str, str]:
+        """The labels of the batch that is answered, or else of the last one that was."""
+        return self.labels or self._answered
 
     def who_does_not_read(self) -> str:
         """Returns the connection of a caller who takes long to read an answer; else nothing."""
@@ -151,10 +157,11 @@ class Call:
 
     def renew(self) -> None:
         """Forgets phases and labels: on a stream one call follows another."""
-        if self.trace is not None and self.labels:
-            self.trace.batch(self.labels)
+        if self.labels:
+            if self.trace is not None:
+                self.trace.batch(self.labels)
+            self._answered, self.labels = self.labels, {}
         self.seconds.clear()
-        self.labels.clear()
         self.began = time.perf_counter()
 
     def checkpoint(self) -> None:

@@ -380,10 +380,11 @@ class Boundary(grpc.GenericRpcHandler):
         # Its name, which takes two calls of Python's to ask for in the usual way.
         self._telemetry.ended(entrance.method, call, code._name_, seconds)
         if call.trace is not None:
-            call.trace.end(code.name, code.value[0], call.labels)
+            call.trace.end(code.name, code.value[0], call.last_labels)
         if log.isEnabledFor(logging.DEBUG):
             facts = {"method": entrance.method, "request_id": call.request_id, "code": code.name}
-            log.debug("call", extra={**facts, "seconds": round(seconds, 6), **call.labels})
+            labels = call.last_labels
+            log.debug("call", extra={**facts, "seconds": round(seconds, 6), **labels})
 
 
 _Answering = Callable[["_Entrance", AdmissionTicket, Requests, Call], bytes]
