@@ -23,6 +23,7 @@ import pytest
 
 from lossd.backends import _compiled, _tasks
 from lossd.backends import cupy as backend
+from lossd.backends._pinned import Staging
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
@@ -418,6 +419,23 @@ def test_no_accelerator_computes_whatever_the_environment_says(wanted: str) -> N
         "assert core.get_reduction_accelerators() == core.get_routine_accelerators() == []"
     )
     _probe_in_a_process(code, CUPY_ACCELERATORS=wanted)
+
+
+@gpu
+def test_as_much_is_pinned_as_memory_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (available := backend.probe()):
+        pytest.skip(available.reason)
+    sizes: list[int] = []
+
+    def counted(cupy: Any, size: int) -> Staging:
+        sizes.append(size)
+        return Staging(cupy, size)
+
+    monkeypatch.setattr("lossd.backends._slots.Staging", counted)
+    backend.CupyBackend().close()
+
+    planned = available.count * backend.PINNED_BYTES
+    assert planned <= sum(sizes) < 1.01 * planned
 
 
 def test_a_backend_without_a_device_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from lossd.backends.choose import cpu_backend
+from lossd.backends.cupy import Availability
 from lossd.batch import Job
 from lossd.cli import command, subcommands
 from lossd.engine import Engine
@@ -238,6 +239,20 @@ def test_doctor_fails_where_requests_do_not_fit_the_memory() -> None:
 
     assert done.exit_code == 1
     assert "wrong" in done.output
+
+
+@pytest.mark.parametrize(("backend", "counted"), [("auto", 2), ("numpy", 0)])
+def test_doctor_counts_what_is_pinned_for_gpus(
+    backend: str, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needed(gpus: int) -> int:
+        there = Availability("", "a GPU", gpus)
+        monkeypatch.setattr("lossd.cli.machine.probe", lambda: there)
+        done = lossd("doctor", "--backend", backend, "--max-inflight-bytes", "1000000", "--json")
+        (memory,) = (one["found"] for one in json.loads(done.stdout) if one["thing"] == "memory")
+        return int(re.findall(r"([\d,]+) MiB", memory)[1].replace(",", ""))
+
+    assert needed(2) - needed(0) == 256 * counted
 
 
 def test_doctor_says_whether_memory_can_be_shared(tmp_path: Path) -> None:

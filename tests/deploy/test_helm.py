@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lossd.backends.cupy import PINNED_BYTES
 from lossd.serving import addresses
 from lossd.serving.config import unknown_variables
 from lossd.v1 import evaluation_service_pb2, loss_service_pb2
@@ -89,6 +90,11 @@ REFUSED = [
     ("deployment.yaml", {"replicas": 0}, "replicas"),
     ("deployment.yaml", {"memory": "4G"}, "memory"),
     ("deployment.yaml", {"memory": "512Mi"}, "memory must be at least 896Mi, got 512Mi"),
+    (
+        "deployment.yaml",
+        {"memory": "1Gi", "gpu": {"enabled": True}},
+        "memory must be at least 1152Mi, got 1Gi",
+    ),
     ("deployment.yaml", {"memory": "2Gi", "cores": 32}, "memory must be at least 2096Mi, got 2Gi"),
     (
         "deployment.yaml",
@@ -385,6 +391,25 @@ def test_memory_in_flight_follows_the_memory() -> None:
     assert inflight("4Gi") == ((4 << 30) - own) // 5
     assert inflight("4096Mi") == inflight("4Gi")
     assert inflight("64Gi") > 1 << 32
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count"),
+    [
+        ({"enabled": False, "count": 3}, 0),
+        ({"enabled": True}, 1),
+        ({"enabled": True, "count": 3}, 3),
+        ({"enabled": True, "count": 3, "claim": "shared"}, 1),
+    ],
+)
+def test_what_is_pinned_for_gpus_is_not_left_for_calls(gpu: dict[str, Any], count: int) -> None:
+    values = {"gpu": gpu, "memory": "8Gi"}
+    (container,) = containers(of_kind(rendered(values), "Deployment")["spec"]["template"]["spec"])
+    given = {item["name"]: item.get("value") for item in container["env"]}
+
+    own = (512 + 2 * 40) << 20
+    assert int(given["LOSSD_MAX_INFLIGHT_BYTES"]) == ((8 << 30) - own - count * PINNED_BYTES) // 5
+    assert PINNED_BYTES == 256 << 20  # as docs/operating.md says
 
 
 def test_what_may_be_in_flight_can_be_said_where_it_fits() -> None:

@@ -296,13 +296,19 @@ def test_the_requests_in_flight_fit_the_memory(server: Any, config: Config) -> N
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
     assert config.max_message_bytes <= config.max_inflight_bytes
     # One rule for all servers: that of docs/operations.md, which `lossd doctor` has too.
-    assert limit >= needed(config)
-    assert limit <= 2 * needed(config)
+    assert limit >= needed(config, gpus(server))
+    assert limit <= 2 * needed(config, gpus(server))
 
 
-def needed(config: Config) -> int:
+def gpus(server: Any) -> int:
+    """How many GPUs a container has; a claim is of one."""
+    resources = server["resources"]
+    return int(resources["limits"].get("nvidia.com/gpu", len(resources.get("claims", []))))
+
+
+def needed(config: Config, gpus: int) -> int:
     """The memory that a server may take."""
-    own = 512 * MIB + config.threads * 40 * MIB
+    own = (512 + config.threads * 40 + gpus * 256) * MIB
     return own + config.max_inflight_bytes * 3 // 2 + config.max_message_bytes * 3
 
 

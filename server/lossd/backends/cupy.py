@@ -31,20 +31,24 @@ from lossd.backends._pinned import PinnedMemory
 from lossd.backends._rates import Rates, measured
 from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
-from lossd.backends._worker import Work, Worker
+from lossd.backends._worker import SLOTS, TILE_BYTES, Work, Worker
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
 from lossd.kernels import checks_domains
 from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.networks import DeviceNetwork, Network
 
+# Of the host, for each device: tiles on their way there and back.
+PINNED_BYTES = 2 * SLOTS * TILE_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a GPU can be used: its name, or the reason why not."""
+    """Whether a GPU can be used: its name and how many like it there are, or the reason why not."""
 
     reason: str
     device: str | None
+    count: int = 0
 
     def __bool__(self) -> bool:
         return self.device is not None
@@ -60,7 +64,7 @@ def probe() -> Availability:
         if not cupy.cuda.runtime.getDeviceCount():
             return Availability("there is no CUDA device", None)
         cupy.cuda.nvrtc.getVersion()
-        return Availability("", _device_name(cupy))
+        return Availability("", _device_name(cupy), len(_like_the_first(cupy)))
     except Exception as error:  # noqa: BLE001 - no driver, no NVRTC, a device in a bad state
         return Availability(f"CUDA cannot be used: {error}", None)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossd import selftest, v1
-from lossd.backends.choose import choose, cpu_backend
-from lossd.backends.cupy import probe
+from lossd.backends.choose import BackendChoice, choose, cpu_backend
+from lossd.backends.cupy import PINNED_BYTES, probe
 from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.errors import ServiceError
@@ -72,7 +72,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield Finding("cores", f"{usable_cores()} usable, {config.compute_threads} threads compute")
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield Finding("open files", f"at most {files}", is_bad=0 <= files < config.max_calls)
-    yield _memory(config)
+    yield _memory(config, 0 if config.backend is BackendChoice.NUMPY else available.count)
     yield _shared_directory(config)
     yield _networks(config)
     yield from _entrance(config)
@@ -120,7 +120,7 @@ def _networks(config: Config) -> Finding:
     )
 
 
-def _memory(config: Config) -> Finding:
+def _memory(config: Config, gpus: int) -> Finding:
     """Returns whether memory suffices for what docs/operating.md says that a process takes.
 
     With networks, an image inside one must fit too, for every thread.
@@ -131,6 +131,7 @@ def _memory(config: Config) -> Finding:
         + min(config.max_message_bytes, config.max_inflight_bytes) * 3
         + config.compute_threads * _THREAD_BYTES
         + _OWN_BYTES
+        + gpus * PINNED_BYTES
     )
     if config.networks:
         needed += config.compute_threads * config.max_network_bytes

@@ -33,9 +33,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- mul $number (ternary 1073741824 1048576 (hasSuffix "Gi" .Values.memory)) -}}
 {{- end -}}
 
-{{- /* What the process itself takes: half a GiB, and 40 MiB for each thread that computes. */ -}}
+{{- /* How many GPUs a pod has; a claim is of one. */ -}}
+{{- define "lossd.gpus" -}}
+{{- if .Values.gpu.enabled -}}{{- ternary 1 .Values.gpu.count (not (empty .Values.gpu.claim)) -}}{{- else -}}0{{- end -}}
+{{- end -}}
+
+{{- /* What the process itself takes: half a GiB, 40 MiB for each thread that computes, and 256 MiB
+for each GPU, which are pinned. */ -}}
 {{- define "lossd.ownBytes" -}}
-{{- add 536870912 (mul .Values.cores 41943040) -}}
+{{- add 536870912 (mul .Values.cores 41943040) (mul (include "lossd.gpus" .) 268435456) -}}
 {{- end -}}
 
 {{- /* A fifth of what is left of the memory, so that 1.5 times this and three messages of this size
