@@ -384,13 +384,14 @@ def test_streams_leave_threads_for_other_calls() -> None:
         rejected = r'lossd_rejected_total\{reason="TOO_MANY_STREAMS"\}'
         until(lambda: scraped(process, rejected) == 2)
         assert client.evaluate(F1(), predictions=[1.0], targets=[1]).value == 1.0
-        refused = 0
+        refused = []
         for run in runs:
             try:
                 run.result()
-            except OverloadedError:
-                refused += 1
-        assert refused == 2
+            except OverloadedError as error:
+                refused.append(error)
+        assert [error.metadata["limit"] for error in refused] == ["2", "2"]
+        assert all("must be at most 2, got 3" in str(error) for error in refused)
 
 
 def test_a_stream_that_is_broken_off_leaves_nothing_behind() -> None:

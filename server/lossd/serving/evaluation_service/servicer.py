@@ -1,12 +1,11 @@
 """The methods of ``EvaluationService``."""
 
-import threading
 from collections.abc import Iterator, Mapping
 
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.errors import InvalidRequest, Overloaded, TooLarge
+from lossd.errors import InvalidRequest, TooLarge
 from lossd.evaluation import State, StateError, merged
 from lossd.framing import Payloads
 from lossd.serving.call import Call, Received
@@ -14,7 +13,7 @@ from lossd.serving.config import Config
 from lossd.serving.evaluation_service import catalogue
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
-from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
+from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots, Gauge
 from lossd.serving.rpc.handlers import Handler, StreamHandler
 from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.telemetry import Telemetry
@@ -138,7 +137,8 @@ class EvaluationServicer:
         self._compute_slots = compute_slots
         self._telemetry = telemetry
         # A stream keeps its thread while its caller is idle; some threads are left for other calls.
-        self._streams = threading.BoundedSemaphore(max(1, config.max_calls // 2))
+        most = max(1, config.max_calls // 2)
+        self._streams = Gauge("streams of evaluations in flight", "TOO_MANY_STREAMS", most)
 
     def methods(self) -> Mapping[str, Handler]:
         """Returns the methods that take one message, by full name."""
@@ -160,15 +160,11 @@ class EvaluationServicer:
 
     def evaluate_stream(self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket) -> bytes:
         """Evaluates many batches."""
-        if not self._streams.acquire(blocking=False):
-            raise Overloaded(
-                "evaluations must leave threads for other calls, got too many at once",
-                reason="TOO_MANY_STREAMS",
-            )
+        self._streams.take(1)
         try:
             return self._evaluate_stream(parts, call, ticket)
         finally:
-            self._streams.release()
+            self._streams.give_back(1)
 
     def _evaluate_stream(
         self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket
