@@ -79,6 +79,18 @@ def test_a_rule_asks_for_metrics_that_there_are(rule: Any) -> None:
             assert selected <= labels(BY_SERIES[name]) | {"job", "namespace", "instance"}
 
 
+def test_refusals_are_what_a_caller_may_ask_again() -> None:
+    (rule,) = (one["expr"] for one in RECORDED if one["record"] == "lossd:refusals:ratio_rate5m")
+    (counted,) = re.findall(r'reason=~"([A-Z_|]+)"', rule)
+    (row,) = (
+        line
+        for line in (ROOT / "docs/wire.md").read_text().splitlines()
+        if line.endswith("| `RESOURCE_EXHAUSTED`, with RetryInfo |")
+    )
+
+    assert counted.split("|") == re.findall("`([A-Z_]+)`", row)[:-1]
+
+
 def test_every_counter_is_exposed_as_its_rules_name_it() -> None:
     assert all(f.exposed_name.endswith("_total") for f in FAMILIES if f.type is Counter)
 
