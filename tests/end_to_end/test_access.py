@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import os
 import pickle
 import socket
@@ -585,3 +586,19 @@ def test_every_method_has_its_group() -> None:
     assert GROUPS["/lossd.v1.LossService/GetServerInfo"] is Group.INFORMATION
     assert GROUPS["/lossd.v1.EvaluationService/ListMetrics"] is Group.INFORMATION
     assert GROUPS["/lossd.v1.LossService/StreamLoss"] is Group.COMPUTE
+
+
+def test_a_caller_cannot_write_into_the_log(tmp_path: Path) -> None:
+    name, own = "evil\x1b[2J\x07\u202e", "0123456789-a-caller-with-a-name"
+    rules = tmp_path / "access.toml"
+    rules.write_text(f"[callers.{json.dumps(name)}]\nmay = []\ntokens = ['{own}']\n")
+    with serve(*NUMPY, "--access", str(rules)) as process:
+        with (
+            LossClient(process.address, token=own) as made,
+            pytest.raises(client.PermissionDeniedError),
+        ):
+            made.server_info()
+        assert process.end() == 0
+        lines = process.log()
+    assert any(f"caller={name!r}" in line for line in lines)
+    assert all(line.removesuffix("\n").isprintable() for line in lines)

@@ -50,3 +50,44 @@ def test_a_line_of_json_has_the_traceback_and_no_values(capsys: pytest.CaptureFi
     )
     assert "RuntimeError" in json.dumps(line["exception"])
     assert "the numbers of a caller" not in json.dumps(line)
+
+
+NAMES = [
+    "evil\x1b[2J\x1b]0;other\x07", "a\x0bb", "a\x85b", "two\r\nlines", "n\u202egnp", "half\ud800",
+    "a\x7f",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_a_line_of_text_is_only_shown(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(LogFormat.TEXT, LogLevel.INFO)
+    logging.getLogger("lossd.test").warning("refused %s", name, extra={"caller": name})
+    text = capsys.readouterr().err
+
+    assert text.removesuffix("\n").isprintable()
+    assert text.endswith(f" caller={name!r}\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_a_traceback_is_only_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogFormat.TEXT, LogLevel.INFO)
+    try:
+        float(name)
+    except ValueError as error:
+        error.add_note(name)
+        logging.getLogger("lossd.test").exception("internal error", stack_info=True)
+    text = capsys.readouterr().err
+
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert repr(name)[1:-1].replace("\\n", "\n") in text
+
+
+def test_a_name_that_any_terminal_shows_is_left_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogFormat.TEXT, LogLevel.INFO)
+    logging.getLogger("lossd.test").warning("refused", extra={"caller": "Zoë\\x1b"})
+
+    assert capsys.readouterr().err.endswith(" caller=Zoë\\x1b\n")

@@ -11,6 +11,7 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict
 
 from lossd.serving.config import LogFormat, LogLevel
 
@@ -107,4 +108,33 @@ def _last(form: LogFormat) -> list[Any]:
             structlog.processors.JSONRenderer(),
         ]
     plain = structlog.dev.plain_traceback
-    return [without_meta, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)]
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)
+    return [without_meta, _quote, renderer, _escape]
+
+
+class _Quoted:
+    """A text that is written as in Python's source."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+
+def _quote(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """Quotes what a terminal would obey or hide: a caller chooses its name."""
+    for key, value in line.items():
+        if isinstance(value, str) and key != "stack" and not value.isprintable():
+            line[key] = _Quoted(value)
+    return line
+
+
+def _escape(_logger: object, _method: str, text: str) -> str:
+    """Does the same within tracebacks, whose lines stay as they are."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
