@@ -1,7 +1,9 @@
 """``lossd serve``."""
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 
 import click
 
@@ -9,7 +11,7 @@ from lossd.cli.settings import SectionedCommand, takes_settings
 from lossd.errors import ServiceError
 from lossd.serving import app
 from lossd.serving.addresses import AddressError
-from lossd.serving.config import Config, unknown_variables
+from lossd.serving.config import Config, LogFormat, unknown_variables
 from lossd.serving.process import files, logs
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.signals import EndingSignal
@@ -35,26 +37,42 @@ def serve(config: Config) -> None:
         ending.give()
 
     threads.when_one_dies(fail)
-    try:
+    with _explained(config.log_format):
         server = app.start(config, on_failure=fail, log_lines_lost=lambda: lines.lost)
-    except AddressError as error:
-        said = "--address and --metrics-port say where to serve"
-        raise click.ClickException(f"{error} ({said})") from error
-    except ServiceError as error:
-        raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
     ending.wait()
     has_stopped = server.stop(in_doubt=bool(reasons))
     if has_stopped:
         ending.status = 1 if reasons else 0
-    else:
+    elif not reasons:
         reasons.append("gRPC must end its calls, got nothing from it")
+        log.critical("calls are left", extra={"because": reasons[0]})
     server.close()
     if not reasons:
         return
-    failure = click.ClickException(f"{reasons[0]}: start again")
+    if config.log_format is LogFormat.TEXT:  # programs find the reason in the log
+        click.echo(f"Error: {reasons[0]}: start again", err=True)
     if has_stopped:
-        raise failure
-    failure.show()
-    ending.leave(failure.exit_code)
+        raise click.exceptions.Exit(1)
+    ending.leave(1)
+
+
+@contextlib.contextmanager
+def _explained(form: LogFormat) -> Iterator[None]:
+    """Says why a server does not start, once: to people in a line of its own, else in the log."""
+    try:
+        yield
+    except ServiceError as error:
+        where = ""
+        if isinstance(error, AddressError):
+            where = " (--address and --metrics-port say where to serve)"
+        if form is LogFormat.TEXT:
+            raise click.ClickException(f"{error}{where}") from error
+        log.critical("cannot start", extra={"because": f"{error}{where}"})
+        raise click.exceptions.Exit(1) from error
+    except Exception as error:
+        if form is LogFormat.TEXT:
+            raise
+        log.critical("cannot start", exc_info=True)
+        raise click.exceptions.Exit(1) from error
