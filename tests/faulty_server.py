@@ -83,6 +83,28 @@ def _first(name: str, do: Callable[[], object]) -> None:
     vars(app)[name] = part
 
 
+def _say_and_wait(seconds: float) -> None:
+    print("waits", flush=True)  # noqa: T201 - for the test
+    time.sleep(seconds)
+
+
+def checks_for_long() -> None:
+    """The device takes an hour to be checked."""
+    _first("_checked", functools.partial(_say_and_wait, 3600))
+
+
+def lingers_before_it_is_ready() -> None:
+    """It takes seconds from where it listens to where it is ready."""
+    usual = vars(app)["_serve"]
+
+    def serve(*arguments: Any, **named: Any) -> Any:
+        served = usual(*arguments, **named)
+        _say_and_wait(2)
+        return served
+
+    vars(app)["_serve"] = serve
+
+
 def cannot_be_checked() -> None:
     """The check of the device has a fault itself."""
 
@@ -151,8 +173,8 @@ def keeps_places() -> None:
 FAULTS = {
     fault.__name__: fault
     for fault in (
-        dies, waits, waits_and_is_asked_often, makes_no_thread, cannot_be_checked,
-        computes_on, keeps_memory,
+        dies, waits, waits_and_is_asked_often, makes_no_thread, checks_for_long,
+        lingers_before_it_is_ready, cannot_be_checked, computes_on, keeps_memory,
         keeps_descriptors, forgets_that_calls_end, keeps_places,
     )
 }  # fmt: skip

@@ -1,15 +1,18 @@
-"""A server says in the form of its log why it does not start."""
+"""A server that starts heeds who ends it, and says in the form of its log why it does not start."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import faulty_server
+from tests.end_to_end.test_ending import LATE
 
 SERVE = (
     sys.executable, "-m", "lossd", "serve", "--backend", "numpy", "--metrics-port", "0",
@@ -30,6 +33,47 @@ def popen(*command: str, **how: str) -> subprocess.Popen[str]:
 def faulty(fault: Callable[[], None]) -> tuple[str, ...]:
     """A command that has a fault in the server that it runs."""
     return (sys.executable, str(Path(faulty_server.__file__)), fault.__name__, *SERVE[1:])
+
+
+def ended(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
+    """Signals a process once it has said a line.
+
+    Returns its status, and what it said and logged after that.
+    """
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waits\n"
+            process.send_signal(number)
+            said, log = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    return process.returncode, said, log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_server_amid_its_start(number: int, tmp_path: Path) -> None:
+    socket = tmp_path / "lossd.sock"
+    command = (*faulty(faulty_server.checks_for_long), "--address", f"unix:{socket}")
+    status, said, log = ended(popen(*command), number)
+    assert (status, said) == (0, "")
+    assert "ended before it was ready" in log
+    assert not socket.exists()
+
+
+def test_a_server_that_was_told_to_end_does_not_become_ready(tmp_path: Path) -> None:
+    socket, shared = tmp_path / "lossd.sock", tmp_path / "shared"
+    shared.mkdir()
+    process = popen(
+        *faulty(faulty_server.lingers_before_it_is_ready), "--address", f"unix:{socket}",
+        "--shm-dir", str(shared), "--drain-delay-seconds", "60",
+    )  # fmt: skip
+    started = time.monotonic()
+    status, said, log = ended(process, signal.SIGTERM)
+    assert (status, said) == (0, "")
+    assert time.monotonic() - started < 2 + 3 * LATE  # of the 60 that who was sent here has
+    assert "ready " not in log
+    assert (socket.exists(), [*shared.iterdir()]) == (False, [])
 
 
 NOT_STARTED = {

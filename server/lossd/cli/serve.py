@@ -38,9 +38,16 @@ def serve(config: Config) -> None:
 
     threads.when_one_dies(fail)
     with _explained(config.log_format):
-        server = app.start(config, on_failure=fail, log_lines_lost=lambda: lines.lost)
-    # One line, for people and for the programs that started us with port 0.
-    click.echo(f"ready address={server.address} metrics={server.metrics_url}")
+        server = app.start(
+            config,
+            on_failure=fail,
+            log_lines_lost=lambda: lines.lost,
+            before_serving=ending.begin,
+            is_wanted=lambda: not ending.has_come,
+        )
+    if not ending.has_come:
+        # One line, for people and for the programs that started us with port 0.
+        click.echo(f"ready address={server.address} metrics={server.metrics_url}")
     ending.wait()
     has_stopped = server.stop(in_doubt=bool(reasons))
     if has_stopped:

@@ -68,11 +68,15 @@ def start(
     *,
     on_failure: Callable[[str], None] = lambda _: None,
     log_lines_lost: Callable[[], int] = lambda: 0,
+    before_serving: Callable[[], None] = lambda: None,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> Server:
     """Starts a server.
 
     ``on_failure`` is called once, with the reason, if it fails for good, and only a new process
-    will do.  ``log_lines_lost`` tells how many lines of the log nobody read.
+    will do.  ``log_lines_lost`` tells how many lines of the log nobody read.  ``before_serving`` is
+    called after all that takes long, and before there is a file or a call: until then the process
+    may end as it likes.  A server that is not ``is_wanted`` any more does not become ready.
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
@@ -93,6 +97,7 @@ def start(
     entered = _entered(config, telemetry)
     process = _process(config, telemetry, entered, on_failure)
     checked = _checked(config, networks, telemetry)
+    before_serving()
     services = build_services(config, checked, telemetry)
     watchdogs = Watchdogs.ending_after(
         call=config.max_call_seconds,
@@ -106,8 +111,9 @@ def start(
     _reflect(config, services, process, telemetry, entered)
     server, address = _serve(config, services, process, boundary, entered)
     door.resets.start(functools.partial(doors.let_wait, addresses.port_of(address)))
-    process.health.enter(ServerState.READY)
-    _tell(checked)
+    if is_wanted():
+        process.health.enter(ServerState.READY)
+        _tell(checked)
     return Server(
         address=address,
         metrics_url=f"{process.pages.url}/metrics",

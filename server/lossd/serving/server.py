@@ -67,9 +67,10 @@ class Server:
         Returns whether gRPC stopped.  With ``in_doubt``, first checks whether gRPC still answers:
         if not, there is nothing to wait for.
         """
+        delay = 0.0 if self._health.is_starting else self._config.drain_delay_seconds
         self._health.enter(ServerState.DRAINING)
         log.info("draining")
-        is_done = (not in_doubt or self._pulse.check()) and self._drain()
+        is_done = (not in_doubt or self._pulse.check()) and self._drain(delay)
         self._pulse.close()
         self._arrivals.close()
         self._resets.close()
@@ -91,9 +92,9 @@ class Server:
         if self._shared is not None:
             self._shared.close()
 
-    def _drain(self) -> bool:
-        # Load balancers have to notice before calls are refused.
-        time.sleep(self._config.drain_delay_seconds)
+    def _drain(self, delay: float) -> bool:
+        # Load balancers that were told that it is ready have to notice before calls are refused.
+        time.sleep(delay)
         had_calls = self._boundary.calls > 0
         self._refuse_what_waits()
         patience = self._config.drain_seconds

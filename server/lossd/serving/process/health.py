@@ -81,6 +81,11 @@ class Health:
         """Whether the server failed for good."""
         return self._state is ServerState.FAILED
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether the server was never ready."""
+        return self._state is ServerState.STARTING
+
     def enter(self, state: ServerState) -> None:
         """Changes the state and tells everyone; no state follows a failure."""
         with self._lock:

@@ -18,8 +18,9 @@ class EndingSignal:
     """Waits for the first signal that asks the process to end; ``give`` has the same effect.
 
     Make it in the main thread before the server starts: a program that reads that it is ready may
-    end it at once.  The process ends at a second signal, and ``seconds`` after the first whatever
-    it still waits for: a thread that computes, or gRPC, if that does not answer any more.
+    end it at once.  A signal that comes before ``begin`` ends the process there and then, with
+    status 0.  After it the process ends at a second signal, and ``seconds`` after the first
+    whatever it still waits for: a thread that computes, or gRPC, if that does not answer any more.
     ``status`` is its exit status then; None stands for that of the signal.
 
     Why not a handler that sets an event: the kernel may give the signal to a thread of BLAS or
@@ -31,6 +32,8 @@ class EndingSignal:
         self.status: int | None = None
         self._seconds = seconds
         self._came = threading.Event()
+        self._beginning = threading.Lock()
+        self._has_begun = False
         self._heard, self._told = socket.socketpair()
         self._told.setblocking(False)  # noqa: FBT003 - its only argument
         signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
@@ -39,12 +42,23 @@ class EndingSignal:
                 signal.signal(number, _ignore)
         threading.Thread(target=self._run, name="lossd-ending", daemon=True).start()
 
+    @property
+    def has_come(self) -> bool:
+        """Whether there was a signal."""
+        return self._came.is_set()
+
+    def begin(self) -> None:
+        """Says that from now on there is something to end with care, such as files and calls."""
+        with self._beginning:
+            self._has_begun = True
+
     def wait(self) -> None:
         """Waits for the signal."""
         self._came.wait()
 
     def give(self) -> None:
-        """Ends the process as SIGTERM would; may be called from any thread."""
+        """Ends the process as a SIGTERM after ``begin`` would; may be called from any thread."""
+        self.begin()
         self._told.send(bytes([signal.SIGTERM]))
 
     def leave(self, status: int) -> NoReturn:
@@ -64,6 +78,7 @@ class EndingSignal:
         container.
         """
         first = self._next(None)
+        self._leave_before_it_begins()
         self._came.set()
         second = self._next(time.monotonic() + self._seconds)
         if second is not None:
@@ -71,6 +86,12 @@ class EndingSignal:
         if self.status is None:
             log.error("ended before all was done", extra={"seconds": self._seconds})
         os._exit(128 + (first or 0) if self.status is None else self.status)
+
+    def _leave_before_it_begins(self) -> None:
+        with self._beginning:
+            if not self._has_begun:
+                log.info("ended before it was ready")
+                self.leave(0)
 
     def _next(self, deadline: float | None) -> int | None:
         """Returns the next signal, or None if there is none before the deadline."""
