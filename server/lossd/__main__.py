@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 
 # Errors of an output that takes no more.
@@ -18,6 +19,7 @@ _WIDTH = "COLUMNS"  # of the terminal, which what prints tables reads
 
 def main() -> None:
     """Runs the command line, or says what it lacks."""
+    _heed_signals()
     if sys.flags.optimize > 1:  # the descriptions of losses and metrics are those of their code
         sys.exit("Error: lossd needs its docstrings: run it without -OO or PYTHONOPTIMIZE=2")
     os.environ.setdefault(*_READING)
@@ -37,6 +39,23 @@ def main() -> None:
         if error.filename is not None or error.errno not in _FULL:
             raise
         sys.exit(f"Error: output must be writable, got {error.strerror}")
+
+
+def _heed_signals() -> None:
+    """Has signals end the first process of a container, for which the kernel ignores them.
+
+    Handlers of others would only be slower: they wait while Python does.  What serves has its own
+    as soon as it is imported.
+    """
+    if os.getpid() != 1:
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: object) -> None:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

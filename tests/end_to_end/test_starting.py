@@ -17,6 +17,7 @@ from tests.end_to_end.test_ending import LATE
 SERVE = (
     sys.executable, "-m", "lossd", "serve", "--backend", "numpy", "--metrics-port", "0",
 )  # fmt: skip
+FIRST_OF_ITS_KIND = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 
 def popen(*command: str, **how: str) -> subprocess.Popen[str]:
@@ -35,8 +36,10 @@ def faulty(fault: Callable[[], None]) -> tuple[str, ...]:
     return (sys.executable, str(Path(faulty_server.__file__)), fault.__name__, *SERVE[1:])
 
 
-def ended(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
-    """Signals a process once it has said a line.
+def ended(
+    process: subprocess.Popen[str], number: int, *, by_its_child: bool = False
+) -> tuple[int, str, str]:
+    """Signals a process, or its child, once it has said a line.
 
     Returns its status, and what it said and logged after that.
     """
@@ -44,11 +47,15 @@ def ended(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "waits\n"
-            process.send_signal(number)
+            os.kill(_child(process) if by_its_child else process.pid, number)
             said, log = process.communicate(timeout=20)
         finally:
             process.kill()
     return process.returncode, said, log
+
+
+def _child(process: subprocess.Popen[str]) -> int:
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -74,6 +81,19 @@ def test_a_server_that_was_told_to_end_does_not_become_ready(tmp_path: Path) -> 
     assert time.monotonic() - started < 2 + 3 * LATE  # of the 60 that who was sent here has
     assert "ready " not in log
     assert (socket.exists(), [*shared.iterdir()]) == (False, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_first_process_of_a_container_from_the_beginning(
+    number: int, tmp_path: Path
+) -> None:
+    if subprocess.run([*FIRST_OF_ITS_KIND, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody have processes of their own")
+    # The library that is imported first takes an hour.
+    (tmp_path / "click.py").write_text("import time\nprint('waits', flush=True)\ntime.sleep(3600)")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = popen(*FIRST_OF_ITS_KIND, *SERVE, PYTHONPATH=path)
+    assert ended(process, number, by_its_child=True) == (128 + number, "", "")
 
 
 NOT_STARTED = {
