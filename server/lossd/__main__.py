@@ -19,6 +19,7 @@ _WIDTH = "COLUMNS"  # of the terminal, which what prints tables reads
 
 def main() -> None:
     """Runs the command line, or says what it lacks."""
+    _open_what_was_closed()
     _heed_signals()
     if sys.flags.optimize > 1:  # the descriptions of losses and metrics are those of their code
         sys.exit("Error: lossd needs its docstrings: run it without -OO or PYTHONOPTIMIZE=2")
@@ -39,6 +40,23 @@ def main() -> None:
         if error.filename is not None or error.errno not in _FULL:
             raise
         sys.exit(f"Error: output must be writable, got {error.strerror}")
+
+
+def _open_what_was_closed() -> None:
+    """Opens /dev/null for standard streams that the shell closed.
+
+    What is opened next would have their numbers: what gRPC writes of errors would go into a
+    connection.  There is still no stdin to read from.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - its only one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _heed_signals() -> None:

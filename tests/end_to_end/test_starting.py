@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lossd.client import LossClient
 from tests import faulty_server
 from tests.end_to_end.test_ending import LATE
 
@@ -94,6 +95,21 @@ def test_a_signal_ends_the_first_process_of_a_container_from_the_beginning(
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     process = popen(*FIRST_OF_ITS_KIND, *SERVE, PYTHONPATH=path)
     assert ended(process, number, by_its_child=True) == (128 + number, "", "")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_a_server_does_without_what_the_shell_closed(closed: str, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/lossd.sock"
+    inside = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    with popen(*inside, *SERVE, "--address", address) as process:
+        try:
+            with LossClient(address) as client:
+                client.wait_until_ready(30)
+            assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path(os.devnull)
+            process.terminate()
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
 
 
 NOT_STARTED = {
