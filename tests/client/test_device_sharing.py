@@ -45,7 +45,7 @@ class Segment:
     def is_free(self) -> bool:
         return True
 
-    def take(self, _: int) -> None:
+    def take(self, *_: Any, **__: Any) -> None:
         return None
 
 
@@ -63,7 +63,10 @@ def sharing(released: list[bytes]) -> Any:
 
     lease: Any = SimpleNamespace(token=b"lease")
     made: Any = DeviceSharing(ask, lambda _: lease)
-    made._cupy = SimpleNamespace(cuda=SimpleNamespace(Device=lambda: SimpleNamespace(id=0)))
+    cuda = SimpleNamespace(
+        Device=contextlib.nullcontext, get_current_stream=lambda: SimpleNamespace(ptr=0)
+    )
+    made._cupy = SimpleNamespace(cuda=cuda)
     made._uuids = {0: b"device"}
     made._segments = [Segment(b"one"), Segment(b"two")]
     return made

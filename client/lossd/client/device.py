@@ -25,6 +25,7 @@ from lossd.client.arrays import Array
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
 from lossd.client.device_arrays import OnDevice, fetched
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
+from lossd.client.device_streams import Stream, Streams, current_stream, stream_of, wait_for
 from lossd.client.errors import (
     DeadlineExceededError,
     LossdError,
@@ -41,6 +42,7 @@ REST_SECONDS = 1.0
 ASK_SECONDS = 2.0
 _ON_DEVICE = 3  # cudaMemcpyDeviceToDevice
 _GRANULE = 8 << 20  # bytes that are asked for at least
+_MOST_STREAMS = 8  # that one array is remembered to be used on
 
 
 class DeviceSharing:
@@ -71,18 +73,35 @@ class DeviceSharing:
         return None if block is None else block.array(self._cupy, shape, dtype)
 
     def block(
-        self, size: int, device: int | None = None, until: float = NEVER
+        self,
+        size: int,
+        device: int | None = None,
+        until: float = NEVER,
+        streams: Streams = frozenset(),
     ) -> DeviceBlock | None:
-        """Returns a block on a device, or on the current one; None where there is none in time."""
+        """Returns a block on a device, or on the current one; None where there is none in time.
+
+        It is for the given streams, which wait for others that may still use it; without any, for
+        the current one, and it may be written to in any way.
+        """
+        block = self._any_block(size, device, until, streams)
+        if block is not None and len(block.streams) > max(len(streams), 1):
+            self._take_over(block, streams)
+        return block
+
+    def _any_block(
+        self, size: int, device: int | None, until: float, streams: Streams
+    ) -> DeviceBlock | None:
+        """Returns a block that other streams may still use."""
         with held(self._lock, until) as is_held:
             if not is_held:
                 return None
             begun = time.monotonic()
             try:
-                block = self._block_of_segments(size, device) if self._segments else None
+                block = self._block_of_segments(size, device, streams) if self._segments else None
                 if block is not None or time.monotonic() < self._rests_until:
                     return block
-                return self._block_of_new_segment(size, device, until)
+                return self._block_of_new_segment(size, device, until, streams)
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
             except (LossdError, OSError):  # no server, no room
@@ -136,13 +155,22 @@ class DeviceSharing:
 
     # -------------------------------------------------------------- segments
 
-    def _block_of_segments(self, size: int, device: int | None) -> DeviceBlock | None:
+    def _block_of_segments(
+        self, size: int, device: int | None, streams: Streams
+    ) -> DeviceBlock | None:
+        """Returns a block that no other stream has used, if there is one."""
         where = self._cupy.cuda.Device().id if device is None else device
-        taken = (segment.take(size) for segment in self._segments if segment.device == where)
+        users = streams or {current_stream(self._cupy, where)}
+        taken = (
+            segment.take(size, users, may_wait=may_wait)
+            for may_wait in (False, True)
+            for segment in self._segments
+            if segment.device == where
+        )
         return next((block for block in taken if block is not None), None)
 
     def _block_of_new_segment(
-        self, size: int, device: int | None, until: float
+        self, size: int, device: int | None, until: float, streams: Streams
     ) -> DeviceBlock | None:
         if not self._uuids and not self._is_offered(until):
             self._rests_until = math.inf
@@ -153,7 +181,14 @@ class DeviceSharing:
         self._release_unused(until)
         segment = self._opened(size, where, until)
         self._segments.append(segment)
-        return segment.take(size)
+        return self._block_of_segments(size, where, streams)
+
+    def _take_over(self, block: DeviceBlock, streams: Streams) -> None:
+        """Has streams, or without any the caller, wait for others that used a block before."""
+        device = block.segment.device
+        others = block.streams - (streams or {current_stream(self._cupy, device)})
+        wait_for(self._cupy, device, others, streams)
+        block.segment.remove_streams(block, others)
 
     def _is_offered(self, until: float) -> bool:
         """Looks whether the server and this process have a device in common."""
@@ -223,18 +258,30 @@ class DeviceSharing:
             return found
         return None
 
-    def place(self, array: OnDevice) -> v1.DeviceMemory | None:
-        """Returns where an array lies in memory of the server; None if it lies elsewhere."""
+    def stream(self, array: OnDevice, device: int) -> Stream:
+        """Returns the stream that is current for an array of a device."""
+        return stream_of(self._cupy, array, device)
+
+    def place(self, array: OnDevice, stream: Stream) -> v1.DeviceMemory | None:
+        """Returns where an array lies in memory of the server; None if it lies elsewhere.
+
+        Its memory then belongs to a stream too, as it is used there.
+        """
         segment = _found(array, self._segments)
-        if segment is None or segment.is_retired:
+        if segment is None:
+            return None
+        block = segment.add_stream(array.address, stream)
+        if block is not None and len(block.streams) > _MOST_STREAMS:
+            self._take_over(block, {stream})
+        if segment.is_retired:
             return None
         return v1.DeviceMemory(segment=segment.token, offset=array.address - segment.address)
 
     def copied(
-        self, array: OnDevice, device: int, until: float = NEVER
+        self, array: OnDevice, device: int, stream: Stream, until: float = NEVER
     ) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
         """Returns where a copy of an array of a device lies, and its block; None without room."""
-        block = self.block(array.nbytes, device, until)
+        block = self.block(array.nbytes, device, until, {stream})
         if block is None:
             return None
         address = block.segment.address + block.start

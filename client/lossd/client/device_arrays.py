@@ -126,6 +126,12 @@ def on_device(name: str, value: Any) -> OnDevice:
     return OnDevice(value, dtype, shape, told["data"][0], _stream(told, value))
 
 
+def is_of_pytorch(array: OnDevice) -> bool:
+    """Returns whether an array is a tensor of PyTorch."""
+    value = array.value.value if isinstance(array.value, Movable) else array.value
+    return hasattr(value, "is_cuda")
+
+
 def fetched(name: str, array: OnDevice) -> Array:
     """Returns a copy on the host of an array on a device, if it may go there.
 

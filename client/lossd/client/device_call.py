@@ -7,6 +7,7 @@ from lossd import tensors, v1
 from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice
 from lossd.client.device_segments import ALIGNMENT, DeviceBlock
+from lossd.client.device_streams import Stream
 from lossd.client.reply_room import aligned, tensor_bytes
 
 
@@ -18,7 +19,7 @@ class DeviceCall:
         self._until = until
         self._blocks: list[DeviceBlock] = []
         self._device: int | None = None  # of all arrays of the call
-        self._streams: dict[int, None] = {}
+        self._streams: dict[int, Stream] = {}
         self._reply: DeviceBlock | None = None
         self._stack = contextlib.ExitStack()
 
@@ -30,15 +31,22 @@ class DeviceCall:
         device = self._sharing.device_of_array(array, self._until)
         if device is None or self._device not in {None, device}:
             return None
-        place = self._sharing.place(array)
+        stream = self._sharing.stream(array, device)
+        place = self._sharing.place(array, stream)
         if place is None:
-            copied = self._sharing.copied(array, device, self._until)
-            if copied is None:
-                return None
-            place, block = copied
-            self._blocks.append(block)
+            place = self._copied(array, device, stream)
+        if place is None:
+            return None
         self._device = device
-        self._streams[array.stream] = None
+        self._streams[stream.address] = stream
+        return place
+
+    def _copied(self, array: OnDevice, device: int, stream: Stream) -> v1.DeviceMemory | None:
+        copied = self._sharing.copied(array, device, stream, self._until)
+        if copied is None:
+            return None
+        place, block = copied
+        self._blocks.append(block)
         return place
 
     def prepare(self, request: v1.ComputeLossRequest, gradients: set[str]) -> None:
@@ -53,7 +61,9 @@ class DeviceCall:
             if named.name in gradients and tensor.WhichOneof("source") == "device_memory"
         ]
         size = sum(aligned(tensor_bytes(tensor), ALIGNMENT) for tensor in wanted)
-        reply = self._reply = self._sharing.block(size, device, self._until) if size else None
+        streams = set(self._streams.values())
+        reply = self._sharing.block(size, device, self._until, streams) if size else None
+        self._reply = reply
         if reply is not None:
             request.device.reply.segment = reply.segment.token
             request.device.reply.offset = reply.start
