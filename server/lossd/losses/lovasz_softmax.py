@@ -85,10 +85,10 @@ def lovasz_softmax(
 
 def _odds(xp: Any, predictions: Array, checkpoint: Checkpoint) -> Array:
     """Returns the log-odds of classes; on the host, of some elements after the other."""
-    _, classes, elements = predictions.shape
+    examples, classes, elements = predictions.shape
     step = max(1, _AT_ONCE // classes) if xp is np else elements
     odds = xp.empty(predictions.shape)
-    for start in range(0, elements, step):
+    for start in range(0, elements if examples else 0, step):
         checkpoint()
         part = slice(start, start + step)
         odds[..., part] = class_log_odds(xp, predictions[..., part])
