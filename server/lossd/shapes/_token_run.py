@@ -60,8 +60,7 @@ class TokenRun(TokenResults):
         if aggregation is TokenAggregation.SEQUENCE_MEAN:
             return 1 / np.maximum(self._counts, 1)
         if aggregation is TokenAggregation.GROUP_MEAN:
-            groups, masked = self._batch.operand("groups"), self._batch.plan.masked
-            _, group_of = groups_of(groups, masked, self._checkpoint)
+            group_of = groups_of(self._batch.operand("groups"), self._checkpoint)
             counts = np.bincount(group_of, self._counts_of_members())
             return 1 / np.maximum(counts, 1)[group_of]
         return None

@@ -271,14 +271,11 @@ def denominators_of(
         return sides[""].counts()
     if groups is None:
         return None
-    members, group_of = groups_of(groups, ignored, checkpoint)
+    group_of = groups_of(groups, checkpoint)
+    members = None if ignored is None else ~ignored
     return 1 / np.maximum(np.bincount(group_of, members), 1)[group_of]
 
 
-def groups_of(
-    groups: Operand, ignored: Flags | None, checkpoint: Checkpoint
-) -> tuple[Floats, Indices]:
-    """Which rows are there, as 1 and 0, and the number of the group of each."""
-    group_of = dense_ranks(groups.rows.reshape(-1), checkpoint)
-    members = np.ones(len(group_of)) if ignored is None else (~ignored).astype(np.float64)
-    return members, group_of
+def groups_of(groups: Operand, checkpoint: Checkpoint) -> Indices:
+    """Returns the number of the group of each row."""
+    return dense_ranks(groups.rows.reshape(-1), checkpoint)
