@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from lossd.backends import Array, Backend, Resident, shrunk_totals
 from lossd.batch import Batch, Job, parameter_error
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.networks import Networks
@@ -23,7 +24,6 @@ from lossd.reduction import EmptyPolicy, Flags, NonfinitePolicy, Reduction, RowP
 from lossd.shapes import (
     NO_NETWORKS,
     Buffers,
-    Checkpoint,
     Evaluated,
     PreparedBatch,
 )
@@ -123,7 +123,7 @@ class Engine:
         *,
         allocate: Allocate = np.empty,
         place: Place = lambda *_: None,
-        checkpoint: Checkpoint = lambda: None,
+        checkpoint: Checkpoint = never_stop,
         hold: Hold = hold_nothing,
     ) -> Result:
         """Computes a job.
@@ -191,7 +191,7 @@ class Engine:
         *,
         allocate: Allocate = np.empty,
         place: Place = lambda *_: None,
-        checkpoint: Checkpoint = lambda: None,
+        checkpoint: Checkpoint = never_stop,
         hold: Hold = hold_nothing,
     ) -> Result:
         """Computes a job by its plan, as ``run`` does.

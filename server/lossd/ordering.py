@@ -14,19 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.checkpoints import Checkpoint, never_stop
+
 Array = npt.NDArray[Any]
 Places = npt.NDArray[np.int64]
-Checkpoint = Callable[[], None]
 Key = Callable[[Any], Array]  # takes places, or a slice of them, and returns the numbers there
 
 # What is sorted in one go: a tenth of a second.
 RUN = 1 << 20
 _DIGIT = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
-
-
-def never_stop() -> None:
-    """Stands for a checkpoint where nobody may want to stop."""
 
 
 def sort_in_place(values: Array, checkpoint: Checkpoint = never_stop) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lossd.backends import round_into, shrunk_totals
 from lossd.batch import Array, Job
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.engine import (
     Allocate,
     ComputedTerm,
@@ -31,7 +32,7 @@ from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable, Status
 from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.shapes import Checkpoint, Owners, lay_out, owners_of
+from lossd.shapes import Owners, lay_out, owners_of
 
 MAX_TERMS = 16
 
@@ -64,7 +65,7 @@ def run(
     *,
     allocate: Allocate = np.empty,
     place: Place = lambda *_: None,
-    checkpoint: Checkpoint = lambda: None,
+    checkpoint: Checkpoint = never_stop,
     hold: Hold = hold_nothing,
 ) -> Result:
     """Computes a job; for a sum, computes all terms and adds them up.

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lossd.checkpoints import never_stop
 from lossd.evaluation._declare import Array, Floats
 from lossd.evaluation._examples import Flags
-from lossd.ordering import ascending, never_stop
+from lossd.ordering import ascending
 
 
 @dataclass(frozen=True, slots=True)

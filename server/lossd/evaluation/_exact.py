@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from lossd.ordering import never_stop
+from lossd.checkpoints import never_stop
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.checkpoints import never_stop
 from lossd.evaluation._exact import (
     UNIT,
     UNIT_EXPONENT,
@@ -26,7 +27,6 @@ from lossd.evaluation._exact import (
     split,
 )
 from lossd.evaluation._wide import Wide
-from lossd.ordering import never_stop
 
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lossd.ordering import Checkpoint, never_stop
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.schema import Array
 
 Gradient = Array | Callable[[], Array]

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.lovasz import jaccard_steps
-from lossd.ordering import Checkpoint, never_stop
 from lossd.schema import Array, Choices
 
 

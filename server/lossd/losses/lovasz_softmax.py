@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import CLASS_AXIS, PREDICTIONS, Content, DistributionKind, Input
 from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
-from lossd.ordering import Checkpoint, never_stop
 from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098

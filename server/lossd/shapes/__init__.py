@@ -12,7 +12,7 @@ from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._lay_out import NO_NETWORKS, Laid, lay_out
 from lossd.shapes._owners import Owners, owners_of
 from lossd.shapes._prepared import PreparedBatch, prepare
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
+from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
 from lossd.shapes._table import SHAPES, rules_of
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "NO_NETWORKS",
     "SHAPES",
     "Buffers",
-    "Checkpoint",
     "Evaluated",
     "Evaluator",
     "Laid",

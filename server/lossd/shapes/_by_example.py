@@ -13,11 +13,12 @@ import numpy as np
 
 from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
 from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
+from lossd.checkpoints import Checkpoint
 from lossd.losses import Loss
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._memory import FEW_ELEMENTS, no_flags, piece_elements
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
+from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
 
 _NO_SUMS: Floats = np.zeros(0)
 

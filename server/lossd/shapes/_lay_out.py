@@ -26,12 +26,12 @@ from lossd.batch import (
     named_arrays,
     wanted_gradients,
 )
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.losses import Content
 from lossd.networks import Networks
-from lossd.ordering import never_stop
 from lossd.reduction import Reduction, plan_rows
 from lossd.shapes._memory import gradient_bytes, own_bytes
-from lossd.shapes._shape import Checkpoint, ShapeRules
+from lossd.shapes._shape import ShapeRules
 from lossd.shapes._table import rules_of
 
 NO_NETWORKS = Networks()

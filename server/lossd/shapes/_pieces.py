@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lossd.backends import Backend
-from lossd.shapes._shape import Checkpoint
+from lossd.checkpoints import Checkpoint
 
 
 def side_by_side(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:

@@ -12,11 +12,12 @@ import numpy as np
 
 from lossd.backends import Backend, nonfinite_rows, round_into
 from lossd.batch import Array, Batch, Operand
+from lossd.checkpoints import Checkpoint
 from lossd.kernels.host import TokenInput
 from lossd.losses import Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import block_rows
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator
+from lossd.shapes._shape import Buffers, Evaluated, Evaluator
 from lossd.shapes.pointwise import PointwiseShape
 
 POINTWISE = PointwiseShape()

@@ -1,7 +1,7 @@
 """The interface of a shape: everything that the shape of a loss decides."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,11 +20,10 @@ from lossd.batch import (
     plan_each,
     safe_classes,
 )
+from lossd.checkpoints import Checkpoint
 from lossd.losses import Input, Loss, Status
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
 from lossd.shapes._memory import FEW_ELEMENTS, gradient_bytes, laid_bytes, row_bytes, widened
-
-Checkpoint = Callable[[], None]
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ import numpy as np
 
 from lossd.backends import each_row, nonfinite_rows, round_into
 from lossd.batch import Array, Batch
+from lossd.checkpoints import Checkpoint
 from lossd.losses import Axes, BodyResult
 from lossd.losses._maths.tokens import TokenAggregation, Tokens, Whole
 from lossd.reduction import Floats
-from lossd.shapes._shape import Buffers, Checkpoint
+from lossd.shapes._shape import Buffers
 from lossd.shapes._token_results import TokenResults
 from lossd.shapes._token_sides import groups_of, members_of
 

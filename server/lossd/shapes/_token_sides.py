@@ -12,10 +12,11 @@ from lossd.batch import (
     shape_error,
     value_error,
 )
+from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import Axes, Content, Loss
 from lossd.losses._maths.tokens import Part, TokenAggregation, Tokens
-from lossd.ordering import Checkpoint, dense_ranks
+from lossd.ordering import dense_ranks
 from lossd.reduction import Flags, Floats
 
 Indices = npt.NDArray[np.intp]

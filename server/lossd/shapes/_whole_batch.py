@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from lossd.backends import Backend, round_into
 from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
+from lossd.checkpoints import Checkpoint
 from lossd.losses import BatchContext, BodyResult, Loss, Output, Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._memory import largest
 from lossd.shapes._pieces import side_by_side
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
+from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
 
 Indices = npt.NDArray[np.intp]
 

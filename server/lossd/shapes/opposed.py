@@ -13,6 +13,7 @@ import numpy as np
 
 from lossd.backends import Backend
 from lossd.batch import Array, Batch, Given, Job, Layout, Operand, Slot, shape_error
+from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
@@ -25,7 +26,7 @@ from lossd.shapes._scores import (
     scores_of,
     with_means,
 )
-from lossd.shapes._shape import Checkpoint, Evaluator, ShapeRules
+from lossd.shapes._shape import Evaluator, ShapeRules
 
 # Of an element in float32: where its gradient is made, and itself for a device.
 WIDENED_BYTES = 8

@@ -24,12 +24,12 @@ from lossd.batch import (
     shape_error,
     weights_of,
 )
+from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss
 from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_set
 from lossd.shapes._layouts import common_shape
 from lossd.shapes._memory import piece_elements
-from lossd.shapes._shape import Checkpoint
 from lossd.shapes._whole_batch import Present, WholeBatch
 
 # Of an element of a piece, and of a label, in float32.

@@ -37,12 +37,13 @@ from lossd.batch import (
     shape_error,
     weights_of,
 )
+from lossd.checkpoints import Checkpoint
 from lossd.losses import Axes, Content, Input, Loss
 from lossd.reduction import Flags, RowPlan, are_zero, plan_rows, union
 from lossd.shapes._compiled_token_run import CompiledTokenRun, check_parameters
 from lossd.shapes._memory import largest
 from lossd.shapes._pieces import side_by_side
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
+from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
 from lossd.shapes._summed_run import SummedRun
 from lossd.shapes._token_forms import OF_TOKENS, TokenForm, aggregates, first_of, may_be_flat
 from lossd.shapes._token_results import BLOCK_ROWS

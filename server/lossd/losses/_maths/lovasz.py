@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.losses._maths.scans import running_sum
-from lossd.ordering import Checkpoint, ascending_rows
+from lossd.ordering import ascending_rows
 from lossd.schema import Array
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.losses._inputs import Axes, Content, Input
-from lossd.ordering import Checkpoint, never_stop, sort_in_place
+from lossd.ordering import sort_in_place
 from lossd.schema import POSITIVE, REQUIRED, Array, Interval, Parameter
 
 Join = Callable[[Sequence[Array]], Array]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from lossd import v1
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.errors import InvalidRequest, TooLarge
 from lossd.framing import Framed
 from lossd.weighing import TextTooLongError, TooManyFieldsError, weigh
@@ -21,7 +22,6 @@ M = TypeVar("M", bound=Message)
 
 
 Hold = Callable[[int], None]
-Checkpoint = Callable[[], None]
 
 _A_SECOND = 10**9  # in nanoseconds
 _TIMED = tuple(v1.ServerTiming.DESCRIPTOR.fields_by_name)  # the phases that a caller is told of
@@ -37,10 +37,6 @@ _UNWEIGHED_BYTES = 1 << 15
 
 def hold_nothing(_: int) -> None:
     """Stands for a call whose bytes nobody counts."""
-
-
-def never_stop() -> None:
-    """Stands for the checkpoint of a call that nobody may want to stop."""
 
 
 def parse(
