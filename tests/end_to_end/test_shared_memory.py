@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,29 @@ def test_an_array_of_the_client_is_used_where_it_lies(sharing: Process, connect:
         assert second.loss == pytest.approx(np.log(CLASSES))
         assert_same(first.gradients["predictions"], kept)  # not written over
         assert segments(sharing) <= 2
+
+
+def test_an_array_waits_for_a_server_that_is_about_to_start(tmp_path: Path, connect: Any) -> None:
+    address, shm = f"unix:{tmp_path}/lossd.sock", str(tmp_path)
+    with connect(address) as client, ThreadPoolExecutor(1) as pool:
+        made = pool.submit(client.empty, (ROWS, CLASSES))
+        with serve("--backend", "numpy", "--shm-dir", shm, address=address) as process:
+            made.result(20)[:] = 1
+            assert segments(process) == 1
+            process.end(signal.SIGKILL)
+        with serve("--backend", "numpy", "--shm-dir", shm, address=address) as process:
+            with contextlib.suppress(LossdError):  # the one that was there is gone
+                client.compute(CrossEntropy(), **batch(), timeout=0.01)
+            client.empty((ROWS, CLASSES))[:] = 1
+            assert segments(process) == 1  # though the client rests from sharing memory
+
+
+def test_an_array_is_ordinary_where_no_server_comes(tmp_path: Path) -> None:
+    with LossClient(f"unix:{tmp_path}/lossd.sock", timeout=0.2) as client:
+        made = client.empty((3, 2), np.float16)
+        assert made.shape == (3, 2)
+        assert made.dtype == np.float16
+        assert client.device_empty(3).shape == (3,)
 
 
 def test_big_endian_arrays_are_shared_in_the_order_of_the_wire(

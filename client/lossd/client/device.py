@@ -133,6 +133,11 @@ class DeviceSharing:
         host.flags.writeable = False
         return host
 
+    def end_rest(self) -> None:
+        """Tries again at once, since a server was reached."""
+        if self._rests_until < math.inf:
+            self._rests_until = 0.0
+
     def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed."""
         with held(self._lock, until) as is_held:

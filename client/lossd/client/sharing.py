@@ -105,20 +105,25 @@ class Sharing:
         now = time.monotonic()
         return ClientLease(self, now + (until - now) / 2)
 
-    def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
-        ordinary = _ordinary(shape, dtype)
-        is_shareable = ordinary.nbytes > 0 and not ordinary.dtype.hasobject
-        block = self.block(ordinary.nbytes) if is_shareable else None
-        return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
+    def awaits_server(self, wanted: Array) -> bool:
+        """Returns whether a server has to be reached before it is known where an array can lie."""
+        return _is_shareable(wanted) and self._directory is None and self._rests_until < math.inf
 
-    def device_empty(
-        self, shape: int | tuple[int, ...], dtype: npt.DTypeLike, device: int | None = None
-    ) -> Any:
+    def end_rest(self) -> None:
+        """Tries again at once, since a server was reached."""
+        if self._rests_until < math.inf:
+            self._rests_until = 0.0
+        self.device.end_rest()
+
+    def empty(self, wanted: Array) -> Array:
+        """Returns an array as wanted, not filled, in shared memory if there is some."""
+        block = self.block(wanted.nbytes) if _is_shareable(wanted) else None
+        return wanted if block is None else block.array(wanted.shape, wanted.dtype)
+
+    def device_empty(self, wanted: Array, device: int | None = None) -> Any:
         """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
-        ordinary = _ordinary(shape, dtype)
-        found = self.device.empty(ordinary.shape, ordinary.dtype, device)
-        return self.empty(shape, dtype) if found is None else found
+        found = self.device.empty(wanted.shape, wanted.dtype, device)
+        return self.empty(wanted) if found is None else found
 
     def block(self, size: int, until: float = NEVER) -> Block | None:
         """Returns a block of shared memory; None where there is none, or not in time."""
@@ -248,8 +253,8 @@ class Sharing:
                 self._ask(DETACH_SEGMENT, request, seconds(1.0, until))
 
 
-def _ordinary(shape: Any, dtype: npt.DTypeLike) -> Array:
-    """Returns an array, which takes no memory before it is filled.
+def unfilled(shape: Any, dtype: npt.DTypeLike) -> Array:
+    """Returns an array in ordinary memory, of which it takes none before it is filled.
 
     Raises:
         InvalidRequestError: if no array can have the shape or the type.
@@ -261,6 +266,10 @@ def _ordinary(shape: Any, dtype: npt.DTypeLike) -> Array:
             raise TypeError("a text is no sizes")  # to NumPy its letters are
         made: Array = np.empty(shape, kind)
         return made
+
+
+def _is_shareable(wanted: Array) -> bool:
+    return wanted.nbytes > 0 and not wanted.dtype.hasobject
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 connect it.
 """
 
+import contextlib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -30,12 +31,14 @@ from lossd.client.call import (
 from lossd.client.connection import Connection
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed, recalled
+from lossd.client.errors import DeadlineExceededError, UnavailableError
 from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
 from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
+from lossd.client.sharing import Sharing, unfilled
 from lossd.client.submitting import Background, Submitting
 from lossd.client.target import Target
 from lossd.framing import Framed
@@ -257,8 +260,9 @@ class LossClient(Submitting):
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
 
-        It behaves like any other array; keep it and fill it again for each batch. Where no memory
-        is shared it is an ordinary one.
+        It behaves like any other array; keep it and fill it again for each batch. It waits for a
+        server that is about to start, as long as a call does. Where no memory is shared, or no
+        server comes, it is an ordinary array.
 
         Args:
             shape: Its shape.
@@ -267,7 +271,8 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
-        return self._connection().open_sharing().empty(shape, dtype)
+        wanted = unfilled(shape, dtype)
+        return self._sharing(wanted).empty(wanted)
 
     def device_empty(
         self,
@@ -291,7 +296,8 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
-        return self._connection().open_sharing().device_empty(shape, dtype, device)
+        wanted = unfilled(shape, dtype)
+        return self._sharing(wanted).device_empty(wanted, device)
 
     @overload
     def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
@@ -462,6 +468,16 @@ class LossClient(Submitting):
 
     def _connection(self) -> Connection:
         return self._connections.here()
+
+    def _sharing(self, wanted: Array) -> Sharing:
+        """Returns what is shared with the server, once there is one to ask, or the time is over."""
+        connection = self._connection()
+        sharing = connection.open_sharing()
+        if sharing.awaits_server(wanted):
+            with contextlib.suppress(DeadlineExceededError, UnavailableError):
+                connection.wait(self._timeout)
+                sharing.end_rest()
+        return sharing
 
     def _background(self) -> Background:
         return self._connection().background
