@@ -231,6 +231,18 @@ def test_an_asyncio_client_that_was_used_is_refused_in_a_fork_and_one_that_was_n
     run(sharing, tmp_path, script, "asyncio")
 
 
+def test_a_client_that_waited_for_its_server_can_be_forked_at_once(
+    sharing: Process, tmp_path: Path
+) -> None:
+    script = """
+    for _ in range(30):
+        with flavour(kind) as given, given.connect(address) as client:
+            client.wait_until_ready(20)
+            assert ending(forked(lambda: squared(client))) == 0
+    """
+    run(sharing, tmp_path, script, "threads")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_clients_and_arrays_go_to_workers_of_every_start_method(
     sharing: Process, tmp_path: Path, kind: str, method: str

@@ -29,6 +29,7 @@ from lossd.client.call import (
 )
 from lossd.client.errors import (
     CancelledError,
+    DeadlineExceededError,
     LossdError,
     UnavailableError,
     closed_error,
@@ -53,6 +54,10 @@ Result = TypeVar("Result")
 
 # What gRPC raises for a call that is not answered: ValueError for a channel that was closed before.
 _FAILURES = (grpc.RpcError, grpc.FutureCancelledError, ValueError)
+# Asks how the whole server is, without a name; the answer that it serves.
+_CHECK, _SERVING = "/grpc.health.v1.Health/Check", b"\x08\x01"
+# A fork, and another target, wait for no more than one look.
+_LOOK_SECONDS = 1.0
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
 
@@ -77,7 +82,6 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
-        self._waited_for: set[Any] = set()  # gRPC's futures of being ready
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
         self.background = Background()
@@ -113,8 +117,6 @@ class Connection:
         with self._lock:
             self._closed.set()
             self._unary.clear()
-            while self._waited_for:
-                self._waited_for.pop().cancel()
             if self._owned and self._channel is not None:
                 self._channel.close()
 
@@ -152,28 +154,34 @@ class Connection:
 
         def attempt(left: float) -> None:
             until = time.monotonic() + left
-            channel = self.channel()
-            left = until - time.monotonic()
-            if left <= 0:  # gRPC's thread would watch a channel that may be closed at once
-                raise not_ready_error(seconds)
-            ready = grpc.channel_ready_future(channel)
-            try:
-                with self._lock:
-                    if self._closed.is_set():
-                        raise given_up_error()
-                    self._waited_for.add(ready)
-                ready.result(left)
-            except grpc.FutureTimeoutError as error:
-                raise not_ready_error(seconds) from error
-            except grpc.FutureCancelledError as error:
-                raise given_up_error() from error
-            finally:
-                with self._lock:
-                    self._waited_for.discard(ready)
-                    if not ready.done():  # gRPC fails to cancel one twice
-                        ready.cancel()  # otherwise it would watch the channel forever
+            check = self._unary_call(_CHECK)
+            while not self._is_healthy(check, until):
+                if until <= time.monotonic():
+                    raise not_ready_error(seconds)
 
         self._retrier.call(attempt, seconds, name="wait_until_ready")
+
+    def _is_healthy(self, check: Any, until: float) -> bool:
+        """Returns whether a server is connected that calls itself healthy, after a look at most.
+
+        gRPC's own future of a channel that is ready has a thread in gRPC for a while longer, and a
+        fork amid that crashes.
+        """
+        look = max(min(_LOOK_SECONDS, until - time.monotonic()), 0.0)
+        try:
+            with self.translated(), self._turns:
+                answer = check(b"", timeout=look, wait_for_ready=True)
+        except DeadlineExceededError:
+            return False
+        except (UnavailableError, CancelledError):
+            raise
+        except LossdError as error:
+            if self._closed.is_set():
+                raise given_up_error() from error
+            return True  # it is there, and does not tell how it is
+        if answer != _SERVING:
+            self._rest(look / 10)
+        return bool(answer == _SERVING)
 
     def call(
         self,
