@@ -11,6 +11,7 @@ from lossd import v1
 from lossd.client.kinds import surrogates
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import Interval, Parameter
+from lossd.serving.wire.comments import comments
 from tests.evaluation.run import score
 
 PROTO = Path(v1.__file__).with_name("evaluation.proto").read_text()
@@ -115,3 +116,9 @@ def _default_text(parameter: Parameter) -> str:
     if isinstance(parameter.default, bool):
         return f"Default {str(parameter.default).lower()}."
     return f"Default {parameter.default:g}."
+
+
+def test_the_comment_on_reasons_quotes_one_that_is_given() -> None:
+    (quoted,) = re.findall(r'"(.+)"', comments()["MetricResult.reason"])
+    found = score("roc_auc", predictions=[0.1, 0.2], targets=[1, 1])
+    assert found.reason == quoted

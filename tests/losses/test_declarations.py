@@ -15,6 +15,7 @@ from lossd import v1
 from lossd.losses import LOSSES, Choices, Differentiable, Input, Interval, Loss, Output, Parameter
 from lossd.schema import INTEGERS, REQUIRED, ParameterError
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
+from lossd.serving.wire.comments import comments
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 from tests.sampling import required
 
@@ -104,6 +105,22 @@ def test_defaults_are_legal(loss: Loss) -> None:
             continue
         assert parameter.checked(parameter.default) == parameter.default
         assert complete[parameter.name] == parameter.default
+
+
+def test_comments_say_what_an_unset_choice_means(loss: Loss) -> None:
+    for parameter in loss.all_parameters:
+        if parameter.choices is None or parameter.is_list:
+            continue
+        kind = _fields(loss)[parameter.name].enum_type
+        assert kind is not None
+        unset = kind.values_by_number[0].name
+        prefix = unset.removesuffix("UNSPECIFIED")
+        said = comments()[f"{kind.name}.{unset}"]
+        if parameter.default is REQUIRED:
+            assert said == "Unset; refused."
+        else:
+            default = f"Unset: {prefix}{parameter.default.name}."
+            assert said in (default, "Unset: the default of the parameter."), parameter.name
 
 
 def test_numbers_have_bounds(loss: Loss) -> None:

@@ -324,8 +324,8 @@ Args:
     prior_strength: Factor of the logarithm of the priors. In [0, inf). Only 1 without
         class_priors. Default 1.
     z_loss: Factor of the squared log-sum-exp of the logits that is added to the loss of an
-        example, whatever its class weight. In [0, inf). Only 0 unless the predictions are
-        logits. Default 0.
+        example, whatever the weight of its class; but an example whose class has weight 0 has
+        the loss 0. In [0, inf). Only 0 unless the predictions are logits. Default 0.
     outputs: Further outputs to return, in the response's outputs; empty for none. Only with
         logits. Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
 """,
@@ -867,7 +867,7 @@ Args:
     value: The number; unset where it is not defined, or where there are values only.
     status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of
         "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
-    reason: Why it is, for example "targets hold one class only"; empty without a status.
+    reason: Why it is, for example "targets hold no negative"; empty without a status.
     example_count: Number of examples that were kept.
     ignored_count: Number of examples that were masked or have the ignore index.
     signature: Settings that a text score was computed with, in sacrebleu's words; empty for

@@ -12,7 +12,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 class Reduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """How the losses of the examples become one number. With v the loss of an example, s its weight
-    and d the loss's own denominator (the target's class weight, else 1):
+    and d the loss's own denominator: the class weight where targets are class indices; of a
+    sequence the number of its tokens under "TOKEN_MEAN", and its share of its group under
+    "GROUP_MEAN"; else 1:
 
     Members:
         MEAN: sum(s v) / sum(s d) over the kept examples.
@@ -330,7 +332,7 @@ class MetricResult(_message.Message):
         value: The number; unset where it is not defined, or where there are values only.
         status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of
             "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
-        reason: Why it is, for example "targets hold one class only"; empty without a status.
+        reason: Why it is, for example "targets hold no negative"; empty without a status.
         example_count: Number of examples that were kept.
         ignored_count: Number of examples that were masked or have the ignore index.
         signature: Settings that a text score was computed with, in sacrebleu's words; empty for

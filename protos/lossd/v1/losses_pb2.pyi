@@ -884,8 +884,8 @@ class CrossEntropy(_SingleLoss):
         prior_strength: Factor of the logarithm of the priors. In [0, inf). Only 1 without
             class_priors. Default 1.
         z_loss: Factor of the squared log-sum-exp of the logits that is added to the loss of an
-            example, whatever its class weight. In [0, inf). Only 0 unless the predictions are
-            logits. Default 0.
+            example, whatever the weight of its class; but an example whose class has weight 0 has
+            the loss 0. In [0, inf). Only 0 unless the predictions are logits. Default 0.
         outputs: Further outputs to return, in the response's outputs; empty for none. Only with
             logits. Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
     """
