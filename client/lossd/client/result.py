@@ -117,9 +117,10 @@ class LossResult(shown.Shown, Generic[Loss_co]):
 
     Attributes:
         loss: The aggregate; None under the reduction "none".
-        per_example: The loss of each example, shaped like the examples: float64 where an input is
-            float64, float32 otherwise. Sample weights are not applied; an ignored example has 0.
-            None if it was not asked for, and for losses of a set.
+        per_example: The loss of each example, shaped like the examples: float64 where an input is,
+            or where weights or priors of classes are so large or small that it is computed in it,
+            float32 otherwise. Sample weights are not applied; an ignored example has 0. None if it
+            was not asked for, and for losses of a set.
         gradients: The gradients of the reduced loss by input, each with the shape and type of its
             input; a list of arrays where the input is a list of several. With respect to a
             parameter it is one float64, without an axis.
