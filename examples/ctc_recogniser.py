@@ -1,6 +1,6 @@
 """Transcripts of a real text recogniser: the right one has the lowest CTC loss.
 
-    pip install 'lossd[examples]'
+    pip install '.[examples]'
     python examples/ctc_recogniser.py ["A line of text" ...]
 
 Each text is drawn as an image with Pillow.  The recogniser, a network inside the OCR package, turns

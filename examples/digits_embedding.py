@@ -1,6 +1,6 @@
 """Embeddings of handwritten digits, before and after training with losses of embeddings.
 
-    pip install 'lossd[demo]'
+    pip install '.[demo]'
     python examples/digits_embedding.py [--steps 300] [--dimensions 2] [--picture digits.png]
 
 A network of one hidden layer puts scikit-learn's 8 by 8 images into a few dimensions.  It is

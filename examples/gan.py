@@ -1,6 +1,6 @@
 """Generators against critics: eight clusters in the plane, learnt with every objective.
 
-    pip install 'lossd[demo]'
+    pip install '.[demo]'
     python examples/gan.py [--steps 4000] [--objectives NON_SATURATING HINGE] [--output gan.png]
 
 Generator and critic are small networks in NumPy, which know how to go backwards and nothing of

@@ -1,6 +1,6 @@
 """Rare classes: what class weights and other losses gain where 1 example in 100 is positive.
 
-    pip install 'lossd[demo]'
+    pip install '.[demo]'
     python examples/imbalance.py [--digits 0123456789] [--splits 3] [--steps 200]
 
 Each digit of scikit-learn's 8 by 8 images in turn is the rare class: all other digits stay, and of

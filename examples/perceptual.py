@@ -1,6 +1,6 @@
 """One picture from several that are shifted: squared error blurs it, a perceptual loss does not.
 
-    pip install 'lossd[demo]'
+    pip install '.[demo]'
     python examples/perceptual.py [--steps 200] [--digits 10] [--output perceptual.png]
 
 Of each digit there are some copies, shifted at random.  By gradient descent on its pixels a picture

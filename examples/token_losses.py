@@ -1,6 +1,6 @@
 """A small transformer learns to sort, by GRPO from rewards or by DPO from pairs of answers.
 
-    pip install 'lossd[demo,torch]'
+    pip install '.[demo,torch]'
     python examples/token_losses.py grpo [--loss trl] [--steps 150] [--output grpo.svg]
     python examples/token_losses.py dpo [--steps 150] [--output dpo.svg]
 

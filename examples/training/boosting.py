@@ -1,6 +1,6 @@
 """XGBoost and LightGBM with losses that they do not have, computed by a lossd server.
 
-    pip install 'lossd[demo]' xgboost lightgbm
+    pip install '.[demo]' xgboost lightgbm
     python examples/training/boosting.py [--trees 50]
 
 Focal loss counts examples less that are told apart already; the table has the ROC AUC on examples

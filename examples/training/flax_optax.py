@@ -1,6 +1,6 @@
 """A step of Flax and Optax, compiled by JAX, whose loss a lossd server computes.
 
-pip install 'lossd[demo,jax]' flax optax
+pip install '.[demo,jax]' flax optax
 python examples/training/flax_optax.py [--steps 100]
 """
 

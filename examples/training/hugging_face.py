@@ -1,6 +1,6 @@
 """Hugging Face's Trainer with a loss that a lossd server computes, as ``compute_loss_func``.
 
-    pip install 'lossd[demo,torch]' transformers accelerate
+    pip install '.[demo,torch]' transformers accelerate
     python examples/training/hugging_face.py [--steps 60]
 
 The model is a small GPT-2, made here, that learns to count.

@@ -1,6 +1,6 @@
 """A loss of Keras 3 that a lossd server computes, with PyTorch or JAX behind Keras.
 
-pip install 'lossd[demo,torch]' keras        # or lossd[demo,jax]
+pip install '.[demo,torch]' keras        # or '.[demo,jax]'
 KERAS_BACKEND=torch python examples/training/keras_loss.py [--epochs 5]
 """
 

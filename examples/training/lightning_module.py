@@ -1,6 +1,6 @@
 """A LightningModule whose loss a lossd server computes.
 
-pip install 'lossd[demo,torch]' lightning
+pip install '.[demo,torch]' lightning
 python examples/training/lightning_module.py [--epochs 5]
 """
 

@@ -1,6 +1,6 @@
 """The same training with PyTorch's loss and with lossd's: one line changes, the curve does not.
 
-pip install 'lossd[demo,torch]'
+pip install '.[demo,torch]'
 python examples/training/same_curve.py [--steps 200] [--dtype float64] [--picture same_curve.svg]
 """
 

@@ -1,6 +1,6 @@
 """A scikit-learn estimator: a linear classifier with any loss that a lossd server computes.
 
-pip install 'lossd[demo]'
+pip install '.[demo]'
 python examples/training/scikit_learn.py
 """
 

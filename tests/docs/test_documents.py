@@ -76,6 +76,22 @@ def test_what_is_installed_brings_the_command_that_comes_next(document: Path) ->
                     assert "server" in extras, f"{document}: {line}"
 
 
+def test_extras_are_installed_from_a_clone() -> None:
+    """Nothing is published yet under the name; messages of programs may name an extra."""
+    programs = [*ROOT.glob("client/**/*.py"), *ROOT.glob("examples/**/*.py")]
+    texts = {path: text_of(path) for path in DOCUMENTS if path != Path("CHANGELOG.md")}
+    texts |= {path.relative_to(ROOT): docstrings(path) for path in programs}
+
+    assert [str(path) for path, text in texts.items() if re.search(r"\blossd\[\w+", text)] == []
+
+
+def docstrings(path: Path) -> str:
+    """Returns the docstrings of a module and of all that is in it."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return "\n".join(ast.get_docstring(n) or "" for n in nodes if isinstance(n, documented))
+
+
 @pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md"])
 def test_counts_are_those_of_what_is_built_in(document: str) -> None:
     text = (ROOT / document).read_text()

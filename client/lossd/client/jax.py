@@ -1,4 +1,4 @@
-"""lossd's losses as differentiable functions of JAX: ``pip install 'lossd[jax]'``.
+"""lossd's losses as differentiable functions of JAX: ``pip install '.[jax]'``.
 
 The call leaves JAX through ``pure_callback``, which brings everything to the host.  What runs there
 computes with NumPy alone: a callback that asks JAX for anything can wait for itself.  Only where

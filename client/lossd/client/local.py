@@ -37,7 +37,7 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
             such as ``backend="numpy"`` and ``threads=2``.
 
     Raises:
-        InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``),
+        InvalidRequestError: if the server is not installed (``pip install '.[server]'``),
             there is no setting of a name, or the server cannot start with a value.
     """
     with local_server(**settings) as address, client_of(address, timeout) as client:

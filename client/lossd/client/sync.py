@@ -71,8 +71,9 @@ class LossClient(Submitting):
         token: What proves who calls: a bearer token, the ``Path`` of a file that holds it and may
             change, or a function that returns it, which is asked for each call. A pickled client
             has it in itself; ``repr`` never shows it.
-        tracing: Whether calls are spans of OpenTelemetry (``lossd[otel]``), which the server's are
-            children of: True for the program's own tracer provider, or a ``TracerProvider``.
+        tracing: Whether calls are spans of OpenTelemetry (``pip install '.[otel]'``), which the
+            server's are children of: True for the program's own tracer provider, or a
+            ``TracerProvider``.
 
     Raises:
         InvalidRequestError: if the target is none, the timeout is not in (0, inf), a file of

@@ -1,4 +1,4 @@
-"""lossd's losses as modules of PyTorch: ``pip install 'lossd[torch]'``."""
+"""lossd's losses as modules of PyTorch: ``pip install '.[torch]'``."""
 
 from lossd.client.torch.remote_loss import RemoteLoss
 
