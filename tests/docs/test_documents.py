@@ -1,6 +1,7 @@
 """The documents name what is there: tables, links, anchors, files, tests and commands."""
 
 import ast
+import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs import tables
+from lossd.client import LossResult
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 
@@ -90,6 +92,13 @@ def docstrings(path: Path) -> str:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = ast.walk(ast.parse(path.read_text()))
     return "\n".join(ast.get_docstring(n) or "" for n in nodes if isinstance(n, documented))
+
+
+def test_the_page_of_the_client_names_all_of_a_result() -> None:
+    results = text_of(Path("docs/client.md")).split("\n## Results\n")[1].split("\n## ")[0]
+    fields = {field.name for field in dataclasses.fields(LossResult)}
+
+    assert {name for name in fields if not re.search(rf"\b{name}\b", results)} == set()
 
 
 @pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md"])

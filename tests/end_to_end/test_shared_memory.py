@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from lossd.client import (
     LossClient,
     LossdError,
     UnavailableError,
+    to_torch,
 )
 from lossd.client.call import COMPUTE_LOSS
 from lossd.losses import Loss
@@ -139,6 +141,21 @@ def test_an_array_is_ordinary_where_no_server_comes(tmp_path: Path) -> None:
         assert made.shape == (3, 2)
         assert made.dtype == np.float16
         assert client.device_empty(3).shape == (3,)
+
+
+def test_a_tensor_is_filled_where_there_is_no_device_memory(sharing: Process, connect: Any) -> None:
+    torch = pytest.importorskip("torch")
+    scores = torch.arange(ROWS * CLASSES).reshape(ROWS, CLASSES) % 7
+    with connect(sharing.address) as client:
+        logits = to_torch(client.device_empty((ROWS, CLASSES), "bfloat16"))
+        logits.copy_(scores)
+        found = client.compute(CrossEntropy(), logits, np.zeros(ROWS, int))
+        expected = client.compute(
+            CrossEntropy(), scores.numpy().astype(ml_dtypes.bfloat16), np.zeros(ROWS, int)
+        )
+    assert found.transport == "shared_memory"
+    assert found.loss == expected.loss
+    assert to_torch(found.gradients["predictions"]).dtype == torch.bfloat16
 
 
 def test_big_endian_arrays_are_shared_in_the_order_of_the_wire(

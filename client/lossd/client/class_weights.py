@@ -26,7 +26,8 @@ def balanced_weights(counts: Any) -> Weights:
         w_c = N / (C n_c),  N examples of C classes
 
     It is what scikit-learn calls "balanced"; the mean weight of an example is 1. For one weight of
-    the positive answers, as ``BinaryCrossEntropy`` takes it, divide one count by the other.
+    the positive answers, as ``BinaryCrossEntropy`` takes it, divide the count of negatives by that
+    of positives.
 
     A class of count 0 has weight 0 and is not counted in C: an example of it, should there be one
     after all, contributes nothing.

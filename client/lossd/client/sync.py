@@ -284,10 +284,10 @@ class LossClient(Submitting):
     ) -> Any:
         """Returns an array, not filled, in memory of the GPU that the server shares.
 
-        It is one of CuPy, which PyTorch and JAX take without a copy, for example by
-        ``torch.from_dlpack``; ``compute`` uses it where it lies, and returns the gradients with
-        respect to it in the same memory. Keep it and fill it again for each batch. Where no device
-        memory is shared it is an array as ``empty`` returns it.
+        It is one of CuPy, which PyTorch and JAX take without a copy: ``to_torch`` makes a tensor of
+        it. ``compute`` uses it where it lies, and returns the gradients with respect to it in the
+        same memory. Keep it and fill it again for each batch. Where no device memory is shared it
+        is an array as ``empty`` returns it, which ``to_torch`` takes too.
 
         Args:
             shape: Its shape.
