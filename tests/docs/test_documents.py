@@ -12,7 +12,7 @@ import pytest
 from docs import tables
 from lossd.client import LossResult
 from lossd.evaluation import METRICS
-from lossd.losses import LOSSES
+from lossd.losses import LOSSES, Shape
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -27,7 +27,7 @@ PAGES = (
     "docs/architecture.md", "docs/semantics.md", "docs/losses.md", "docs/evaluation.md",
     "docs/client.md", "docs/training.md", "docs/command_line.md", "docs/operating.md",
     "docs/operations.md", "docs/runbook.md", "docs/releasing.md", "docs/precision.md",
-    "docs/wire.md",
+    "docs/wire.md", "docs/comparison.md", "docs/presets.md", "docs/performance.md",
     "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
 )  # fmt: skip
 FOLDERS = (
@@ -197,6 +197,22 @@ def test_tests_that_are_named_exist(document: Path) -> None:
 def test_programs_are_python(document: Path) -> None:
     for program in re.findall(r"```python\n(.*?)```", text_of(document), re.DOTALL):
         ast.parse(program)
+
+
+def test_the_architecture_names_every_module_and_shape_and_each_word_once() -> None:
+    text = text_of(Path("docs/architecture.md"))
+    packages = text.split("| package |")[1].split("\n\n")[0]
+    modules = {path.stem for path in (ROOT / "server/lossd").iterdir()} - {
+        "__main__",
+        "__pycache__",
+    }
+    words = re.findall(r"^\| ([^|]+) \|", text.split("\n## Glossary\n")[1], re.MULTILINE)
+
+    shapes = re.split(r"\W+", re.search(r"A \*shape\* is .*: (.*)\.", text)[1])  # type: ignore[index]
+
+    assert {name for name in modules if f"`lossd.{name}`" not in packages} == set()
+    assert set(shapes) == {shape.name.lower() for shape in Shape}
+    assert len(words) == len(set(words))
 
 
 @pytest.mark.parametrize("page", PAGES)
