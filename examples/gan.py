@@ -4,9 +4,9 @@
     python examples/gan.py [--steps 4000] [--objectives NON_SATURATING HINGE] [--output gan.png]
 
 Generator and critic are small networks in NumPy, which know how to go backwards and nothing of
-losses: what each of them loses, and the gradient by the critic's scores, comes from a lossd server
-in a second process.  The picture has what each generator draws in the end beside real points, the
-table how far the two are apart (energy distance, 0 where they are equally distributed).
+losses: what each of them loses, and the gradient with respect to the critic's scores, comes from a
+lossd server in a second process.  The picture has what each generator draws in the end beside real
+points, the table how far the two are apart (energy distance, 0 where they are equally distributed).
 """
 
 import argparse
@@ -70,7 +70,7 @@ class Network:
         return seen
 
     def backward(self, seen: list[Floats], gradient: Floats) -> tuple[list[Floats], Floats]:
-        """Gradients by weights and biases, and by the inputs."""
+        """Gradients with respect to weights and biases, and to the inputs."""
         found: list[Floats] = []
         for position in reversed(range(len(self.weights))):
             if position < len(self.weights) - 1:

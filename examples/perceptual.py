@@ -141,7 +141,7 @@ class Classifier:
         return [*seen, seen[-1].mean((2, 3)) @ self.last]
 
     def backward(self, seen: list[Floats], gradient: Floats) -> list[Floats]:
-        """Gradients by the weights, the biases and the linear layer, in this order."""
+        """Gradients with respect to the weights, the biases and the linear layer, in this order."""
         features = seen[-2]
         by_last = features.mean((2, 3)).T @ gradient
         by_mean = (gradient @ self.last.T)[:, :, None, None] / math.prod(features.shape[2:])

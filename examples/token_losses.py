@@ -7,9 +7,10 @@
 The prompt is four digits, the answer the same digits in ascending order; the reward is the share of
 digits that are right, which anybody can verify.  The model is made and trained here: first it
 imitates answers of which most are wrong, so that there is something to learn.  Then the losses, and
-their gradients by the log-probabilities of tokens, come from a lossd server in a second process;
-``--loss trl`` has TRL's formula in their place, on the same seeds.  The picture has the reward, the
-divergence from the model at the beginning, and the share of clipped tokens or the margin.
+their gradients with respect to the log-probabilities of tokens, come from a lossd server in a
+second process; ``--loss trl`` has TRL's formula in their place, on the same seeds.  The picture has
+the reward, the divergence from the model at the beginning, and the share of clipped tokens or the
+margin.
 """
 
 import argparse

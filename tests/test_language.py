@@ -1,11 +1,15 @@
-"""Docstrings say in plain English what functions do, in the words of the field."""
+"""Docstrings, help and descriptions are in plain English, in the words of the field."""
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lossd.cli import command, subcommands
+from lossd.evaluation import METRICS
+from lossd.losses import LOSSES, Axes, Content
 from lossd.serving.wire.comments import comments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,23 +24,36 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
 
 # What reads as translated, and what to write in its place.
+NUMBERS = "number|weight|score|target|label|embedding|name|text|token|module"
+WHOLE = "example|token|row|layer|channel|core|thread|line|command|batch|sequence"
 FOREIGN = {
-    r"\b(?:gradients?|slopes?|derivatives?|differentiated) by (?!its (?:square|scale))(?!\d)":
-        "derivatives are taken with respect to something",
-    r"\bone less\b": "write one minus",
-    r"\b(?:one number|one weight) an? [a-z]": "write one number for each example",
+    r"\b(?:gradients?|slopes?|derivatives?|differentiated)(?: of(?: [\w']+){1,3}){0,2} by\b"
+    r"(?! its (?:square|scale)| \d| input\b)": "derivatives are taken with respect to something",
+    r"\b(?:one|1) less\b": "write one minus",
+    rf"\bone(?: (?:{NUMBERS}))? an? (?:{WHOLE})\b": "write one number for each example",
+    rf"\b(?:{NUMBERS}) a (?:{WHOLE})\b": "write one text on each line",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def docstrings() -> Docstrings:
     """Returns each docstring with its place and what it documents."""
+    return [found for path in FILES for found in docstrings_of(path)]
+
+
+def docstrings_of(path: Path) -> Docstrings:
+    """Returns the docstrings of a module and of all that is in it."""
     return [
         (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", node, text)
-        for path in FILES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node))
     ]
+
+
+def documented(*folders: str) -> Docstrings:
+    """Returns the docstrings of all modules in folders."""
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [found for path in paths for found in docstrings_of(path)]
 
 
 def test_there_are_files() -> None:
@@ -51,14 +68,8 @@ def test_no_docstring_opens_with_what(docstrings: Docstrings) -> None:
 
 def test_no_docstring_beside_the_library_opens_with_what() -> None:
     """Nor does one of a module, class, fixture or function that is not installed."""
-    opening = [
-        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
-        for folder in ("tests", "examples", "benchmarks", "conformance", "docs", "deploy")
-        for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, DOCUMENTED) and (ast.get_docstring(node) or "").startswith("What ")
-    ]
-    assert not opening
+    beside = documented("tests", "examples", "benchmarks", "conformance", "docs", "deploy")
+    assert not [place for place, _, text in beside if text.startswith("What ")]
 
 
 def test_no_comment_of_the_contract_opens_with_what() -> None:
@@ -76,8 +87,12 @@ def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
     assert not opening
 
 
-def test_docstrings_use_the_words_of_the_field(docstrings: Docstrings) -> None:
-    texts = [*comments().items(), *((place, text) for place, _, text in docstrings)]
+def test_texts_use_the_words_of_the_field(docstrings: Docstrings) -> None:
+    texts = [
+        *comments().items(), *helps(), *descriptions(), *pages(),
+        *((place, text) for place, _, text in docstrings),
+        *((place, text) for place, _, text in documented("examples")),
+    ]  # fmt: skip
     foreign = [
         f"{place}: {found[0]!r}: {advice}"
         for place, text in texts
@@ -85,6 +100,34 @@ def test_docstrings_use_the_words_of_the_field(docstrings: Docstrings) -> None:
         if (found := re.search(pattern, " ".join(text.split()), re.IGNORECASE))
     ]
     assert not foreign
+
+
+def helps() -> Iterator[tuple[str, str]]:
+    """Yields what ``--help`` says of each command and each of its options."""
+    for name, one in {"lossd": command, **subcommands()}.items():
+        yield name, one.help or ""
+        for option in one.params:
+            yield f"{name} {option.name}", getattr(option, "help", None) or ""
+
+
+def descriptions() -> Iterator[tuple[str, str]]:
+    """Yields what losses, metrics and their inputs are said to be."""
+    for loss in LOSSES.values():
+        yield loss.name, f"{loss.summary}\n{loss.formula}"
+        yield from ((f"{loss.name} {i.name}", i.description) for i in loss.inputs)
+    for metric in METRICS.values():
+        yield metric.name, f"{metric.summary}\n{metric.formula}"
+        yield from ((f"{metric.name} {i.name}", i.description) for i in metric.inputs)
+    yield from ((str(member), member.value) for member in (*Axes, *Content))
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Yields the lines of the documents, but of what was."""
+    for pattern in ("*.md", "docs/*.md", "deploy/**/*.md", "conformance/*.md", "examples/**/*.md"):
+        for path in ROOT.glob(pattern):
+            if path.name != "CHANGELOG.md" and "node_modules" not in path.parts:
+                for number, line in enumerate(path.read_text().splitlines(), 1):
+                    yield f"{path.relative_to(ROOT)}:{number}", line
 
 
 def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -51,7 +51,7 @@ def objective(
     connects anew.
 
     Args:
-        loss: A loss with one score and one target an example: BinaryCrossEntropy, SquaredError,
+        loss: A loss of one score and one target for each example: BinaryCrossEntropy, SquaredError,
             PoissonNll, Huber, LogCosh, Focal, Quantile and the like; or its name.
         client: A client, or the address for one.
         least_curvature: Number that curvatures are at least, in [0, inf).
@@ -59,8 +59,8 @@ def objective(
 
     Raises:
         InvalidRequestError: if ``loss`` is none, ``least_curvature`` is out of its bounds, or
-            ``client`` is neither; from the objective, if scores, targets or weights are not one an
-            example, or no real numbers; LossdError, as ``LossClient.compute`` raises it.
+            ``client`` is neither; from the objective, if scores, targets or weights are not one
+            real number for each example; LossdError, as ``LossClient.compute`` raises it.
     """
     kinds.loss_names(kinds.spec_of(loss))
     return _Derivatives(

@@ -53,8 +53,8 @@ class Piece:
     """Some rows of a batch, on the host, and where their results go.
 
     ``inputs`` are the rows of each operand as they were given, with the type to compute in.
-    ``scale`` is what gradients are multiplied by, one number or one a row, of the compute type;
-    where it is 0, and in ``excluded`` rows, anything may be written.
+    ``scale`` is what gradients are multiplied by, one number or one for each row, of the compute
+    type; where it is 0, and in ``excluded`` rows, anything may be written.
     ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
     ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values``
     is a place for the values, of the compute type, where anybody wants them; ``weights`` are what

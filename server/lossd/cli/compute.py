@@ -60,7 +60,7 @@ Array = npt.NDArray[Any]
     shell_complete=complete_parameters,
     help="A parameter of the loss: a number, a list such as [1,2], or a name such as LOGITS.",
 )  # fmt: skip
-@click.option("--weights", metavar="FILE", help="One weight an example.")
+@click.option("--weights", metavar="FILE", help="A weight for each example.")
 @click.option("--mask", metavar="FILE", help="True keeps an example.")
 @click.option(
     "--reduction", type=click.Choice(list(reductions)), default="mean", show_default=True,
@@ -68,7 +68,8 @@ Array = npt.NDArray[Any]
 )  # fmt: skip
 @click.option(
     "--gradient", "gradients", multiple=True, metavar="NAME", shell_complete=complete_gradients,
-    help="An input or parameter to compute the gradient by; the loss's own default without.",
+    help="An input or parameter to return the gradient with respect to; again for several, and "
+    "without it those that the loss returns by default.",
 )  # fmt: skip
 @click.option(
     "--output", type=ArraysFile(),

@@ -37,8 +37,8 @@ _LINES = 1 << 16  # of texts, in one piece
 @click.argument("metric", shell_complete=complete_metrics)
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
-    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY, or a text a line; again "
-    "for more batches, each with a file of every input.",
+    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY, or one text on each "
+    "line; again for more batches, each with a file of every input.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
@@ -47,7 +47,7 @@ _LINES = 1 << 16  # of texts, in one piece
 )  # fmt: skip
 @click.option(
     "--weights", multiple=True, metavar="FILE",
-    help="One weight an example; again for each batch.",
+    help="A weight for each example; again for each batch.",
 )  # fmt: skip
 @click.option(
     "--mask", multiple=True, metavar="FILE", help="True keeps an example; again for each batch."

@@ -21,7 +21,7 @@ from lossd.losses import LOSSES, Loss, Shape
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_losses)
-@click.option("--search", metavar="WORDS", help="List those that all of these words are about.")
+@click.option("--search", metavar="WORDS", help="List those that match all of these words.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: everything that is known.")
 @click.option(
     "--plot", type=PlotFile(),

@@ -13,7 +13,7 @@ from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_metrics)
-@click.option("--search", metavar="WORDS", help="List those that all of these words are about.")
+@click.option("--search", metavar="WORDS", help="List those that match all of these words.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: everything that is known.")
 @click.option(
     "--address", metavar="ADDRESS", help="Of a server, to list its metrics instead of one's own."

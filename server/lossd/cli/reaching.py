@@ -68,7 +68,7 @@ def takes_tls(command: Command) -> Command:
         return command(credentials=Credentials(made), **values)
 
     flags = (
-        click.option("--tls", is_flag=True, help="Connect by TLS, as any flag of it does too."),
+        click.option("--tls", is_flag=True, help="Connect by TLS; implied by the other TLS flags."),
         click.option("--tls-ca", type=_FILE, help="Authorities of the server; else public ones."),
         click.option("--tls-server-name", help="Name in its certificate, if not the address's."),
         click.option("--client-cert", type=_FILE, help="Certificate to show the server."),

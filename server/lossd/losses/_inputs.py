@@ -56,10 +56,10 @@ class Axes(enum.Enum):
     """How many numbers an input has, compared with the first input."""
 
     ELEMENTS = "all elements, like the first input"
-    EXAMPLES = "one number an example"
+    EXAMPLES = "one number for each example"
     ROWS = "rows like those of the first input: some for all examples, or as many for each"
-    TOKENS = "one number a token"
-    EITHER = "one number a token, or one an example"
+    TOKENS = "one number for each token"
+    EITHER = "one number for each token, or for each example"
     CLASSES = "a number for each class, or for some, of each token"
 
 
@@ -128,7 +128,7 @@ REGRESSION_TARGETS = Input(
     differentiable=Differentiable.ON_REQUEST,
 )
 EMBEDDINGS = Input(
-    "embeddings", "one embedding an example", differentiable=Differentiable.BY_DEFAULT
+    "embeddings", "one embedding for each example", differentiable=Differentiable.BY_DEFAULT
 )
 LABELS = Input(
     "labels",

@@ -23,7 +23,7 @@ LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
         ),
         Input(
             "risks",
-            "what each candidate costs, for example 1 less its BLEU score",
+            "what each candidate costs, for example one minus its BLEU score",
             content=Content.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
         ),

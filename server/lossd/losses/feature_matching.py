@@ -16,7 +16,7 @@ from lossd.schema import NONNEGATIVE, Array, Vector
     inputs=(
         replace(
             PREDICTIONS,
-            description="feature maps of what the model says, one a layer",
+            description="feature maps of what the model says, one for each layer",
             is_list=True,
         ),
         replace(

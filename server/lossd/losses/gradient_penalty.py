@@ -52,7 +52,7 @@ TEXTS = (
     inputs=(
         Input(
             "input_gradients",
-            "the gradient of the critic's score of each example by that example",
+            "the gradient of the critic's score of each example with respect to that example",
             differentiable=Differentiable.BY_DEFAULT,
         ),
     ),

@@ -208,8 +208,8 @@ def preference(  # noqa: PLR0917 - an argument an input
                 -c - beta log sigmoid(logit exp(c) - logit exp(r))            ORPO
                 as SIGMOID, -likelihood_weight c                              CPO
         h = beta (c - r)
-        gradient = the derivative of the value by c and by r, for each token, divided by the number
-                   of tokens where scores are means
+        gradient = the derivative of the value with respect to c and r, for each token, divided by
+                   the number of tokens where scores are means
 
     c and r are the scores of the chosen and of the rejected answer: the sum of log-probabilities of
     their tokens, less the same under the reference, which SIMPO, ORPO and CPO have none of.  With

@@ -129,7 +129,7 @@ class Config:
     )
     metrics_tls_key: str = _setting("", "Key of that certificate.")
     token_file: str = _setting(
-        "", "File with a bearer token a line; whoever has none of them is refused."
+        "", "File with one bearer token on each line; whoever has none of them is refused."
     )
     access: str = _setting(
         "", "TOML file that says who may call what and how much; see docs/operating.md."
@@ -151,7 +151,7 @@ class Config:
         "not named go where they are done sooner, by rates that are measured at the start.",
         rule=routing.parsed,
     )
-    threads: int = _setting(0, "Threads that compute; 0 for one a core.", Interval(0, 1024))
+    threads: int = _setting(0, "Threads that compute; 0 for one on each core.", Interval(0, 1024))
     max_calls: int = _setting(
         64, "Calls in flight; one more is refused and told to come again.", Interval(1, 4096)
     )
@@ -182,7 +182,7 @@ class Config:
     )
     caller_calls: int = _setting(
         0,
-        "Calls in flight of one caller: of a name, or else of another host; "
+        "Calls in flight of one caller: a caller is a name or, without one, another host; "
         "0 for three quarters of all.",
         Interval(0, 4096),
     )
@@ -200,7 +200,7 @@ class Config:
     )
     max_connections: int = _setting(
         0,
-        "Connections at the same time; 0 for as many as files may be open beside.",
+        "Connections at the same time; 0 for as many as the limit of open files allows.",
         Interval(0, 1 << 20),
     )
     max_connection_calls: int = _setting(
@@ -248,8 +248,8 @@ class Config:
     )
     max_connection_age_seconds: float = _setting(
         0.0,
-        "After how long a connection is ended once its calls are, so that its client looks for "
-        "servers that came; a tenth more or less, 0 for never.",
+        "Age after which a connection takes no new calls and ends with its last one, so that its "
+        "client finds new servers; give or take a tenth, 0 for never.",
         Interval(0, 86400),
     )
     jobs: str = _setting(

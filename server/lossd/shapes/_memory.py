@@ -2,7 +2,7 @@
 
 It is said of the shapes alone: whoever lets calls in counts it, and refuses what does not fit.
 Pieces of usual rows fit a cache, and are the process's own: there is one for each of its threads.
-So what counts for a call is one piece, and with rows that are longer than a piece one a thread.
+So what counts for a call is one piece, and with rows longer than a piece one for each thread.
 """
 
 import math

@@ -42,7 +42,7 @@ class ImagesShape(ByExample):
     def working(
         self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
     ) -> int:
-        """See ``ShapeRules.working``: what images take inside the network, one a thread."""
+        """See ``ShapeRules.working``: what images take inside the network, one for each thread."""
         del loss, parameters
         if layout.pipeline is None:
             return 0

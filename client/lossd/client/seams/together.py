@@ -7,7 +7,7 @@ from lossd.client.seams._flat import split
 
 
 def gradients(by_log_probabilities: Array, offsets: Array) -> list[dict[str, Any]]:
-    """Returns the ``gradients`` of the body: of the loss by each log-probability, as they are.
+    """Returns the ``gradients`` of the body: with respect to log-probabilities, as they are.
 
     They are not negated, as Tinker's weights are.
     """

@@ -92,7 +92,7 @@ class Workers:
     def computed(
         self, compute: OwnCall, loss: Any, divisors: Divisors
     ) -> tuple[Result, float, float]:
-        """Returns this worker's result, and what to multiply its loss and its gradients by.
+        """Returns this worker's result, and the factors of its loss and of its gradients.
 
         The average over workers is then the mean of the whole batch.
 

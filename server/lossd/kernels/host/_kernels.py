@@ -40,9 +40,9 @@ from lossd.kernels.host._calls import (
 class KernelSummary:
     """The results of a kernel for some rows, besides what it writes.
 
-    ``sums`` are those of weights times values, one a block of rows.  ``nonfinite_rows`` counts the
-    rows that it flagged; ``is_outside`` tells that an input holds a number that is not in its
-    domain.
+    ``sums`` are those of weights times values, one for each block of rows.  ``nonfinite_rows``
+    counts the rows that it flagged; ``is_outside`` tells that an input holds a number that is not
+    in its domain.
     """
 
     sums: npt.NDArray[np.float64]
@@ -202,12 +202,12 @@ class HostKernel:
 
         ``inputs`` have an axis of rows and perhaps one of columns, or two of parts and what they
         hold, which may lie the other way round in memory if it ``turns`` them; the gradient lies
-        like the first.  A kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
-        derivatives are multiplied by, one number or one a row of the compute type, and ``elements``
-        what the sum of a row of elements is divided by.  ``block`` rows are summed together, all if
-        it is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one
-        a row, the ``gradient`` with respect to the first input, and ``others`` with respect to the
-        next of ``gradients``, and sets flags in ``nonfinite``.
+        like the first.  A kernel that ``gives_statuses`` writes one for each row.  ``scale`` is
+        what derivatives are multiplied by, one number or one for each row, of the compute type, and
+        ``elements`` what the sum of a row of elements is divided by.  ``block`` rows are summed
+        together, all if it is None; with ``streams`` the gradient is not left in the caches.
+        Writes ``values``, one for each row, the ``gradient`` with respect to the first input, and
+        ``others`` with respect to the next of ``gradients``, and sets flags in ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.

@@ -39,8 +39,8 @@ SIGMOID_COST = """
 class SigmoidCost:
     """The cost of yes-or-no answers, and the parts of derivatives; the caller owns the arrays.
 
-    p is ``yes`` / (``negative`` (1 + ``tail``)), so the derivative of the cost by the logit, which
-    is negative p - positive (1 - p), is (``yes`` - ``no``) / (1 + ``tail``).
+    p is ``yes`` / (``negative`` (1 + ``tail``)), so the derivative of the cost with respect to the
+    logit, which is negative p - positive (1 - p), is (``yes`` - ``no``) / (1 + ``tail``).
     """
 
     value: Array  # -positive log p - negative log(1 - p)
@@ -53,7 +53,7 @@ class SigmoidCost:
     apart: Array  # negative - positive
 
     def derivative(self, xp: Any, out: Array | None = None) -> Array:
-        """Returns the derivative of the cost by the logit; ``out`` may be ``yes``."""
+        """Returns the derivative with respect to the logit; ``out`` may be ``yes``."""
         derivative = xp.subtract(self.yes, self.no, out=out)
         even = abs(self.apart) < 0.25 * self.negative
         if even.any():

@@ -38,7 +38,7 @@ def digest_of(written: str, where: str) -> bytes:
 
 
 def read_lines(content: bytes) -> frozenset[bytes]:
-    """Returns the digests of a file that has a token a line, and comments after ``#``.
+    """Returns the digests of a file with a token on each line, and comments after ``#``.
 
     Raises:
         AccessError: if a line holds none, or all are empty.
