@@ -24,7 +24,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
 
 # What reads as translated, and what to write in its place.
-NUMBERS = "number|weight|score|target|label|embedding|name|text|token|module"
+NUMBERS = "number|weight|score|target|label|embedding|name|text|token|digest|module"
 WHOLE = "example|token|row|layer|channel|core|thread|line|command|batch|sequence"
 FOREIGN = {
     r"\b(?:gradients?|slopes?|derivatives?|differentiated)(?: of(?: [\w']+){1,3}){0,2} by\b"
