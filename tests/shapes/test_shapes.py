@@ -1,12 +1,13 @@
 """Every shape of loss keeps its promises to whoever asks, and to every backend."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lossd.backends import Body, Compute
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Batch, Given, Layout
 from lossd.engine import Engine, Result
@@ -89,9 +90,11 @@ def test_every_input_has_a_pattern(any_loss: Loss) -> None:
 class OfSeveralBlocks(NumpyBackend):
     """A backend that takes more at a time, and no part of a row, as one on a device does."""
 
-    piece_elements = 1 << 20
     threads = 1
     in_cache = False
+
+    def over_rows(self, batch: Batch, body: Body) -> Compute:
+        return replace(super().over_rows(batch, body), piece_elements=1 << 20)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Where losses are computed: on the CPU with NumPy, or on a GPU with CuPy.
 
-A backend has a few abilities: it places arrays and brings them back, runs a body or a kernel over
-some rows, and runs work side by side.  The shape of a loss, in ``lossd.shapes``, decides how they
-are used; a backend knows of no shape.
+A backend places arrays and brings them back, runs a body or a kernel over some rows, and runs work
+side by side; ``Backend`` lists all its abilities.  The shape of a loss, in ``lossd.shapes``,
+decides how they are used; a backend knows of no shape.
 """
 
 import contextlib
@@ -106,14 +106,15 @@ Take = Callable[[int, Piece, Computed], None]
 class Compute:
     """A function that computes the pieces of a batch, and whether it checks their domains.
 
-    ``piece_elements`` is how many elements a piece of rows may have, where that is more than what
-    the backend says; such a piece may have several blocks.  ``each`` computes as many pieces as it
-    is told, where the backend begins one before another has ended; without it they are computed
+    ``is_kernel`` tells that a kernel computes them in place of the body.  A piece of rows has as
+    many blocks as ``piece_elements`` hold, but one at least.  ``each`` computes as many pieces as
+    it is told, where the backend begins one before another has ended; without it they are computed
     side by side.  ``prepare`` prepares calls for batches of a few rows.
     """
 
     piece: Callable[[Piece], Computed]
     checks_domains: bool = False
+    is_kernel: bool = False
     piece_elements: int = 0
     each: Callable[[int, Make, Take], None] | None = None
     prepare: "Prepare | None" = None
@@ -156,10 +157,6 @@ class Backend(Protocol):
         """The array library that bodies run on here."""
 
     @property
-    def piece_elements(self) -> int:
-        """How many elements a piece of rows may have; 0 for one block, whatever its size."""
-
-    @property
     def in_cache(self) -> bool:
         """Whether pieces should fit the caches of a CPU, rather than be few and large."""
 
@@ -181,13 +178,6 @@ class Backend(Protocol):
         Raises:
             DeviceFull: if the device does not have enough memory.
             DeviceLost: if the device does not answer any more.
-        """
-
-    def has_kernel(self, batch: Batch) -> bool:
-        """Returns whether a kernel computes a batch in place of the body.
-
-        Raises:
-            InvalidParameter: if the body refuses a parameter, which a kernel does not look at.
         """
 
     def checks_domains(self, batch: Batch) -> bool:

@@ -81,7 +81,6 @@ class CupyBackend:
 
     name = "cupy"
     in_cache = False
-    piece_elements = 0  # each batch says how many
 
     def __init__(self, kernels: KernelSource = NO_KERNELS) -> None:
         self._kernels = kernels
@@ -144,10 +143,6 @@ class CupyBackend:
         worker = next(worker for worker in self._workers if worker.index == here)
         return worker.networks.find(network, dtype)
 
-    def has_kernel(self, batch: Batch) -> bool:
-        """See ``Backend.has_kernel``."""
-        return text_of(batch) is not None
-
     def checks_domains(self, batch: Batch) -> bool:
         """See ``Backend.checks_domains``."""
         return text_of(batch) is not None and checks_domains(batch.loss)
@@ -183,6 +178,7 @@ class CupyBackend:
         return Compute(
             functools.partial(self._tasks.piece, work),
             checks_domains=self.checks_domains(batch),
+            is_kernel=text is not None,
             piece_elements=tile_elements(batch, has_kernel=text is not None),
             each=functools.partial(self._tasks.each, work),
         )

@@ -36,7 +36,6 @@ class NumpyBackend:
     bus_id = ""
     exports = None
     xp = np
-    piece_elements = 0
     in_cache = True
 
     def __init__(self, threads: int, kernels: KernelSource = NO_KERNELS) -> None:
@@ -79,10 +78,6 @@ class NumpyBackend:
         """See ``Backend.compiling_ahead``; here kernels were compiled long before."""
         return contextlib.nullcontext()
 
-    def has_kernel(self, batch: Batch) -> bool:
-        """See ``Backend.has_kernel``."""
-        return self.kernels.find(batch) is not None
-
     def token_kernel(self, batch: Batch) -> TokenKernel | None:
         """See ``Backend.token_kernel``."""
         return self.kernels.tokens(batch)
@@ -108,6 +103,7 @@ class NumpyBackend:
         return Compute(
             functools.partial(compute, kernel, batch, beside),
             checks_domains=True,
+            is_kernel=True,
             piece_elements=piece_elements(kernel, batch, self.threads),
             prepare=functools.partial(prepared, kernel, batch),
         )

@@ -2,8 +2,7 @@
 
 A shape defines how inputs are laid out and checked, how a batch is cut, what the body is given,
 which contract its gradients follow, how rows become a reply, and what the catalogue prints.  Here
-shapes and backends meet: a shape uses the few abilities of a backend and knows nothing else about
-it.
+shapes and backends meet: a shape uses the abilities of a backend and knows nothing else about it.
 
 To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row in ``_table.py``.
 """

@@ -75,8 +75,8 @@ class ByExample(ShapeRules):
         if self.is_mean_of_elements and backend.in_cache and batch.length > BLOCK_ELEMENTS:
             return list(_cuts_of_long_rows(batch))
         block = self.block_rows(batch.length)
-        most = max(backend.piece_elements, compute.piece_elements)
-        return cuts_of_rows(batch.rows, block * max(1, most // (block * batch.length)))
+        blocks = compute.piece_elements // (block * batch.length)
+        return cuts_of_rows(batch.rows, block * max(1, blocks))
 
     def body(self, batch: Batch, backend: Backend) -> Body:
         """Returns the function that is run over each piece: the body of the loss."""

@@ -56,7 +56,7 @@ class SequenceShape(ByExample):
 
     def cuts(self, batch: Batch, backend: Backend, compute: Compute) -> Sequence[Cut]:
         """See ``ByExample.cuts``."""
-        if not backend.in_cache or not backend.has_kernel(batch):
+        if not backend.in_cache or not compute.is_kernel:
             return super().cuts(batch, backend, compute)
         return cuts_of_rows(batch.rows, max(1, KERNEL_BLOCK_ELEMENTS // batch.length))
 
