@@ -121,7 +121,7 @@ class Engine:
         self,
         job: Job,
         *,
-        allocate: Allocate = np.empty,
+        allocate: Allocate | None = None,
         place: Place = lambda *_: None,
         checkpoint: Checkpoint = never_stop,
         hold: Hold = hold_nothing,
@@ -189,7 +189,7 @@ class Engine:
         job: Job,
         arrays: Sequence[Array | None],
         *,
-        allocate: Allocate = np.empty,
+        allocate: Allocate | None = None,
         place: Place = lambda *_: None,
         checkpoint: Checkpoint = never_stop,
         hold: Hold = hold_nothing,
@@ -198,18 +198,18 @@ class Engine:
 
         ``arrays`` are its inputs as ``plan.laid.arrays`` has them; those of the job are not read.
         """
-        if plan.prepared is not None and allocate is np.empty:
+        if plan.prepared is not None and allocate is None:
             checkpoint()
             result = _at_once(plan, plan.prepared, arrays)
             if result is not None:
                 return result
-        _hold(plan, hold, with_answered=allocate is np.empty)
+        _hold(plan, hold, with_answered=allocate is None)
         batch = plan.laid.batch(job, arrays, checkpoint)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        reply = _Reply.allocated(plan, allocate, place)
+        reply = _Reply.allocated(plan, allocate or np.empty, place)
         try:
             evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
         except ParameterError as error:

@@ -63,7 +63,7 @@ def run(
     engine: Engine,
     job: Job | SumJob,
     *,
-    allocate: Allocate = np.empty,
+    allocate: Allocate | None = None,
     place: Place = lambda *_: None,
     checkpoint: Checkpoint = never_stop,
     hold: Hold = hold_nothing,

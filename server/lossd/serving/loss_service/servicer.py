@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import numpy.typing as npt
 
 from lossd import chunks, sums, v1
@@ -257,7 +256,7 @@ class LossServicer:
                 # What arrays of a reply to the wire take is the engine's to count.
                 is_wire = not (lease.is_used or device.is_used)
                 result = run(
-                    allocate=np.empty if is_wire else lease.allocate,
+                    allocate=None if is_wire else lease.allocate,
                     place=functools.partial(_resident, device, stays),
                     checkpoint=call.checkpoint,
                     hold=hold,
