@@ -2,9 +2,10 @@
 
 import ctypes
 import functools
+import itertools
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -23,9 +24,9 @@ ANSWER_OFFSET = CALL.size - ANSWER.size
 # What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
 PREPARED_HEAD, PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
 MOST_PREPARED_ROWS = 1 << 13
-_SIZES = 6  # numbers before the inputs
 NO_INPUT = (0, 0, 0, 0.0, 0.0)
 NO_GRADIENT = (0, 0)
+NO_ANSWER = (0, 0)
 KINDS = {
     np.dtype(kind): number
     for number, kind in enumerate(
@@ -37,17 +38,57 @@ KINDS = {
 _ANY, _BETWEEN, _EITHER, _BETWEEN_OR_NAN = range(4)
 
 
-def packed_call(inputs: Sequence[Any], *numbers: Any, others: Sequence[Array | None] = ()) -> Any:
-    """Returns a call as the library reads it, from what is in it before and after the inputs.
+class CallSizes(NamedTuple):
+    """The fields of a Call before its inputs, named and in the order as there."""
 
-    ``others`` are the gradients with respect to the inputs after the first.
+    rows: int
+    columns: int
+    block: int
+    parts: int = 1
+    labels: int = 0
+    classes_last: bool = False
+
+
+class CallPlaces(NamedTuple):
+    """The fields of a Call between its inputs and the others' gradients; 0 is null."""
+
+    elements: float = 1.0
+    scale: float = 1.0
+    scales: int = 0
+    silent: int = 0
+    weights: int = 0
+    values: int = 0
+    gradient: int = 0
+    gradient_kind: int = 0
+    streams: bool = False
+    nonfinite: int = 0
+    numbers: int = 0
+    vectors: int = 0
+    sums: int = 0
+    statuses: int = 0
+
+
+def encoded_call(
+    sizes: CallSizes,
+    inputs: Sequence[tuple[Any, ...]],
+    places: CallPlaces,
+    others: Sequence[Array | None] = (),
+) -> bytes:
+    """Returns a call as the library reads it, from inputs as ``packed_input`` makes them.
+
+    ``others`` are places for the gradients with respect to the inputs after the first.
     """
     gradients = [part for one in others for part in _packed_gradient(one)]
     gradients += NO_GRADIENT * (MOST_INPUTS - 1 - len(others))
-    sizes, rest = numbers[:_SIZES], numbers[_SIZES:]
-    unused = NO_INPUT * (MOST_INPUTS - len(inputs) // len(NO_INPUT))
-    packed = CALL.pack(*sizes, *inputs, *unused, *rest, *gradients, 0, 0)
-    return ctypes.create_string_buffer(packed, CALL.size)
+    unused = NO_INPUT * (MOST_INPUTS - len(inputs))
+    return CALL.pack(
+        *sizes, *itertools.chain.from_iterable(inputs), *unused, *places, *gradients, *NO_ANSWER
+    )
+
+
+def kind_of(place: Array | None) -> int:
+    """Returns the number of an array's type; 0 for no array."""
+    return 0 if place is None else KINDS[place.dtype]
 
 
 def _packed_gradient(place: Array | None) -> tuple[int, int]:

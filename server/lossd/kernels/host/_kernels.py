@@ -18,17 +18,17 @@ from lossd.kernels.host._calls import (
     ANSWER_OFFSET,
     CALL,
     KINDS,
-    MOST_INPUTS,
     MOST_PREPARED_ROWS,
-    NO_GRADIENT,
-    NO_INPUT,
     PREPARED_HEAD,
     PREPARED_TAIL,
     Array,
+    CallPlaces,
+    CallSizes,
     address,
     as_vector,
     bytes_address,
-    packed_call,
+    encoded_call,
+    kind_of,
     packed_input,
     ready,
     rule,
@@ -154,19 +154,18 @@ class HostKernel:
         if not (is_known and is_few) or self.gives_statuses or len(labels) > 1:
             return None
         numbers, addresses, vectors = self._packed(parameters)
-        packed = [
-            part for one in inputs for part in (0, KINDS[one.dtype], *rule(one.domain, self._dtype))
-        ]
-        packed += NO_INPUT * (MOST_INPUTS - len(inputs))
+        packed = [(0, KINDS[one.dtype], *rule(one.domain, self._dtype)) for one in inputs]
         second = inputs[1].shape[1:]
-        call = CALL.pack(
-            *(rows, inner[0], rows, 1, second[0] if second else 0, 0),
-            *packed,
-            *(elements, scale, 0, 0, 0, 0, 0),
-            *(0 if gradient is None else KINDS[gradient], 0, 0),
-            *(bytes_address(numbers), bytes_address(addresses), 0, 0),
-            *(NO_GRADIENT * (MOST_INPUTS - 1)),
-            *(0, 0),
+        call = encoded_call(
+            CallSizes(rows, inner[0], block=rows, labels=second[0] if second else 0),
+            packed,
+            CallPlaces(
+                elements=elements,
+                scale=scale,
+                gradient_kind=0 if gradient is None else KINDS[gradient],
+                numbers=bytes_address(numbers),
+                vectors=bytes_address(addresses),
+            ),
         )
         labelled = inputs[labels[0]] if labels else None
         encoded = b"".join((
@@ -217,21 +216,33 @@ class HostKernel:
         given = [(self._ready(one.rows, is_turned=is_turned), one.domain) for one in inputs]
         columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
         second = [size for array, _ in given[1:2] for size in array.shape[1:]]
-        packed = [part for one in given for part in packed_input(*one, self._dtype)]
+        packed = [packed_input(*one, self._dtype) for one in given]
         numbers, addresses, _alive = self._packed(parameters)
         scales = scale if getattr(scale, "ndim", 0) else None
         block = block or max(rows, 1)
         sums = np.empty(-(-rows // block))
-        call = packed_call(
+        encoded = encoded_call(
+            CallSizes(rows, columns, block, parts, second[0] if second else 0, is_turned),
             packed,
-            *(rows, columns, block, parts, second[0] if second else 0, is_turned, elements),
-            *(0.0 if scales is not None else float(scale), address(scales)),
-            *(address(excluded), address(weights), address(values), address(gradient)),
-            *(0 if gradient is None else KINDS[gradient.dtype], streams, address(nonfinite)),
-            *(bytes_address(numbers), bytes_address(addresses)),
-            *(address(sums), address(statuses)),
-            others=others,
+            CallPlaces(
+                elements=elements,
+                scale=0.0 if scales is not None else float(scale),
+                scales=address(scales),
+                silent=address(excluded),
+                weights=address(weights),
+                values=address(values),
+                gradient=address(gradient),
+                gradient_kind=kind_of(gradient),
+                streams=streams,
+                nonfinite=address(nonfinite),
+                numbers=bytes_address(numbers),
+                vectors=bytes_address(addresses),
+                sums=address(sums),
+                statuses=address(statuses),
+            ),
+            others,
         )
+        call = ctypes.create_string_buffer(encoded, CALL.size)
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")
         nonfinite_rows, outside = ANSWER.unpack_from(call, ANSWER_OFFSET)
@@ -285,11 +296,14 @@ class SoftCountsKernel:
         vectors: int = 0,
     ) -> None:
         rows, labels = inputs[0].shape
-        packed = [part for one in inputs for part in packed_input(one, None, self._dtype)]
-        places = (0, 0, address(weights), 0, address(products))
-        kind = 0 if products is None else KINDS[products.dtype]
-        call = packed_call(
-            packed, rows, labels, 0, 1, 0, 0, 1.0, 1.0, *places, kind, 0, 0, 0, vectors, sums, 0
+        packed = [packed_input(one, None, self._dtype) for one in inputs]
+        places = CallPlaces(
+            weights=address(weights),
+            gradient=address(products),
+            gradient_kind=kind_of(products),
+            vectors=vectors,
+            sums=sums,
         )
-        if not entry(call):
+        encoded = encoded_call(CallSizes(rows, labels, block=0), packed, places)
+        if not entry(ctypes.create_string_buffer(encoded, CALL.size)):
             raise MemoryError(f"sums of {labels} labels need more memory than there is")
