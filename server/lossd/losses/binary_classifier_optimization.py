@@ -9,12 +9,11 @@ import numpy as np
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3
 from lossd.losses._maths.preferences import REFERENCE, of_log_probabilities, score_slope, scores
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens, layout_inputs
 from lossd.schema import FINITE, POSITIVE, Array, Choices
-
-LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
 
 class BinaryClassifierOptimizationOutput(enum.Enum):

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, DISTRIBUTION, Content, DistributionKind, Input
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.likelihood_texts import OF_ANSWERS
 from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
-LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # the lower bound to which PyTorch clamps the logarithm of a probability
 
 # What yes and no weigh.

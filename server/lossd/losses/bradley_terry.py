@@ -9,11 +9,10 @@ import numpy as np
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import NONNEGATIVE, Array, Differentiable
-
-LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
 
 class BradleyTerryOutput(enum.Enum):

@@ -18,6 +18,7 @@ from lossd.losses._inputs import (
     DistributionKind,
     Input,
 )
+from lossd.losses._maths.constants import LOG_3, LOG_4, LOG_10
 from lossd.losses._maths.likelihood_texts import DENSE, OF_CLASSES
 from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
@@ -48,7 +49,6 @@ class CrossEntropyOutput(enum.Enum):
 
 
 # Half of softmax([0, log 3]) and a label-smoothed row, by hand.
-LOG_3, LOG_4, LOG_10 = 1.0986122886681098, 1.3862943611198906, 2.302585092994046
 
 # The product of a share and what the row has of it, which may be infinite, or NaN in rows that are.
 _TIMES = """

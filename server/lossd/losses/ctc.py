@@ -8,13 +8,13 @@ import numpy as np
 from lossd.losses._body import BodyResult, Status
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3, LOG_4
 from lossd.losses._maths.ctc_alignments import Labels, align
 from lossd.losses._maths.ctc_misalignments import misalign
 from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.softmax import softmax
 from lossd.schema import NONNEGATIVE, Array
 
-LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 # Below this cost of a frame, cancellation in it and in its gradient shows in the input's type.
 SURE = {np.dtype(np.float32): 1e-8, np.dtype(np.float64): 1e-4}
 # The first argument says what numbers describe the frames; see kernels/alignments.hpp.

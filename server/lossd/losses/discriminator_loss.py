@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._maths.constants import LOG_2, LOG_3
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
@@ -21,7 +22,6 @@ from lossd.losses._maths.gan_costs import (
 from lossd.losses._maths.gan_texts import critic_texts
 from lossd.schema import UNIT, Array, ParameterError
 
-LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 ZEROS = {"real": [0.0], "fake": [0.0]}
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3, LOG_4
 from lossd.losses._maths.divergences import (
     DistillationDivergence,
     DistillationSupport,
@@ -27,7 +28,6 @@ from lossd.losses._maths.tokens import (
 )
 from lossd.schema import POSITIVE, REQUIRED, UNIT, Array, Differentiable, ParameterError
 
-LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 # Who leaves less than this to all other classes has rounded it away.
 LEAST_REST = 2.0**-40
 

@@ -5,11 +5,10 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import DOMAINS, Content, DistributionKind, Input
+from lossd.losses._maths.constants import LOG_3, LOG_4
 from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import softmax
 from lossd.schema import POSITIVE, Array, Differentiable
-
-LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
 
 
 @loss(

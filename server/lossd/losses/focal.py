@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, Content, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3
 from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses.binary_cross_entropy import binary_cross_entropy
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable
-
-LOG_2 = 0.6931471805599453
 
 
 @loss(
@@ -62,7 +61,7 @@ LOG_2 = 0.6931471805599453
         ),
         # Without gamma it is binary cross-entropy: p = 1/4.
         Example(
-            {"predictions": [-1.0986122886681098], "targets": [0.0]},
+            {"predictions": [-LOG_3], "targets": [0.0]},
             parameters={"gamma": 0.0},
             value=0.28768207245178096,
             gradients={"predictions": [0.25]},

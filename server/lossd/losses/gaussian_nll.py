@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, REGRESSION_TARGETS, Input
+from lossd.losses._maths.constants import LOG_4
 from lossd.schema import NONNEGATIVE, POSITIVE, Array, Differentiable
 
 LOG_OF_TWO_PI = math.log(2 * math.pi)
@@ -43,7 +44,7 @@ def _distance_to_floor(
     examples=(
         Example(
             {"predictions": [3.0], "targets": [1.0], "variances": [4.0]},
-            value=(1.3862943611198906 + 1) / 2,
+            value=(LOG_4 + 1) / 2,
             gradients={"predictions": [0.5], "targets": [-0.5], "variances": [0.0]},
         ),
         Example(

@@ -8,6 +8,7 @@ import numpy as np
 from lossd.losses._body import BatchContext, BodyResult, Gradient, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.pairwise_similarities import (
     Temperature,
     Vectors,
@@ -21,7 +22,6 @@ from lossd.losses._maths.vectors import dots
 from lossd.schema import POSITIVE, Array, Differentiable, ParameterError
 
 UNITS = [[1.0, 0.0], [0.0, 1.0]]
-LOG_2 = 0.6931471805599453
 SOFTPLUS_MINUS_1 = 0.31326168751822286  # log(1 + e^-1)
 SHARE = 0.2689414213699951  # 1 / (1 + e)
 VECTORS = {"queries", "keys", "negatives"}

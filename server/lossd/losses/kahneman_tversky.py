@@ -9,6 +9,7 @@ import numpy as np
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
+from lossd.losses._maths.constants import LOG_3
 from lossd.losses._maths.preferences import (
     REFERENCE,
     bell,
@@ -19,8 +20,6 @@ from lossd.losses._maths.preferences import (
 )
 from lossd.losses._maths.tokens import Tokens, layout_inputs
 from lossd.schema import NONNEGATIVE, POSITIVE, Array, Choices, ParameterError
-
-LOG_3 = 1.0986122886681098
 
 
 class KahnemanTverskyOutput(enum.Enum):

@@ -8,13 +8,12 @@ import numpy as np
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import DISTRIBUTION, DistributionKind, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3, LOG_4
 from lossd.losses._maths.distribution_comparison import Comparison, compare
 from lossd.losses._maths.divergence_from_logs_texts import FROM_LOGS, FROM_LOGS_ON_HOST
 from lossd.losses._maths.divergence_host_texts import host_text
 from lossd.losses._maths.divergence_texts import TEXTS
 from lossd.schema import POSITIVE, Array, Differentiable, ParameterError
-
-LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
 
 def _distance_to_nothing(

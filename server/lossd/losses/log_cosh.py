@@ -5,6 +5,7 @@ from typing import Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, REGRESSION_TARGETS
+from lossd.losses._maths.constants import LOG_2
 from lossd.schema import Array
 
 # Beyond this the function is linear to more digits than float64 has: exp(-40) is 4e-18.
@@ -27,7 +28,7 @@ STRAIGHT = 20.0
     examples=(
         # cosh(log 2) = (2 + 1/2) / 2 and tanh(log 2) = (2 - 1/2) / (2 + 1/2).
         Example(
-            {"predictions": [0.6931471805599453], "targets": [0.0]},
+            {"predictions": [LOG_2], "targets": [0.0]},
             value=0.22314355131420976,
             gradients={"predictions": [0.6], "targets": [-0.6]},
         ),

@@ -8,11 +8,11 @@ from lossd.checkpoints import Checkpoint, never_stop
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import CLASS_AXIS, PREDICTIONS, Content, DistributionKind, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3
 from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
 from lossd.schema import Array
 
-LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 _AT_ONCE = 1 << 18  # numbers whose odds are computed together
 
 

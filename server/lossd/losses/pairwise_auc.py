@@ -8,10 +8,9 @@ from lossd.losses._body import BatchContext, BodyResult, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.auc_pairs import Label, Put, logistic, put_nowhere, squared_hinge
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.masked_products import by_scale
 from lossd.schema import NONNEGATIVE, Array, Choices, ParameterError
-
-LOG_2 = 0.6931471805599453
 
 
 class AucSurrogate(enum.Enum):

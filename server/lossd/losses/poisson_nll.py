@@ -6,6 +6,7 @@ from typing import Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, Content, Input
+from lossd.losses._maths.constants import LOG_2, LOG_4
 from lossd.schema import NONNEGATIVE, Array, Differentiable
 
 
@@ -42,22 +43,22 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable
     examples=(
         # A rate of exp(log 2) = 2.
         Example(
-            {"predictions": [0.6931471805599453], "targets": [3.0]},
-            value=2 - 3 * 0.6931471805599453,
-            gradients={"predictions": [-1.0], "targets": [-0.6931471805599453]},
+            {"predictions": [LOG_2], "targets": [3.0]},
+            value=2 - 3 * LOG_2,
+            gradients={"predictions": [-1.0], "targets": [-LOG_2]},
         ),
         Example(
             {"predictions": [2.0], "targets": [3.0]},
             parameters={"log_input": False},
-            value=2 - 3 * 0.6931471805599453,
-            gradients={"predictions": [-0.5], "targets": [-0.6931471805599453]},
+            value=2 - 3 * LOG_2,
+            gradients={"predictions": [-0.5], "targets": [-LOG_2]},
         ),
         # log 4! by Stirling: 4 log 4 - 4 + log(8 pi) / 2.
         Example(
             {"predictions": [0.0], "targets": [4.0]},
             parameters={"full": True},
             value=1 + 3.1572631582441804,
-            gradients={"predictions": [-3.0], "targets": [1.3862943611198906 + 0.125]},
+            gradients={"predictions": [-3.0], "targets": [LOG_4 + 0.125]},
         ),
         # A rate of 0 and a count of 0.
         Example(

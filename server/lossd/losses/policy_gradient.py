@@ -8,6 +8,7 @@ import numpy as np
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.policy import (
     OBJECTIVES,
     KlEstimator,
@@ -38,8 +39,6 @@ from lossd.schema import (
     Array,
     Differentiable,
 )
-
-LOG_2 = 0.6931471805599453
 
 TEXT = """
     const double ways = given_of(positive_temperature, given_of(quadratic_coefficient,

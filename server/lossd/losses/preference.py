@@ -9,6 +9,7 @@ import numpy as np
 
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._maths.constants import LOG_2, LOG_3
 from lossd.losses._maths.preferences import (
     AVERAGES,
     COSTS,
@@ -30,8 +31,6 @@ from lossd.schema import (
     Array,
     ParameterError,
 )
-
-LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
 
 class PreferenceOutput(enum.Enum):

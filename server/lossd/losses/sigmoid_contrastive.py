@@ -8,6 +8,7 @@ import numpy as np
 from lossd.losses._body import BatchContext, BodyResult, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Input
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.pairwise_similarities import (
     Temperature,
@@ -20,7 +21,6 @@ from lossd.losses._maths.pairwise_similarities import (
 from lossd.losses._maths.sigmoid import softplus
 from lossd.schema import POSITIVE, Array, Differentiable, Interval
 
-LOG_2 = 0.6931471805599453
 ANY = Interval(-math.inf, math.inf, low_open=True, high_open=True)
 
 

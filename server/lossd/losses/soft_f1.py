@@ -10,6 +10,7 @@ import numpy as np
 from lossd.losses._body import BatchContext, BodyResult, SoftCounts, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.masked_products import by_scale
 from lossd.losses._maths.overlap import (
     FaintLoss,
@@ -25,7 +26,6 @@ from lossd.losses._maths.overlap import (
 from lossd.losses._maths.region_probabilities import RegionProbabilities, answer_shares, log_shares
 from lossd.schema import UNIT, Array, Differentiable
 
-LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
 # Elements that are computed together: their temporaries fit a cache, and threads share them.  What
 # is compiled has none, and is called less often.

@@ -7,11 +7,10 @@ import numpy as np
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
+from lossd.losses._maths.constants import LOG_2, LOG_3, LOG_4
 from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import NONNEGATIVE, Array, Differentiable, Vector
-
-LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
 # Derivatives with respect to the logits are those of cross-entropy with shares scaled by
 # `steepness`, which is (1 - p)^gamma (1 + gamma p c / (1 - p)), where c is -log p.

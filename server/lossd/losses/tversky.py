@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import OPTIONAL_CLASS_AXIS, DistributionKind
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.overlap import (
     INPUTS,
     EmptyTarget,
@@ -15,7 +16,6 @@ from lossd.losses._maths.overlap import (
 )
 from lossd.schema import NONNEGATIVE, POSITIVE, Array
 
-LOG_2 = 0.6931471805599453
 PROBABILITIES = DistributionKind.PROBABILITIES
 LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 
+from lossd.losses._maths.constants import LOG_2
 from lossd.schema import Array
-
-LOG_2 = 0.6931471805599453
 
 
 def log_rest(logs: Array) -> Array:

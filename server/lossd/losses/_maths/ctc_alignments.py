@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.scans import running_sum
 from lossd.schema import Array
 
@@ -39,7 +40,6 @@ FAINTEST = -900
 STRETCH = 16
 # Shares are computed from the arrivals in pieces that fit a cache.
 PIECE = 1 << 16
-LOG_2 = 0.6931471805599453
 
 
 @dataclass(frozen=True, slots=True)
