@@ -31,9 +31,15 @@ from in_pytorch import COMPOSED
 from rich.console import Console
 from rich.table import Table
 
-from lossd.losses import LOSSES, Loss, MulticlassHingeVariant, Shape
-from lossd.losses._inputs import CLASS_AXIS, DistributionKind
-from lossd.losses._maths.gan_costs import GanObjective
+from lossd.losses import (
+    CLASS_AXIS,
+    LOSSES,
+    DistributionKind,
+    GanObjective,
+    Loss,
+    MulticlassHingeVariant,
+    Shape,
+)
 
 # The last shape is the one of a quick run.
 SHAPES: dict[Shape, list[tuple[int, ...]]] = {

@@ -26,8 +26,17 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.crew import usable_cores
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Axes, Choices, Content, Differentiable, Input, Shape
-from lossd.losses._inputs import CLASS_AXIS, DistributionKind
+from lossd.losses import (
+    CLASS_AXIS,
+    LOSSES,
+    Axes,
+    Choices,
+    Content,
+    Differentiable,
+    DistributionKind,
+    Input,
+    Shape,
+)
 from lossd.schema import Interval
 from lossd.serving.process.allocator import keep_freed_memory
 

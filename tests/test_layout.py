@@ -1,8 +1,10 @@
 """Guards of the layout that no tool keeps."""
 
+import ast
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +59,35 @@ def test_every_package_of_the_server_has_its_layer() -> None:
     }
 
     assert modules - {"lossd.__main__"} == named
+
+
+def test_what_a_package_keeps_to_itself_is_imported_by_nobody_else() -> None:
+    within = {"benchmarks/on_gpu/kernels.py"}  # measures what backends are made of
+    folders = (*ROOTS, "benchmarks", "conformance", "deploy", "docs", "examples")
+    sources = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+    found = {str(p.relative_to(ROOT)): foreign for p in sources if (foreign := set(_foreign(p)))}
+    assert found.keys() <= within, found
+
+
+def _foreign(path: Path) -> Iterator[str]:
+    """The private modules of other packages that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            home, is_private, _ = name.partition("._")
+            package = home.replace(".", "/")
+            if is_private and _is_package(package) and f"{package}/" not in str(path):
+                yield name
+
+
+def _is_package(path: str) -> bool:
+    return path.startswith("lossd/") and any((ROOT / root / path).is_dir() for root in ROOTS)
 
 
 def test_shapes_have_one_home_and_backends_are_asked_nothing_about_them() -> None:

@@ -11,8 +11,7 @@ from lossd.backends._compiled import DeviceKernels
 from lossd.backends._tiles import Tile
 from lossd.batch import Batch, Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Axes, Choices, Input, Loss, Shape
-from lossd.losses._declare import CudaText
+from lossd.losses import LOSSES, Axes, Choices, CudaText, Input, Loss, Shape
 from lossd.selftest._long_rows import CLASSES, parameters_for
 from lossd.shapes import lay_out
 

@@ -29,7 +29,7 @@ from lossd.kernels import (
     number_of,
     typed_arguments,
 )
-from lossd.losses._declare import CudaText
+from lossd.losses import CudaText
 
 # CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
 COMPILER_OPTIONS = ("-std=c++17",)

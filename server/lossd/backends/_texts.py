@@ -4,7 +4,7 @@ import numpy as np
 
 from lossd.batch import Batch
 from lossd.kernels import find_text
-from lossd.losses._declare import CudaText
+from lossd.losses import CudaText
 
 
 def text_of(batch: Batch) -> CudaText | None:

@@ -17,7 +17,7 @@ from lossd.backends._means import shrunk_means
 from lossd.backends._pinned import PinnedMemory, Staging
 from lossd.batch import Batch
 from lossd.kernels import is_stored
-from lossd.losses._maths.masked_products import selected
+from lossd.losses import selected
 
 
 @dataclass(frozen=True, slots=True)

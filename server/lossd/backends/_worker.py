@@ -28,7 +28,7 @@ from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send,
 from lossd.batch import Batch
 from lossd.errors import DeviceFull, DeviceLost
 from lossd.kernels import NONFINITE, OUTSIDE
-from lossd.losses._declare import CudaText
+from lossd.losses import CudaText
 from lossd.networks import Device, DeviceNetworks
 
 # A tile is large enough that a copy of it is at its fastest, and takes longer than the host needs

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossd import v1
-from lossd.evaluation._declare import MetricExample
+from lossd.evaluation import MetricExample
 from lossd.losses import Example
 from lossd.naming import members_of
 

@@ -21,8 +21,7 @@ from lossd.cli.snippets import argument
 from lossd.client import LossClient
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest
-from lossd.losses import LOSSES, Content, Example, Loss, ParameterError
-from lossd.losses._inputs import LAYERS, NETWORK
+from lossd.losses import LAYERS, LOSSES, NETWORK, Content, Example, Loss, ParameterError
 from lossd.naming import guess
 from lossd.schema import REQUIRED
 from lossd.serving.loss_service.requests import WEIGHTED_SUM

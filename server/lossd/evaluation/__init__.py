@@ -12,10 +12,12 @@ from lossd.evaluation._declare import (
     InputError,
     Metric,
     MetricBatch,
+    MetricExample,
     MetricInput,
     Score,
     Sequences,
 )
+from lossd.evaluation._exact import from_signed_bytes, signed_bytes
 from lossd.evaluation._state import ClassificationTask, State, StateError, Tally, merged
 from lossd.schema import catalogue
 
@@ -25,13 +27,16 @@ __all__ = [
     "InputError",
     "Metric",
     "MetricBatch",
+    "MetricExample",
     "MetricInput",
     "Score",
     "Sequences",
     "State",
     "StateError",
     "Tally",
+    "from_signed_bytes",
     "merged",
+    "signed_bytes",
 ]
 
 

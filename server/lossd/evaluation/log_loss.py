@@ -5,8 +5,7 @@ import numpy as np
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, tiles
 from lossd.evaluation._declare import BatchState, Floats, MetricExample, metric
 from lossd.evaluation._means import keep_mean, mean
-from lossd.losses import DistributionKind
-from lossd.losses._maths.complements import log_rest
+from lossd.losses import DistributionKind, log_rest
 
 _HALF = 0.6931471805599453
 

@@ -21,8 +21,7 @@ from lossd.kernels._templates import (
     template_of,
     vectors_of,
 )
-from lossd.losses import Content, Input, Loss, Parameter
-from lossd.losses._declare import CudaText
+from lossd.losses import Content, CudaText, Input, Loss, Parameter
 
 # The types that a kernel computes in, and those that it can read and write besides.
 _TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}

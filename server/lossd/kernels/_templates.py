@@ -20,8 +20,7 @@ from lossd.kernels._launch import (
     launch_sequences,
     launch_tokens,
 )
-from lossd.losses import Axes, Content, Loss, Shape
-from lossd.losses._declare import CudaText
+from lossd.losses import Axes, Content, CudaText, Loss, Shape
 
 
 @dataclass(frozen=True, slots=True)

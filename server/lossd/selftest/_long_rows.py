@@ -17,8 +17,7 @@ import numpy.typing as npt
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.kernels import gradients_of
-from lossd.losses import Axes, Choices, Content, Input, Interval, Loss, Shape, Sides
-from lossd.losses._declare import CudaText
+from lossd.losses import Axes, Choices, Content, CudaText, Input, Interval, Loss, Shape, Sides
 from lossd.reduction import Reduction
 from lossd.selftest.floats import with_floats
 from lossd.shapes import rules_of

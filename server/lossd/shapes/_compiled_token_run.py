@@ -6,8 +6,7 @@ from lossd.backends import nonfinite_rows, round_into
 from lossd.batch import Array, Batch, Operand, parameter_error
 from lossd.checkpoints import Checkpoint
 from lossd.kernels.host import SAID, TokenInput, TokenKernel, TokenRows
-from lossd.losses import Axes, Content, Input, ParameterError, Status
-from lossd.losses._maths.tokens import Tokens
+from lossd.losses import Axes, Content, Input, ParameterError, Status, Tokens
 from lossd.shapes._shape import Buffers
 from lossd.shapes._token_forms import LAYS_OUT
 from lossd.shapes._token_run import PIECE_TOKENS, TokenRun

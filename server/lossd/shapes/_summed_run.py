@@ -13,8 +13,7 @@ from lossd.backends import round_into
 from lossd.batch import Array, Batch, Operand
 from lossd.checkpoints import Checkpoint
 from lossd.kernels.host import TokenInput, TokenSums
-from lossd.losses import Axes
-from lossd.losses._maths.tokens import Part, Tokens, Whole
+from lossd.losses import Axes, Part, Tokens, Whole
 from lossd.shapes._shape import Buffers
 from lossd.shapes._token_results import BLOCK_ROWS, TokenResults
 from lossd.shapes._token_sides import TokenSide

@@ -8,8 +8,7 @@ from lossd.batch import (
     shape_error,
 )
 from lossd.errors import InvalidTensor
-from lossd.losses import Axes, Content, Input, Loss
-from lossd.losses._maths.tokens import AGGREGATION
+from lossd.losses import AGGREGATION, Axes, Content, Input, Loss
 
 LAYS_OUT = (Content.FLAGS, Content.LENGTHS, Content.OFFSETS, Content.LABELS)
 OF_TOKENS = (Axes.TOKENS, Axes.EITHER, Axes.CLASSES)

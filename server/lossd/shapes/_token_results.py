@@ -7,8 +7,7 @@ import numpy as np
 
 from lossd.batch import Array, Batch, Operand, value_error
 from lossd.checkpoints import Checkpoint
-from lossd.losses import Axes, BodyResult, Input, Status
-from lossd.losses._maths.tokens import Tokens
+from lossd.losses import Axes, BodyResult, Input, Status, Tokens
 from lossd.reduction import block_sums
 from lossd.shapes._shape import Buffers, Evaluated
 from lossd.shapes._token_forms import LAYS_OUT

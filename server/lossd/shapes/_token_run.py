@@ -10,8 +10,7 @@ import numpy as np
 from lossd.backends import each_row, nonfinite_rows, round_into
 from lossd.batch import Array, Batch
 from lossd.checkpoints import Checkpoint
-from lossd.losses import Axes, BodyResult
-from lossd.losses._maths.tokens import TokenAggregation, Tokens, Whole
+from lossd.losses import Axes, BodyResult, TokenAggregation, Tokens, Whole
 from lossd.reduction import Floats
 from lossd.shapes._shape import Buffers
 from lossd.shapes._token_results import TokenResults

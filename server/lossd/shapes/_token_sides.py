@@ -14,8 +14,7 @@ from lossd.batch import (
 )
 from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidParameter, InvalidTensor
-from lossd.losses import Axes, Content, Loss
-from lossd.losses._maths.tokens import Part, TokenAggregation, Tokens
+from lossd.losses import Axes, Content, Loss, Part, TokenAggregation, Tokens
 from lossd.ordering import dense_ranks
 from lossd.reduction import Flags, Floats
 

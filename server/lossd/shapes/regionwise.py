@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossd.batch import Given, Layout, Slot, shape_error
-from lossd.losses import Input, Loss
-from lossd.losses._inputs import CLASS_AXIS, OPTIONAL_CLASS_AXIS
+from lossd.losses import CLASS_AXIS, OPTIONAL_CLASS_AXIS, Input, Loss
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import (
     ClassAxes,

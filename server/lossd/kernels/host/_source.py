@@ -18,8 +18,7 @@ from lossd.kernels._templates import (
     template_of,
     vectors_of,
 )
-from lossd.losses import COMPUTED, Loss
-from lossd.losses._declare import CudaText
+from lossd.losses import COMPUTED, CudaText, Loss
 
 TYPES: Mapping[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
 # How functions that both devices compile are declared here.

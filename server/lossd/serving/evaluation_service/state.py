@@ -12,8 +12,14 @@ import numpy as np
 from lossd import tensors, v1
 from lossd.checkpoints import Checkpoint, never_stop
 from lossd.errors import InvalidRequest
-from lossd.evaluation import ClassificationTask, Metric, State, Tally
-from lossd.evaluation._exact import from_signed_bytes, signed_bytes
+from lossd.evaluation import (
+    ClassificationTask,
+    Metric,
+    State,
+    Tally,
+    from_signed_bytes,
+    signed_bytes,
+)
 from lossd.serving.evaluation_service.codec import Requested, read_spec
 from lossd.serving.rpc.messages import Hold, check_count, hold_nothing, parse
 
