@@ -6,6 +6,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOTS = ("protos", "server", "client")
@@ -49,16 +50,36 @@ def test_one_home_each_for_cupy_prometheus_opentelemetry_and_status_codes() -> N
 
 
 def test_every_package_of_the_server_has_its_layer() -> None:
+    layers = _contract("each layer sees only the ones below")["layers"]
+
+    assert {name.strip() for layer in layers for name in layer.split("|")} == _of_server()
+
+
+def test_the_client_may_import_no_package_of_the_server() -> None:
+    forbidden = _contract("the client sees nothing of the server")["forbidden_modules"]
+
+    assert set(forbidden) == _of_server()
+
+
+def test_all_but_what_serves_may_import_nothing_of_the_wire() -> None:
+    bound = _contract("the engine knows no wire")["source_modules"]
+
+    assert set(bound) == _of_server() - {"lossd.cli", "lossd.serving"}
+
+
+def _contract(name: str) -> dict[str, Any]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    layers = settings["contracts"][0]["layers"]
-    named = {name.strip() for layer in layers for name in layer.split("|")}
+    found: dict[str, Any] = next(c for c in settings["contracts"] if c["name"] == name)
+    return found
+
+
+def _of_server() -> set[str]:
     modules = {
         f"lossd.{path.stem}"
         for path in (ROOT / "server/lossd").iterdir()
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
-
-    assert modules - {"lossd.__main__"} == named
+    return modules - {"lossd.__main__"}
 
 
 def test_what_a_package_keeps_to_itself_is_imported_by_nobody_else() -> None:
