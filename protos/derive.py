@@ -133,10 +133,15 @@ def _stub(
 ) -> str:
     """Returns the stub of a module with docstrings, and with the names of members spelt out."""
     for name, docstring in docstrings.items():
-        opening = re.compile(rf"^(class {name}\(.*\):)( \.\.\.)?$", re.MULTILINE)
-        body = textwrap.indent(_literal_of(docstring), "    ")
-        text = opening.sub(lambda found, body=body: f"{found[1]}\n{body}", text)
+        text = _documented(text, name, docstring)
     return _based(_exact(text, file), bases) if _module(file) in _CHECKED else text
+
+
+def _documented(text: str, name: str, docstring: str) -> str:
+    """Returns a stub whose class of a name begins with a docstring."""
+    opening = re.compile(rf"^(class {name}\(.*\):)( \.\.\.)?$", re.MULTILINE)
+    body = textwrap.indent(_literal_of(docstring), "    ")
+    return opening.sub(lambda found: f"{found[1]}\n{body}", text)
 
 
 def _literal_of(docstring: str) -> str:
