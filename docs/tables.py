@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from lossd.client import presets
 from lossd.evaluation import METRICS, Metric
+from lossd.looks import short
 from lossd.losses import LOSSES, Differentiable, Input, Loss, Parameter
 from lossd.serving.config import Setting, settings
 from lossd.serving.families import FAMILIES, Family
@@ -114,24 +115,7 @@ def _preset_row(name: str, made: Callable[..., Message], given: dict[str, Any]) 
     _, _, rest = inspect.cleandoc(made.__doc__ or "").partition("Source: ")
     source = " ".join(rest.partition("\n\n")[0].split())
     call = ", ".join(f"{key}={value!r}" for key, value in given.items())
-    return (f"`{name}({call})`", f"`{_fields(message)}`", source)
-
-
-def _fields(message: Message) -> str:
-    """A message in a line, with the members of enums by their short names."""
-    fields = []
-    for field, value in message.ListFields():
-        if field.enum_type is None:
-            fields.append(
-                f"{field.name}={value:g}"
-                if field.type == field.TYPE_DOUBLE
-                else f"{field.name}={value}"
-            )
-            continue
-        prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
-        named = field.enum_type.values_by_number[value].name
-        fields.append(f"{field.name}={named.removeprefix(prefix)}")
-    return f"{message.DESCRIPTOR.name}({', '.join(fields)})"
+    return (f"`{name}({call})`", f"`{short(message)}`", source)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

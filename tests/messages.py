@@ -5,6 +5,7 @@ from typing import Any
 
 from lossd import v1
 from lossd.client.requests import build_request
+from lossd.naming import members_of
 from tests.losses.case import Case
 
 
@@ -23,8 +24,7 @@ def message_of(case: Case) -> Any:
 def _number(field: Any, value: Any) -> Any:
     if not isinstance(value, enum.Enum):
         return value
-    endings = (f"_{value.name}", value.name)
-    return next(n.number for n in field.enum_type.values if n.name.endswith(endings))
+    return field.enum_type.values_by_name[members_of(field.enum_type)[value.name]].number
 
 
 def request_of(case: Case, **options: Any) -> v1.ComputeLossRequest:

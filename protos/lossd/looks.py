@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from lossd.naming import members_of
+from lossd.naming import name_of
 
 _ITEMS = 6  # of a longer list the first ones are shown
 _LETTERS = 64
@@ -59,9 +59,8 @@ def _item(field: Any, value: Any, level: int) -> str:
     if isinstance(value, Message):
         return short(value, level)
     if field.enum_type is not None:
-        names = {full: name for name, full in members_of(field.enum_type).items()}
-        member = field.enum_type.values_by_number.get(value)
-        return repr(value if member is None else names.get(member.name, member.name))
+        is_known = value in field.enum_type.values_by_number
+        return repr(name_of(field.enum_type, value) if is_known else value)
     if isinstance(value, bytes) and len(value) > _LETTERS:
         return f"<{len(value)} bytes>"
     if isinstance(value, str) and len(value) > _LETTERS:

@@ -19,6 +19,14 @@ def members_of(kind: Any) -> dict[str, str]:
     return {value.name.removeprefix(prefix): value.name for value in kind.values if value.number}
 
 
+def name_of(kind: Any, number: int) -> str:
+    """Returns the short name of an enum's member; the full one of 0, or a number that is none."""
+    if number not in kind.values_by_number:
+        return str(number)
+    full: str = kind.values_by_number[number].name
+    return {name: short for short, name in members_of(kind).items()}.get(full, full)
+
+
 def guess(text: str, names: Iterable[str]) -> str:
     """Returns ``: did you mean this?``, or nothing where no name is like the text.
 

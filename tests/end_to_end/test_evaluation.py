@@ -25,6 +25,7 @@ from lossd.client import (
     UnknownMetricError,
 )
 from lossd.evaluation import METRICS
+from lossd.naming import members_of
 from lossd.v1 import F1, Accuracy, Bleu, ConfusionMatrix, RocAuc
 from tests.end_to_end.conftest import Process, serve
 from tests.waiting import until
@@ -355,11 +356,7 @@ def wire(metric: Any, parameters: Any) -> dict[str, Any]:
     found = {}
     for name, given in parameters.items():
         enum = fields[name].enum_type
-        if enum is not None:
-            names = (n for n in enum.values_by_name if n.endswith(f"_{given.name}"))
-            found[name] = min(names, key=len)  # PROBABILITIES, not LOG_PROBABILITIES
-        else:
-            found[name] = given
+        found[name] = given if enum is None else members_of(enum)[given.name]
     return found
 
 

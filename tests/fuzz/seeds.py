@@ -13,6 +13,7 @@ from lossd.client.requests import build_request
 from lossd.evaluation import METRICS, Metric
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss, Shape
+from lossd.naming import members_of
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
 from lossd.serving.loss_service.servicer import SERVICE
 from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
@@ -98,8 +99,7 @@ def _parameters(metric: Metric, given: Any) -> dict[str, Any]:
     found = {}
     for name, value in given.items():
         kind = fields[name].enum_type
-        names = [n for n in kind.values_by_name if n.endswith(f"_{value.name}")] if kind else []
-        found[name] = min(names, key=len) if kind else value
+        found[name] = members_of(kind)[value.name] if kind else value
     return found
 
 

@@ -3,17 +3,17 @@
 from collections.abc import Collection, Mapping
 
 from lossd import v1
+from lossd.naming import name_of
 
 
 def taken(loss: v1.PolicyGradient) -> Mapping[str, tuple[str, str]]:
     """Returns the further inputs that a loss takes, each with the parameter and its value."""
     found = {}
     if loss.kl_estimator > v1.KL_ESTIMATOR_NONE:
-        value = v1.KlEstimator.Name(loss.kl_estimator).removeprefix("KL_ESTIMATOR_")
+        value = name_of(v1.KlEstimator.DESCRIPTOR, loss.kl_estimator)
         found["reference_log_probabilities"] = "kl_estimator", value
     if loss.rollout_correction > v1.ROLLOUT_CORRECTION_NONE:
-        value = v1.RolloutCorrection.Name(loss.rollout_correction)
-        value = value.removeprefix("ROLLOUT_CORRECTION_")
+        value = name_of(v1.RolloutCorrection.DESCRIPTOR, loss.rollout_correction)
         found["rollout_log_probabilities"] = "rollout_correction", value
     elif v1.POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP in loss.outputs:
         found["rollout_log_probabilities"] = "outputs", "ROLLOUT_GAP"

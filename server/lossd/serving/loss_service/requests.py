@@ -15,7 +15,7 @@ from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Lease
-from lossd.serving.wire.parameters import members_by_number, read_parameters
+from lossd.serving.wire.parameters import read_member, read_parameters
 from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.shapes import rules_of
 from lossd.sums import MAX_TERMS, SumJob, Term, of_term
@@ -236,11 +236,7 @@ def _member(request: v1.ComputeLossRequest, name: str, members: type[E], default
     if number == 0:
         return default
     kind = request.DESCRIPTOR.fields_by_name[name].enum_type
-    found: E | None = members_by_number(kind, members).get(number)
-    if found is None:
-        names = ", ".join(member.name for member in members)
-        raise InvalidRequest(f"{name} must be one of {names}, got {number}", field=name)
-    return found
+    return read_member(kind, name, number, members, InvalidRequest)
 
 
 def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...] | None:

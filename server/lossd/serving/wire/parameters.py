@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from lossd.errors import InvalidParameter, ServiceError
+from lossd.errors import InvalidParameter, InvalidRequest, ServiceError
 from lossd.losses import Parameter
+from lossd.naming import members_of
 from lossd.serving.rpc.messages import check_count
 
 MAX_CHOICES = 64  # members of an enum in a list: no enum has so many
@@ -59,33 +60,42 @@ def _read(declared: Declared, message: Message) -> dict[str, Any]:
         elif parameter.is_list:
             found[name] = _choices(descriptor.enum_type, name, value, parameter.choices)
         else:
-            found[name] = _choice(descriptor.enum_type, name, value, parameter.choices)
+            found[name] = read_member(descriptor.enum_type, name, value, parameter.choices)
     return found
 
 
-def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
-    found: E | None = members_by_number(kind, members).get(number)
+def read_member(
+    kind: Any,
+    name: str,
+    number: int,
+    members: type[E],
+    refusal: type[InvalidRequest] = InvalidParameter,
+) -> E:
+    """Returns the member of a number in a field.
+
+    Raises:
+        InvalidRequest: if there is none, as the kind of it that ``refusal`` says.
+    """
+    found: E | None = _by_number(kind, members).get(number)
     if found is None:
         names = ", ".join(member.name for member in members)
-        raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=name)
+        raise refusal(f"{name} must be one of {names}, got {number}", field=name)
     return found
 
 
 def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
     check_count(name, len(numbers), MAX_CHOICES)
     return tuple(
-        _choice(kind, f"{name}[{position}]", number, members)
+        read_member(kind, f"{name}[{position}]", number, members)
         for position, number in enumerate(numbers)
     )
 
 
 @functools.cache
-def members_by_number(descriptor: Any, members: type[E]) -> Mapping[int, E]:
-    """Returns the members by number: MEAN by that of REDUCTION_MEAN, which ends in its name."""
-    found = {}
-    for number, value in descriptor.values_by_number.items():
-        names = (name for name in members.__members__ if value.name.endswith(f"_{name}"))
-        longest = max(names, key=len, default=None)  # BATCH_MEAN, not MEAN
-        if longest is not None:
-            found[number] = members[longest]
-    return found
+def _by_number(kind: Any, members: type[E]) -> Mapping[int, E]:
+    """Returns the members by number: MEAN by that of REDUCTION_MEAN."""
+    return {
+        kind.values_by_name[full].number: members[short]
+        for short, full in members_of(kind).items()
+        if short in members.__members__
+    }
