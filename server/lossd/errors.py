@@ -24,6 +24,7 @@ fault and ``details`` repeats the numbers of the message, so that nobody has to 
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class ServiceError(Exception):
@@ -43,6 +44,11 @@ class ServiceError(Exception):
         self.field = field
         self.reason = reason or self.reason
         self.details = {name: str(value) for name, value in (details or {}).items()}
+
+    def below(self, path: str) -> Self:
+        """Puts its field below another one, where "" is the request; returns the same error."""
+        self.field = ".".join(part for part in (path, self.field) if part)
+        return self
 
 
 class InvalidRequest(ServiceError):  # noqa: N818 - the tree reads better without "Error"

@@ -128,20 +128,20 @@ class _Most:
 
 def of_term(position: int, error: ServiceError, term: Term | None = None) -> ServiceError:
     """Returns the same error with the term in it, and with the request's names of inputs."""
-    field, message = error.field, str(error)
-    if field.partition(".")[0] == "loss":
-        field = f"loss.weighted_sum.terms[{position}].{field}"
-    elif term is not None:
-        field = _renamed(term, field)
-    return type(error)(
-        f"terms[{position}]: {message if term is None else _renamed(term, message)}",
-        field=field,
+    message = _renamed(term, str(error))
+    is_of_loss = error.field.partition(".")[0] == "loss"
+    found = type(error)(
+        f"terms[{position}]: {message}",
+        field=error.field if is_of_loss else _renamed(term, error.field),
         reason=error.reason,
         details=error.details,
     )
+    return found.below(f"loss.weighted_sum.terms[{position}]") if is_of_loss else found
 
 
-def _renamed(term: Term, text: str) -> str:
+def _renamed(term: Term | None, text: str) -> str:
+    if term is None:
+        return text
     names = {own: name[:64] for own, name in term.names.items() if own != name}
     if not names:
         return text

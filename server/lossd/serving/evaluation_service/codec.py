@@ -152,7 +152,7 @@ def batch(
             checkpoint=checkpoint,
         )
     except (InvalidRequest, TooLarge) as error:
-        error.field = f"batch.{error.field}"
+        error.below("batch")
         raise
 
 

@@ -37,7 +37,7 @@ def read_parameters(declared: Declared, message: Message, path: str = "") -> dic
     try:
         return _read(declared, message)
     except ServiceError as error:
-        error.field = f"{path}.{error.field}".removeprefix(".")
+        error.below(path)
         raise
 
 
