@@ -3,13 +3,13 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy.typing as npt
 
 from lossd import chunks, sums, v1
 from lossd.batch import Array, Job
-from lossd.engine import Result
+from lossd.engine import Engine, Result
 from lossd.framing import Framed
 from lossd.plan import Plan
 from lossd.serving.call import DEVICE_MEMORY, GRPC, SHARED_MEMORY, Call, Received
@@ -237,36 +237,37 @@ class LossServicer:
     ) -> tuple[Result, list[loss_metrics.MetricOutcome]]:
         """Computes result and metrics; frees the request before the reply takes as much memory."""
         with call.phase("decode"):
-            request = read()
-            label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
-            call.labels["loss"] = label
-            job, plan = self._read(request, lease, device)
-            on_device = loss_requests.names_on_device(request.message)
-            stays = self._stays(request.message, job) if on_device else frozenset()
-            job = replace(job, inputs=device.settled(job.inputs, stays)) if on_device else job
-            specs = request.message.metrics
-            call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
-            metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
+            task = self._task(read(), call, lease, device)
         with self._compute_slots.slot(call), call.collecting() as hold:
             with call.phase("compute"):
-                run = functools.partial(sums.run, self._engine, job)
-                if plan is not None and isinstance(job, Job):
-                    arrays = plan.laid.arrays(job)
-                    run = functools.partial(self._engine.compute, plan, job, arrays)
+                run = task.runner(self._engine)
                 # What arrays of a reply to the wire take is the engine's to count.
                 is_wire = not (lease.is_used or device.is_used)
                 result = run(
                     allocate=None if is_wire else lease.allocate,
-                    place=functools.partial(_resident, device, stays),
+                    place=functools.partial(_resident, device, task.stays),
                     checkpoint=call.checkpoint,
                     hold=hold,
                 )
-            evaluated = self._evaluate(metrics, job, call, hold) if isinstance(job, Job) else []
+            evaluated = self._evaluate(task, call, hold)
         lease.check()
-        if on_device:
-            result = device.answered(result, on_device)
-        self._count(label, result, call, device)
+        if task.on_device:
+            result = device.answered(result, task.on_device)
+        self._count(call.labels["loss"], result, call, device)
         return result, evaluated
+
+    def _task(self, request: Request, call: Call, lease: Lease, device: DeviceLease) -> "_Task":
+        """Reads a request, and labels the call as soon as it is known what it is about."""
+        message = request.message
+        call.labels["loss"] = self._telemetry.loss_label(message.loss.WhichOneof("kind") or "")
+        job, plan = self._read(request, lease, device)
+        on_device = loss_requests.names_on_device(message)
+        stays = self._stays(message, job) if on_device else frozenset()
+        job = replace(job, inputs=device.settled(job.inputs, stays)) if on_device else job
+        kinds = evaluation_codec.kinds(message.metrics)
+        call.labels["metrics"] = self._telemetry.metric_labels(kinds)
+        metrics = loss_metrics.requested(message.metrics, job) if isinstance(job, Job) else []
+        return _Task(job, plan, metrics, on_device, stays)
 
     def _read(
         self, request: Request, lease: Lease, device: DeviceLease
@@ -288,14 +289,12 @@ class LossServicer:
             return frozenset()
         return self._engine.resident(job)
 
-    def _evaluate(
-        self, metrics: Sequence[Requested], job: Job, call: Call, hold: Hold
-    ) -> list[loss_metrics.MetricOutcome]:
+    def _evaluate(self, task: "_Task", call: Call, hold: Hold) -> list[loss_metrics.MetricOutcome]:
         """Returns the metrics of a batch; without any it takes no time."""
-        if not metrics:
+        if not task.metrics or isinstance(task.job, SumJob):
             return []
         with call.phase("evaluate"):
-            evaluated = loss_metrics.evaluate(metrics, job, call.checkpoint, hold)
+            evaluated = loss_metrics.evaluate(task.metrics, task.job, call.checkpoint, hold)
         for one in evaluated:
             self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
         return evaluated
@@ -312,6 +311,27 @@ class LossServicer:
         shared = self._offered(call)
         device = None if shared is None else self._device
         return server_info(self._config, self._checked, shared, device).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A request that was read: its job with a plan, if there is one, and its metrics.
+
+    ``on_device`` are the inputs that lie in device memory, and ``stays`` those that are used there.
+    """
+
+    job: Job | SumJob
+    plan: Plan | None
+    metrics: Sequence[Requested]
+    on_device: frozenset[str]
+    stays: frozenset[str]
+
+    def runner(self, engine: Engine) -> Callable[..., Result]:
+        """Returns what computes the job: by its plan, where it has one."""
+        if self.plan is None or isinstance(self.job, SumJob):
+            return functools.partial(sums.run, engine, self.job)
+        arrays = self.plan.laid.arrays(self.job)
+        return functools.partial(engine.compute, self.plan, self.job, arrays)
 
 
 def _begin(messages: Iterator[bytes], call: Call) -> bytes | None:
