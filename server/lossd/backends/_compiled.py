@@ -4,6 +4,7 @@ Nothing here imports CuPy; the caller passes it in.
 """
 
 import contextlib
+import itertools
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ COMPILER_OPTIONS = ("-std=c++17",)
 MOST_COMPILERS = 8
 # What a device takes of its shared memory for each block.
 SHARED_BYTES_OF_BLOCK = 1 << 10
+# The arguments for gradients, in the order in which a loss names their inputs.
+_GRADIENTS = ("gradient", "second_gradient", "third_gradient")
 
 
 class DeviceKernels:
@@ -81,41 +84,27 @@ class _Compiled:
     module: Any
 
     def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile, most_bytes: int) -> Found:
-        values = cupy.empty(tile.count, batch.dtype)
-        flags = cupy.empty(tile.count, np.uint8)
-        first, *rest = tile.operands
-        second, others = rest[:1], rest[1:]
-        given = tile.operands[first]
-        gradients = _places_of_gradients(cupy, batch, tile)
-        _, *wanted = gradients_of(batch.loss)
-        by_second, by_third = (gradients.get(name) for name in (*wanted, "", "")[:2])
-        parts = given.shape[1] if given.ndim > 2 else 1
-        labels = math.prod(size for name in second for size in tile.operands[name].shape[1:])
+        sizes = _sizes(tile)
         launch = self.kernel.launch(
-            tile.count, math.prod(given.shape[1:]), most_bytes, parts=parts, labels=labels
+            tile.count,
+            sizes["columns"],
+            most_bytes,
+            parts=sizes["parts"],
+            labels=sizes["labels"],
         )
-        statuses = cupy.empty(tile.count, np.uint8) if self.kernel.template.gives_statuses else None
+        gives_statuses = self.kernel.template.gives_statuses
+        found = Found(
+            cupy.empty(tile.count, batch.dtype),
+            _places_of_gradients(cupy, batch, tile),
+            statuses=cupy.empty(tile.count, np.uint8) if gives_statuses else None,
+            flags=cupy.empty(tile.count, np.uint8),
+        )
         room = cupy.empty(launch.workspace_bytes, np.uint8) if launch.workspace_bytes else None
         available = {
-            "rows": tile.count,
-            "columns": math.prod(given.shape[1:]),
-            "parts": parts,
-            "labels": labels,
-            "predictions": given,
-            "targets": next((tile.operands[name] for name in second), None),
-            **{argument_of(name): tile.operands[name] for name in others},
-            "scales": tile.scales,
-            "scale": tile.scale,
-            "silent": tile.excluded,
-            "values": values,
-            "gradient": gradients.get(first),
-            "second_gradient": by_second,
-            "third_gradient": by_third,
-            "nonfinite": flags,
-            "statuses": statuses,
+            **sizes,
+            **_arguments(batch, tile, found),
             "workspace": room,
             "kept": launch.kept,
-            **{name: _plain(value) for name, value in tile.parameters.items()},
         }
         taken = {argument.name for argument in self.kernel.signature}
         arguments = {name: value for name, value in available.items() if name in taken}
@@ -129,7 +118,37 @@ class _Compiled:
             shared_mem=launch.shared_bytes,
             stream=stream,
         )
-        return Found(values, gradients, statuses=statuses, flags=flags)
+        return found
+
+
+def _sizes(tile: Tile) -> dict[str, int]:
+    """Returns the sizes of the first operand, and how many numbers of the second a row has."""
+    given, *rest = tile.operands.values()
+    return {
+        "rows": tile.count,
+        "columns": math.prod(given.shape[1:]),
+        "parts": given.shape[1] if given.ndim > 2 else 1,
+        "labels": math.prod(size for second in rest[:1] for size in second.shape[1:]),
+    }
+
+
+def _arguments(batch: Batch, tile: Tile, found: Found) -> dict[str, Any]:
+    """Returns what kernels take besides sizes, by the names of their arguments."""
+    first, *rest = tile.operands
+    gradients = itertools.zip_longest(_GRADIENTS, gradients_of(batch.loss))
+    return {
+        "predictions": tile.operands[first],
+        "targets": next((tile.operands[name] for name in rest[:1]), None),
+        **{argument_of(name): tile.operands[name] for name in rest[1:]},
+        "scales": tile.scales,
+        "scale": tile.scale,
+        "silent": tile.excluded,
+        "values": found.values,
+        **{argument: found.gradients.get(name) for argument, name in gradients},
+        "nonfinite": found.flags,
+        "statuses": found.statuses,
+        **{name: _plain(value) for name, value in tile.parameters.items()},
+    }
 
 
 def _plain(value: Any) -> Any:
