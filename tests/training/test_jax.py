@@ -179,6 +179,25 @@ def test_a_thousand_calls_of_a_compiled_step_do_not_wait_for_themselves(address:
     assert float(loss_fn(logits, targets)) < start / 4
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_second_call_without_jit_compiles_nothing(
+    address: str, caplog: pytest.LogCaptureFixture, reduction: Any
+) -> None:
+    logits, targets = draw(8, 5), labels(5, 8)
+    loss_fn = remote_loss(CrossEntropy(), address, reduction=reduction)
+
+    def step() -> Any:
+        gradient = jax.grad(lambda given: loss_fn(given, targets).sum())(logits)
+        return jax.block_until_ready((loss_fn(logits, targets), gradient))
+
+    with jax.log_compiles():
+        step()
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        step()
+    assert "Compiling" not in caplog.text
+
+
 def test_an_unknown_reduction_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="reduction must be one of"):
         remote_loss(CrossEntropy(), reduction="average")  # type: ignore[arg-type]

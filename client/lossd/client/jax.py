@@ -24,6 +24,7 @@ from lossd.client.declared import DeclaredInputs
 from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.client.jax_shardings import alike, placed_as
 from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
@@ -107,7 +108,7 @@ def remote_loss(
         extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
         beside = {name: _array(name, one) for name, one in _present(extras).items()}
         arrays = {name: _arrays(name, one) for name, one in given.items()}
-        found: jax.Array = value(arrays, beside | _divisor(normalizer, reduction))
+        found: jax.Array = value(*alike((arrays, beside | _divisor(normalizer, reduction))))
         return found
 
     return computed
@@ -192,10 +193,13 @@ def _check_whole(name: str, own: Array, dtype: np.dtype[Any]) -> None:
 def _differentiable(problem: Problem) -> Callable[..., Any]:
     """Returns the function from inputs and extras to the loss, with its derivative."""
     is_vector = problem.reduction == "none"
+    # Compiled once for inputs of a kind, so that a call without ``jit`` is not compiled each time.
+    compiled = jax.jit(functools.partial(_called, problem), static_argnames="wanted")
+    outside = functools.partial(_outside, problem, compiled)
 
     @jax.custom_vjp
     def value(inputs: Any, extras: Any) -> Any:
-        return _outside(problem, inputs, extras, ())[0]
+        return outside(inputs, extras, ())[0]
 
     def forward(inputs: Any, extras: Any) -> Any:
         for name, given in extras.items():
@@ -206,7 +210,7 @@ def _differentiable(problem: Problem) -> Callable[..., Any]:
         if is_vector:  # its gradients need the upstream ones
             found, gradients = value(inputs, extras), dict.fromkeys(wanted)
         else:
-            found, gradients = _outside(problem, inputs, extras, wanted)
+            found, gradients = outside(inputs, extras, wanted)
         return found, (inputs, extras, gradients)
 
     def backward(kept: Any, upstream: Any) -> Any:
@@ -215,7 +219,7 @@ def _differentiable(problem: Problem) -> Callable[..., Any]:
             gradients = {}
         elif is_vector and gradients:
             scaled = {**extras, "cotangent": _times(upstream, extras.get("cotangent"))}
-            gradients, upstream = _outside(problem, inputs, scaled, tuple(gradients))[1], 1
+            gradients, upstream = outside(inputs, scaled, tuple(gradients))[1], 1
         rounded = {
             name: jax.tree.map(lambda g, x: (upstream * g).astype(x.dtype), found, inputs[name])
             for name, found in gradients.items()
@@ -257,12 +261,23 @@ def _is_primal(leaf: Any) -> bool:
 
 
 def _outside(
-    problem: Problem, inputs: Any, extras: Any, wanted: tuple[str, ...]
+    problem: Problem,
+    compiled: Callable[..., Any],
+    inputs: Any,
+    extras: Any,
+    wanted: tuple[str, ...],
 ) -> tuple[Any, Any]:
     """Returns the loss and the gradients with respect to some inputs, from outside of JAX."""
     leaves = jax.tree.leaves(inputs)
     if not problem.looks and _are_at_hand(leaves) and any(map(is_on_device, leaves)):
         return _beside(problem, inputs, extras, wanted)
+    found: tuple[Any, Any] = compiled(inputs, extras, wanted=wanted)
+    return found
+
+
+def _called(problem: Problem, inputs: Any, extras: Any, wanted: tuple[str, ...]) -> tuple[Any, Any]:
+    """Returns what ``_outside`` does, within a compiled function."""
+    leaves = jax.tree.leaves(inputs)
     dtype = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
     shape = examples_of(problem.loss, inputs) if problem.reduction == "none" else ()
     gradients = {name: jax.tree.map(_widened, inputs[name]) for name in wanted}
@@ -274,7 +289,12 @@ def _outside(
         extras,
         vmap_method="expand_dims",
     )
-    return found
+    # Where several devices have a share of the inputs, what the call gives lies on the one that
+    # made it, which no other step could use; behind a barrier with all it is as the others are.
+    barrier: Any = jax.lax.optimization_barrier
+    value, gradients = barrier((found, (inputs, extras)))[0]
+    given = {name: inputs[name] for name in wanted}
+    return value, jax.tree.map(placed_as, gradients, given)
 
 
 def _are_at_hand(leaves: Any) -> bool:
