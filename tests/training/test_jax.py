@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.client import BatchWarning, InvalidRequestError, LossClient, weighted_sum
+from lossd.client import BatchWarning, InvalidRequestError, LossClient, presets, weighted_sum
 from lossd.v1 import (
     Accuracy,
     CrossEntropy,
@@ -267,6 +267,34 @@ def test_weights_must_not_be_differentiated(address: str, reduction: Any) -> Non
         jax.grad(lambda x: weighed(x, lambda weights: weights))(logits)
     gradient = jax.jit(jax.grad(lambda x: weighed(x, jax.lax.stop_gradient)))(logits)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("wrap", [lambda function: function, jax.jit, jax.eval_shape])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_an_input_without_a_gradient_is_refused_when_it_is_traced(
+    address: str, reduction: Any, wrap: Any
+) -> None:
+    now, then, advantages = draw(4, 6), draw(4, 6, seed=1), draw(4, seed=2)
+    loss_fn = remote_loss(presets.dapo(), address, reduction=reduction)
+
+    def summed(tokens: Any, stop: Any) -> Any:
+        return loss_fn(tokens, stop(tokens + then), advantages).sum()
+
+    wrong = jax.grad(lambda tokens: summed(tokens, lambda given: given))
+    call = functools.partial(wrap, wrong) if wrap is jax.eval_shape else wrap(wrong)
+    rule = "gradients must be among log_probabilities for PolicyGradient, got 'sampling_log_prob"
+    with pytest.raises(InvalidRequestError, match=rule) as told:
+        call(now)
+    assert told.value.field == "gradients.inputs"
+    found = jax.grad(lambda tokens: summed(tokens, jax.lax.stop_gradient))(now)
+    assert np.isfinite(found).all()
+
+
+def test_inputs_of_every_term_of_a_sum_are_differentiable(address: str) -> None:
+    summed = weighted_sum((1.0, CrossEntropy()), (1.0, SquaredError(), {"targets": "scores"}))
+    logits, targets, scores = draw(6, 4), labels(4, 6), draw(6, 4, seed=1)
+    gradient = jax.grad(remote_loss(summed, address), argnums=2)(logits, targets, scores)
+    assert_close(gradient, (scores - logits) * 2 / scores.size)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -22,6 +22,7 @@ from lossd.client import arguments, kinds
 from lossd.client.arrays import to_array, unknown_type
 from lossd.client.declared import DeclaredInputs
 from lossd.client.device_arrays import Movable, is_on_device
+from lossd.client.differentiability import Differentiability
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.jax_shardings import alike, placed_as
@@ -73,7 +74,8 @@ def remote_loss(
 
     Raises:
         InvalidRequestError: if it is no loss, or an option breaks its rule; from the function, when
-            it is traced, if an input is missing, or one is given that the loss has not.
+            it is traced, if an input is missing, or one is given that the loss has not, or is
+            differentiated that the loss has no gradient of.
     """
     arguments.member("reduction", arguments.reductions, reduction)
     arguments.member("empty", arguments.empty_policies, empty)
@@ -92,7 +94,7 @@ def remote_loss(
         nonfinite=nonfinite,
         looks=looks,
     )
-    value = _differentiable(problem)
+    value = _differentiable(problem, Differentiability(remote, loss, remedy=_REMEDY))
 
     def computed(
         *inputs: Any,
@@ -114,6 +116,8 @@ def remote_loss(
     return computed
 
 
+# What makes constants of arrays.
+_REMEDY = "jax.lax.stop_gradient"
 # What a call takes beside inputs, and what ``remote_loss`` does.
 _BESIDE = ("weights", "mask", "cotangent", "normalizer")
 _BEFORE = ("reduction", "empty", "nonfinite", "lint", "timeout")
@@ -190,7 +194,7 @@ def _check_whole(name: str, own: Array, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _differentiable(problem: Problem) -> Callable[..., Any]:
+def _differentiable(problem: Problem, possible: Differentiability) -> Callable[..., Any]:
     """Returns the function from inputs and extras to the loss, with its derivative."""
     is_vector = problem.reduction == "none"
     # Compiled once for inputs of a kind, so that a call without ``jit`` is not compiled each time.
@@ -204,8 +208,9 @@ def _differentiable(problem: Problem) -> Callable[..., Any]:
     def forward(inputs: Any, extras: Any) -> Any:
         for name, given in extras.items():
             if _is_perturbed(given):
-                raise arguments.undifferentiated(name, "jax.lax.stop_gradient")
+                raise arguments.undifferentiated(name, _REMEDY)
         wanted = tuple(name for name, given in inputs.items() if _is_perturbed(given))
+        possible.check(wanted)
         inputs, extras = _primals(inputs), _primals(extras)
         if is_vector:  # its gradients need the upstream ones
             found, gradients = value(inputs, extras), dict.fromkeys(wanted)

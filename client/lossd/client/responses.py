@@ -90,6 +90,18 @@ def read_required_names(response: v1.ListLossesResponse) -> dict[str, tuple[str,
     }
 
 
+def read_differentiable_names(response: v1.ListLossesResponse) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the inputs that each loss is differentiable in, in their order."""
+    return {
+        loss.name: tuple(
+            described.name
+            for described in loss.inputs
+            if described.differentiability != v1.DIFFERENTIABILITY_NONE
+        )
+        for loss in response.losses
+    }
+
+
 def status_name(number: int) -> str:
     """Returns the name of a status, for example ``"NONFINITE"``; of a newer one its number."""
     value = v1.Status.DESCRIPTOR.values_by_number.get(number)
