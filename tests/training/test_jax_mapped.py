@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.client import LossClient
+from lossd.client import LossClient, presets
 from lossd.client.mapped import ELEMENTS, INDEPENDENT, ROWS
 from lossd.losses import LOSSES, Shape
 from lossd.v1 import (
     BinaryCrossEntropy,
+    ClippedValue,
     CrossEntropy,
     Ctc,
     Dice,
     Huber,
     InfoNce,
+    KahnemanTversky,
     KlDivergence,
     PairwiseAuc,
     SoftmaxFocal,
@@ -351,6 +353,74 @@ def test_a_vector_without_values_of_examples_is_refused_in_words(client: Countin
     loss_fn = remote_loss(PairwiseAuc(), client, reduction="none")
     with pytest.raises(Exception, match="reduction must be"):
         jax.block_until_ready(loss_fn(draw(16), labels(2, 16)))
+
+
+# Losses whose tokens may be flat: the inputs of tokens, and those of sequences.
+OF_TOKENS: dict[str, tuple[Any, tuple[str, ...], dict[str, Any]]] = {
+    "dapo": (
+        presets.dapo(), ("log_probabilities", "sampling_log_probabilities"),
+        {"advantages": draw(3)},
+    ),
+    "dpo": (
+        presets.dpo(),
+        (
+            "chosen_log_probabilities", "rejected_log_probabilities",
+            "chosen_reference_log_probabilities", "rejected_reference_log_probabilities",
+        ),
+        {},
+    ),
+    "kto": (
+        KahnemanTversky(beta=0.1, baseline=0.1),
+        ("log_probabilities", "reference_log_probabilities"),
+        {"desirable": jnp.array([1, 0, 1])},
+    ),
+    "bco": (
+        presets.bco(shift=0.5), ("log_probabilities", "reference_log_probabilities"),
+        {"desirable": jnp.array([1, 0, 1])},
+    ),
+    "values": (
+        ClippedValue(clip_range=9.0, aggregation="TOKEN_AGGREGATION_SEQUENCE_MEAN"),
+        ("values", "old_values", "returns"), {},
+    ),
+    "gkd": (presets.gkd("paper"), ("predictions", "targets"), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_a_vector_of_flat_sequences_is_that_of_padded_ones(
+    client: Counting, name: str, *, compiled: bool
+) -> None:
+    loss, of_tokens, of_sequences = OF_TOKENS[name]
+    sides = ("chosen_", "rejected_") if name == "dpo" else ("",)
+    classes = (5,) if name == "gkd" else ()
+    lengths, wrap = (2, 4, 1), jax.jit if compiled else lambda function: function
+    padded = {key: draw(3, 4, *classes, seed=seed) for seed, key in enumerate(of_tokens)}
+    kept = np.arange(4) < np.array(lengths)[:, None]
+    flat = {key: array[kept] for key, array in padded.items()}
+    first, upstream = of_tokens[0], jnp.array([1.0, -2.0, 0.5])
+    loss_fn = remote_loss(loss, client, reduction="none")
+
+    def both(given: Any, others: Any) -> Any:
+        value, pull = jax.vjp(lambda x: loss_fn(**{**others, first: x}, **of_sequences), given)
+        return value, pull(upstream)[0]
+
+    masks = {f"{side}token_mask": jnp.asarray(kept) for side in sides}
+    offsets = {f"{side}offsets": jnp.array([0, 2, 6, 7]) for side in sides}
+    value, gradient = wrap(both)(padded[first], {**padded, **masks})
+    found = wrap(both)(flat[first], {**flat, **offsets})
+    assert value.shape == (3,)
+    assert np.any(gradient)
+    assert_close(found, (value, gradient[kept]))
+
+
+def test_every_loss_whose_tokens_may_be_flat_has_its_vector_compared() -> None:
+    may_be_flat = {
+        loss.message
+        for loss in LOSSES.values()
+        if any(declared.name.endswith("offsets") for declared in loss.inputs)
+    }
+    assert may_be_flat == {loss.DESCRIPTOR.name for loss, *_ in OF_TOKENS.values()}
 
 
 def test_losses_that_can_share_a_call_are_those_whose_shapes_say_so() -> None:

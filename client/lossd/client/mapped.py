@@ -49,9 +49,15 @@ _SINGLE = ("normalizer", "cotangent")
 # The inputs that tell how many examples there are, where it is not the first.
 _TELLING = ("predictions", "log_probabilities", "queries", "chosen_log_probabilities", "fake")
 
+# The inputs that tell where each example begins among flat tokens, and where the last one ends.
+_OFFSETS = ("offsets", "chosen_offsets", "rejected_offsets")
+
 
 def examples_of(loss: Any, inputs: Inputs) -> tuple[int, ...]:
     """Returns the shape of the examples of a batch, from those of its inputs."""
+    offsets = next((inputs[one] for one in _OFFSETS if one in inputs), None)
+    if offsets is not None:
+        return (max(offsets.size - 1, 0),)
     name = _name(loss)
     first = next((one for one in _TELLING if one in inputs), next(iter(inputs)))
     shape = tuple(next(_arrays({first: inputs[first]})).shape)
