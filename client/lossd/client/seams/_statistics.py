@@ -50,5 +50,11 @@ def sums_of(result: LossResult[Any] | None) -> dict[str, tuple[float, float]]:
 
 
 def means_of(result: LossResult[Any] | None) -> dict[str, float]:
-    """Returns the means of the numbers that a loss was asked for, but of those without weights."""
-    return {name: total / weight for name, (total, weight) in sums_of(result).items() if weight}
+    """Returns the means of the numbers that a loss was asked for; 0 for those without weights.
+
+    Trainers reduce name by name over micro-batches and processes, of which some may have no tokens:
+    they need the same names from all.
+    """
+    return {
+        name: total / weight if weight else 0.0 for name, (total, weight) in sums_of(result).items()
+    }
