@@ -220,3 +220,35 @@ def test_what_is_logged_is_of_all_processes(client: LossClient) -> None:
     )
     expected = (shares * counts).sum() / counts.sum()
     assert trainer._metrics["train"]["clip_fraction"] == [pytest.approx(expected, rel=1e-6)]
+
+
+def test_tokens_that_vllm_could_not_score_are_not_corrected(client: LossClient) -> None:
+    """TRL has NaN for their log-probabilities, a ratio of 1, and tells the gap of the others."""
+    trainers = pytest.importorskip("trl.trainer.grpo_trainer", reason="TRL is not installed")
+    seam = pytest.importorskip("lossd.client.seams.trl")
+    message = presets.dapo()
+    message.rollout_correction = v1.ROLLOUT_CORRECTION_TOKEN_TRUNCATE
+    message.rollout_high = 1.5
+    message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP)
+    inputs = drawn(12)
+    batch, mask = grpo_batch(inputs), torch.tensor(inputs["token_mask"])
+    gap = torch.tensor(np.random.default_rng(12).normal(0, 0.5, mask.shape))
+    gap[0, 0] = gap[3, :2] = torch.nan
+    batch["sampling_per_token_logps"] = batch["old_per_token_logps"] - gap
+    # As TRL computes it when it has sampled.
+    batch["importance_sampling_ratio"] = gap.nan_to_num(nan=0.0).exp().clamp(max=1.5)
+    settings = {"loss_type": "dapo", "epsilon_high": 0.28, "use_vllm": True}
+    found = []
+    for compute in (trainers.GRPOTrainer._compute_loss, seam.grpo_loss(client, message)):
+        now = torch.tensor(inputs[LOGS], requires_grad=True)
+        correction = {"vllm_importance_sampling_correction": True}
+        trainer = trainer_of(now, **settings, **correction)
+        loss = compute(trainer, None, batch)
+        loss.backward()
+        assert now.grad is not None
+        found.append((loss.item(), now.grad.numpy()))
+    (theirs, expected), (mine, gradient) = found
+    assert mine == pytest.approx(theirs, rel=1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-12)
+    known = gap.abs()[mask & ~gap.isnan()].mean().item()
+    assert trainer._metrics["train"]["rollout_gap"] == [pytest.approx(known, rel=1e-6)]

@@ -54,7 +54,8 @@ def grpo_loss(
     mean over tokens: so is what TRL calls ``kl`` and ``entropy``.
     What the trainer is asked for and the loss does not do raises ValueError in a call: an entropy
     bonus, masks by entropy or by how old a sample is, a loss of experts.  Bounds, the KL term and
-    the correction of vLLM (``rollout_correction``) are the loss's own, whatever TRL's settings say.
+    the correction of vLLM (``rollout_correction``) are the loss's own, whatever TRL's settings say;
+    tokens that vLLM could not score are not corrected, and are left out of ``rollout_gap``.
 
     Args:
         client: The client that computes, or the address for one.
@@ -85,10 +86,12 @@ def grpo_loss(
         }
         if entropies is not None:
             given["entropies"] = entropies
+        unscored = _fill_unscored(given)
         found: torch.Tensor = criterion(**given, normalizer=_divisor(trainer, loss, inputs))
         mode = "train" if trainer.model.training else "eval"
-        for name, sums in sums_of(criterion.last).items():
-            total, weight = _of_all(trainer, sums)
+        for name, (own, count) in sums_of(criterion.last).items():
+            told = count - unscored if name == "rollout_gap" else count
+            total, weight = _of_all(trainer, (own, told))
             if weight:
                 trainer._metrics[mode][name].append(total / weight)  # noqa: SLF001 - as its own
         return found
@@ -117,6 +120,21 @@ def _beside(loss: v1.PolicyGradient, inputs: Mapping[str, Any]) -> dict[str, Any
     where = "TRL computes with another beta than 0, or for its correction of vLLM"
     check_taken(loss, {*there, "entropies"}, where)
     return {name: there[name] for name in taken(loss) if name in there}
+
+
+def _fill_unscored(given: dict[str, Any]) -> int:
+    """Gives tokens that vLLM could not score the trainer's log-probabilities: no correction.
+
+    TRL has NaN for what the sampler had.  Returns how many such tokens count, of which no gap is
+    known.
+    """
+    sampled = given.get("rollout_log_probabilities")
+    if sampled is None:
+        return 0
+    unscored = sampled.isnan()
+    filled = torch.where(unscored, given["sampling_log_probabilities"], sampled)
+    given["rollout_log_probabilities"] = filled
+    return int((unscored & given["token_mask"]).sum())
 
 
 def _of_all(trainer: Any, sums: tuple[float, float]) -> tuple[float, float]:
