@@ -48,6 +48,7 @@ def seam(monkeypatch: pytest.MonkeyPatch) -> Any:
     stand_in: Any = ModuleType("nemo_rl.algorithms.loss.interfaces")
     stand_in.LossType = SimpleNamespace(TOKEN_LEVEL="token", SEQUENCE_LEVEL="sequence")  # noqa: S106
     stand_in.LossInputType = SimpleNamespace(LOGPROB="logprob")
+    stand_in.MetricNormalizer = SimpleNamespace(TOKENS="tokens", SEQUENCES="sequences", NONE="none")
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     return pytest.importorskip("lossd.client.seams.nemo_rl")
 
@@ -104,6 +105,56 @@ def test_statistics_add_up_over_micro_batches(
     assert sum(one["sampling_kl"] for one in told) == pytest.approx(expected, rel=1e-12)
     whole, _ = loss_fn(batch, *counts, next_token_logprobs=torch.tensor(logs))
     assert sum(one["loss"] for one in told) == pytest.approx(whole.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["dapo", "grpo"])
+@pytest.mark.parametrize("is_by_token", [True, False])
+def test_numbers_that_are_divided_at_the_end_of_a_step_are_the_same(
+    client: LossClient, seam: Any, name: str, *, is_by_token: bool
+) -> None:
+    """NeMo-RL may give counts of 1, add up, and divide each number by what it is told of it."""
+    message = presets.dapo() if name == "dapo" else presets.grpo()
+    message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_SAMPLING_KL)
+    if is_by_token:
+        message.outputs.append(v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT)
+    batch, logs = data(6)
+    loss_fn = seam.PolicyLoss(client, message)
+
+    def told(sequences: float, tokens: float) -> dict[str, float]:
+        counts = torch.tensor(sequences), torch.tensor(tokens)
+        numbers: dict[str, float]
+        _, numbers = loss_fn(batch, *counts, next_token_logprobs=torch.tensor(logs))
+        return numbers
+
+    divisors = {"tokens": 55.0, "sequences": 11.0, "none": 1.0}
+    at_once, sums = told(11.0, 55.0), told(1.0, 1.0)
+    divided = {
+        each: number / divisors[loss_fn.metric_normalizations[each]]
+        for each, number in sums.items()
+    }
+    assert set(divided) == {"loss", "num_valid_samples", "sampling_kl"}
+    assert divided == pytest.approx(at_once, rel=1e-12)
+
+
+def test_a_release_that_does_not_divide_at_the_end_is_told_nothing(
+    client: LossClient, seam: Any
+) -> None:
+    del sys.modules["nemo_rl.algorithms.loss.interfaces"].MetricNormalizer
+    assert not hasattr(seam.PolicyLoss(client, presets.dapo()), "metric_normalizations")
+
+
+def test_filtered_log_probabilities_are_not_compared_with_a_reference(
+    client: LossClient, seam: Any
+) -> None:
+    """NeMo-RL prepares others for its own KL term, if the loss has a penalty that is not 0."""
+    batch, logs = data(7)
+    for message in (presets.dapo(), presets.grpo()):
+        loss_fn = seam.PolicyLoss(client, message)
+        computed(loss_fn, batch, logs)
+        assert (loss_fn.reference_policy_kl_penalty != 0) == bool(message.kl_estimator)
+    batch["curr_logprobs_unfiltered"] = torch.tensor(logs)
+    with pytest.raises(ValueError, match=r"kl_estimator must be NONE where .* got K3"):
+        computed(loss_fn, batch, logs)
 
 
 def test_fractions_of_samples_are_weights(client: LossClient, seam: Any) -> None:
