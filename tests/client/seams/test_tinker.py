@@ -106,6 +106,14 @@ def test_a_step_along_the_gradient_lowers_the_loss_and_one_against_it_does_not(
         assert (after.item() < before.item()) == is_lower
 
 
+def test_a_gradient_is_not_differentiated_again_in_silence(client: LossClient) -> None:
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    data, tensors = drawn()
+    loss, _ = loss_fn(data, tensors)
+    with pytest.raises(RuntimeError, match="must not be differentiated again"):
+        torch.autograd.grad(loss, tensors, create_graph=True)
+
+
 def test_what_is_asked_of_a_loss_comes_as_metrics(client: LossClient) -> None:
     message = presets.cispo("tinker")
     message.outputs.append("POLICY_GRADIENT_OUTPUT_RATIO")  # type: ignore[arg-type]

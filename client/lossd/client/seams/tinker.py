@@ -125,6 +125,7 @@ def _flags(theirs: str, flat: Array) -> Array:
 def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) -> Any:
     """Returns a tensor with the given value and gradients with respect to some tensors."""
     torch: Any = importlib.import_module("torch")
+    autograd: Any = importlib.import_module("lossd.client.torch.autograd")
 
     class Known(torch.autograd.Function):  # type: ignore[misc]
         """A value and gradients that were computed elsewhere."""
@@ -135,6 +136,7 @@ def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) 
 
         @staticmethod
         def backward(_ctx: Any, upstream: Any) -> Any:
+            autograd.refuse_second_derivatives()
             derivatives = (
                 torch.tensor(gradient.reshape(tuple(one.shape))).to(one)
                 for one, gradient in zip(tensors, gradients, strict=True)

@@ -28,7 +28,7 @@ class Scaled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Multiplies the gradients."""
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         saved = iter(ctx.saved_tensors)
         # Reading a number of a GPU would wait for it.
         factor = upstream * ctx.factor if upstream.is_cuda else float(upstream) * ctx.factor
@@ -59,25 +59,25 @@ class Deferred(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Computes the gradients."""
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         _ = ctx.saved_tensors  # which raises if one of them was written to since
         gradients = list(ctx.differentiate(upstream))
         return None, None, *gradients, *[None] * (ctx.count - len(gradients))
 
 
-def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
-    if isinstance(factor, float) and factor == 1:
-        return gradient  # the usual case: saves a pass over the memory
-    return gradient * factor
-
-
-def _refuse_second_derivatives() -> None:
+def refuse_second_derivatives() -> None:
     """Raises RuntimeError where the gradient itself is to be differentiated.
 
     Only then does PyTorch record the operations of a backward pass.
     """
     if torch.is_grad_enabled():
         raise RuntimeError(
-            "the gradient of a RemoteLoss must not be differentiated again (create_graph=True): "
+            "the gradient of a loss of lossd must not be differentiated again (create_graph=True): "
             "the server computes first derivatives only"
         )
+
+
+def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
+    if isinstance(factor, float) and factor == 1:
+        return gradient  # the usual case: saves a pass over the memory
+    return gradient * factor
