@@ -116,6 +116,19 @@ def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
         np.testing.assert_allclose(out["gradients.maps[1]"], derivatives, rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_compute_prints_the_norm_of_a_gradient_of_any_size(tmp_path: Path, size: float) -> None:
+    np.save(tmp_path / "x.npy", np.array([size, -size]))
+    np.save(tmp_path / "y.npy", np.zeros(2))
+    done = lossd(
+        "compute", "squared_error", "--reduction", "sum", "--gradient", "predictions", "--json",
+        f"--input=predictions={tmp_path}/x.npy", f"--input=targets={tmp_path}/y.npy",
+    )  # fmt: skip
+
+    norms = json.loads(done.stdout)["gradient_norms"]
+    assert norms == {"predictions": pytest.approx(2 * np.sqrt(2) * size, rel=1e-12, abs=0)}
+
+
 def test_probabilities_are_not_taken_for_their_logarithms(files: Path) -> None:
     shares = softmax(logits().astype(np.float64), axis=1)
     np.save(files / "shares.npy", shares)

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +12,7 @@ from lossd.engine import ExampleStatuses, Result
 from lossd.serving.call import Call
 from lossd.serving.config import Config, ConfigError, job_names
 from lossd.serving.loss_service import curves
-from lossd.serving.loss_service.curves import Curves, norm
+from lossd.serving.loss_service.curves import Curves
 from lossd.serving.telemetry import Telemetry
 
 
@@ -131,24 +130,6 @@ def test_a_norm_that_takes_long_is_looked_at_less_often() -> None:
     assert found == [1.0, 1.0, 3.0]  # five seconds are a hundredth of five hundred
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
-def test_a_norm_is_right_in_every_type_and_over_many_blocks(dtype: Any) -> None:
-    numbers = np.random.default_rng(7).standard_normal((7, 20_000)).astype(dtype)
-    expected = math.sqrt(math.fsum(float(x) ** 2 for x in numbers.ravel()))
-
-    assert norm([numbers[:3], numbers[3:]]) == pytest.approx(expected, rel=1e-12)
-
-
-def test_a_norm_does_not_overflow_with_its_type() -> None:
-    assert norm([np.full(4, 60_000, np.float16)]) == 120_000
-    assert norm([np.full(4, 3e38, np.float32)]) == pytest.approx(6e38)
-    assert norm([np.full(4, 3e300), np.full(12, -3e300)]) == pytest.approx(12e300)
-    assert norm([np.array([3e300, np.inf])]) == math.inf
-    assert norm([np.full(4, 1e308)]) == math.inf  # larger than any number itself
-    assert math.isnan(norm([np.array([np.nan], np.float32)]))
-    assert norm([]) == 0
-
-
 @pytest.mark.parametrize("text", ["a b", "a,,b", "x" * 65, ",".join(map(str, range(101)))])
 def test_names_of_jobs_break_their_rule(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^jobs must be at most 100 names"):
@@ -170,7 +151,7 @@ def test_a_norm_that_fails_fails_no_call_and_is_drawn_again(
             raise faults.pop()
         return 2.0
 
-    monkeypatch.setattr(curves, "norm", failing)
+    monkeypatch.setattr(curves, "euclidean_norm", failing)
     drawn.draw(result(gradients={"predictions": np.ones(3)}))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     drawn.seconds += 10

@@ -26,7 +26,7 @@ from lossd.cli.completing import (
 from lossd.cli.failures import told
 from lossd.cli.files import ArraysFile, check_outputs, writing
 from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_loss
-from lossd.cli.merging import Compute, Merged, can_be_cut, merged, norm
+from lossd.cli.merging import Compute, Merged, can_be_cut, merged
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
@@ -42,6 +42,7 @@ from lossd.networks import Networks
 from lossd.networks import load as load_networks
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
+from lossd.serving.loss_service.norms import euclidean_norm
 from lossd.serving.wire.reader import Limits
 from lossd.v1.losses import Loss
 
@@ -169,7 +170,8 @@ def _answered(
     large = _large(message, files)
     if large is None:
         result = compute(**_arrays(files), **options)
-        yield Merged(result, {name: norm(gradient) for name, gradient in _gradients(result)})
+        norms = {name: euclidean_norm([gradient]) for name, gradient in _gradients(result)}
+        yield Merged(result, norms)
         return
     shown = ("per_example", "outputs") if as_json or output is not None else ()
     with merged(

@@ -16,6 +16,7 @@ from lossd.cli.failures import told
 from lossd.client.kinds import loss_name, spec_of
 from lossd.client.result import LossResult
 from lossd.losses import LOSSES, Loss
+from lossd.serving.loss_service.norms import euclidean_norm
 
 Array = npt.NDArray[Any]
 Compute = Callable[..., LossResult[Any]]
@@ -136,7 +137,7 @@ class _Merging:
         for name, output in result.outputs.items():
             self._keep("outputs", name, output)
         for name, gradient in result.gradients.items():
-            self.norms.setdefault(name, []).append(norm(gradient))
+            self.norms.setdefault(name, []).append(euclidean_norm([gradient]))
             self._keep("gradients", name, gradient)
 
     def _keep(self, kind: str, name: str, array: Array) -> None:
@@ -163,7 +164,8 @@ class _Merging:
             gradients=kept("gradients"),
             **self.counts,
         )
-        return Merged(result, {name: norm(np.array(parts)) for name, parts in self.norms.items()})
+        norms = {name: euclidean_norm([np.array(parts)]) for name, parts in self.norms.items()}
+        return Merged(result, norms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +186,3 @@ class _File:
         if self.path is None or 0 in self.shape:
             return np.empty((0, *self.shape[1:]), self.dtype)
         return np.memmap(self.path, self.dtype, "r", shape=self.shape)
-
-
-def norm(gradient: Array) -> float:
-    """Returns the Euclidean norm, in float64 whatever the type."""
-    return float(np.linalg.norm(np.asarray(gradient, np.float64)))

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from lossd.backends import Array, Resident
+from lossd.backends import Array
 from lossd.engine import Result
 from lossd.serving.call import Call
+from lossd.serving.loss_service.norms import Norm, euclidean_norm
 from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ JOB = "x-lossd-job"
 
 _SECONDS = 1.0  # between two norms of a curve at the least
 _SHARE = 0.01  # of the time that norms may take
-Norm = Callable[[Array], float]
-_BLOCK = 1 << 15  # numbers that stay in the cache as float64
 
 
 class Curves:
@@ -55,7 +54,8 @@ class Curves:
         if result.gradients and now >= self._due.get((loss, job), now):
             self._due[loss, job] = math.inf  # one thread looks
             try:
-                self._telemetry.gradient(loss, job, norm(_arrays(result), norm_on_device))
+                norm = euclidean_norm(_arrays(result), norm_on_device)
+                self._telemetry.gradient(loss, job, norm)
             except Exception as error:  # noqa: BLE001 - no call fails for its curve
                 facts = {"loss": loss, "because": str(error) or repr(error)}
                 log.warning("norm of gradients could not be drawn", extra=facts)
@@ -74,32 +74,3 @@ class Curves:
 def _arrays(result: Result) -> Iterable[Array]:
     for gradient in result.gradients.values():
         yield from [gradient] if isinstance(gradient, np.ndarray) else gradient  # or a list of maps
-
-
-def norm(arrays: Iterable[Array], on_device: Norm = lambda _: 0.0) -> float:
-    """Returns the Euclidean norm of all numbers together, added up in float64.
-
-    ``on_device`` returns that of an array on a device.
-    """
-    found = 0.0
-    for array in arrays:
-        if isinstance(array, Resident):
-            found = math.hypot(found, on_device(array))
-            continue
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, _BLOCK):
-            found = math.hypot(found, _norm(flat[start : start + _BLOCK].astype(np.float64)))
-    return found
-
-
-def _norm(block: Array) -> float:
-    """The norm of some numbers, whose squares may be larger than any number."""
-    with np.errstate(over="ignore"):
-        square = float(block @ block)
-    if not math.isinf(square):
-        return math.sqrt(square)
-    largest = float(np.abs(block).max())
-    if math.isinf(largest):
-        return largest
-    scaled = block / largest
-    return largest * math.sqrt(float(scaled @ scaled))
