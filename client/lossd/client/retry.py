@@ -139,6 +139,38 @@ class Retries:
         return delay
 
 
+@dataclass(slots=True)
+class _Failures:
+    """The failed attempts of one call; a call that succeeds at once has no use for it."""
+
+    retries: Retries
+    deadline: float  # when the call has to end, on the clock
+    name: str  # what the log calls the call
+    count: int = 0
+    last: LossdError | None = None
+
+    @contextlib.contextmanager
+    def joined(self, error: LossdError, left: float) -> Iterator[float | None]:
+        """Counts one more while it waits, and yields the seconds until the next attempt.
+
+        It yields None if there is to be none.
+
+        Args:
+            error: What the attempt failed with.
+            left: Seconds that the attempt had.
+
+        Raises:
+            LossdError: that of the attempt before, where this one says less.
+        """
+        if self.last is not None and self.retries.says_less(error, left):
+            raise self.last from error
+        self.count, self.last = self.count + 1, error
+        with self.retries.queue.joined() as waiting:
+            yield self.retries.delay(
+                error, self.count, self.deadline, waiting=waiting, name=self.name
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrier(Retries):
     """Makes calls again, and sleeps in between."""
@@ -165,7 +197,7 @@ class Retrier(Retries):
             LossdError: the error of the last attempt.
         """
         deadline = self.clock() + timeout
-        number, earlier = 1, None
+        failures: _Failures | None = None
         while True:
             left = deadline - self.clock()
             try:
@@ -173,15 +205,11 @@ class Retrier(Retries):
             except final:
                 raise
             except LossdError as error:
-                if earlier is not None and self.says_less(error, left):
-                    raise earlier from error
-                earlier = error
-                with self.queue.joined() as waiting:
-                    delay = self.delay(error, number, deadline, waiting=waiting, name=name)
+                failures = failures or _Failures(self, deadline, name)
+                with failures.joined(error, left) as delay:
                     if delay is None:
                         raise
                     self.sleep(delay)
-            number += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +232,7 @@ class AsyncRetrier(Retries):
             LossdError: the error of the last attempt.
         """
         deadline = self.clock() + timeout
-        number, earlier = 1, None
+        failures: _Failures | None = None
         while True:
             left = deadline - self.clock()
             try:
@@ -212,12 +240,8 @@ class AsyncRetrier(Retries):
             except final:
                 raise
             except LossdError as error:
-                if earlier is not None and self.says_less(error, left):
-                    raise earlier from error
-                earlier = error
-                with self.queue.joined() as waiting:
-                    delay = self.delay(error, number, deadline, waiting=waiting, name=name)
+                failures = failures or _Failures(self, deadline, name)
+                with failures.joined(error, left) as delay:
                     if delay is None:
                         raise
                     await self.sleep(delay)
-            number += 1
