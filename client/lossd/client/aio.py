@@ -30,7 +30,7 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.connections import Connections
-from lossd.client.delivery import computed_soon, recalled_soon
+from lossd.client.delivery import computed_async, recalled_soon
 from lossd.client.errors import DeadlineExceededError, UnavailableError
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.headers import Headers
@@ -180,12 +180,12 @@ class AsyncLossClient:
             connection = self._connection()
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
-                return await recalled_soon(connection, known, call)
+                return await recalled_async(connection, known, call)
             names = names or kinds.names_if_known(loss, self._input_names)
             build = functools.partial(
                 request_for, self._headers, loss, named_inputs, names=names, **asked
             )
-            found = await computed_soon(connection, build, named_inputs.values(), call)
+            found = await computed_async(connection, build, named_inputs.values(), call)
             return as_given(found, named_inputs)
 
     async def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:

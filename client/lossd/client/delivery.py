@@ -76,7 +76,7 @@ def _read_like_others(replies: Replies, encoded: bytes) -> LossResult[Any]:
     return result
 
 
-async def computed_soon(
+async def computed_async(
     connection: AsyncConnection, build: Build, inputs: Iterable[Any], call: ClientCall
 ) -> LossResult[Any]:
     """Returns the result, as ``computed`` does; a small batch takes no thread.
@@ -86,12 +86,12 @@ async def computed_soon(
         asyncio.CancelledError: if the task is cancelled meanwhile.
     """
     if not connection.sharing.is_worthwhile(inputs):
-        return await _sent_soon(connection, build(), call)
+        return await _sent_async(connection, build(), call)
     with connection.sharing.lease(call.deadline) as lease:
         prepare = cautions.blaming_caller(functools.partial(lease.request, build))
         request = await _in_time(call, connection.in_thread(prepare))
         if not lease.in_use:
-            return await _sent_soon(connection, request, call)
+            return await _sent_async(connection, request, call)
         try:
             framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
             return read_response(framed, lease.view, lease.on_device)
@@ -103,7 +103,7 @@ async def computed_soon(
         functools.partial(build, bring=connection.sharing.device.on_host)
     )
     request = await _in_time(call, asyncio.to_thread(again))
-    return await _sent_soon(connection, request, call)
+    return await _sent_async(connection, request, call)
 
 
 async def _in_time(call: ClientCall, done: Awaitable[Done]) -> Done:
@@ -123,18 +123,18 @@ async def _in_time(call: ClientCall, done: Awaitable[Done]) -> Done:
         ) from error
 
 
-async def _sent_soon(
+async def _sent_async(
     connection: AsyncConnection, request: Request, call: ClientCall
 ) -> LossResult[Any]:
     """Returns what ``_sent`` does."""
     if isinstance(request, Encoded):
-        return await recalled_soon(connection, request, call)
+        return await recalled_async(connection, request, call)
     if chunked.is_worthwhile(request):
         return read_response(await connection.stream(request, call))
     return await connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
 
 
-async def recalled_soon(
+async def recalled_async(
     connection: AsyncConnection, request: Encoded, call: ClientCall
 ) -> LossResult[Any]:
     """Returns what ``recalled`` does.
