@@ -6,7 +6,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, hints, kinds
+from lossd.client import arguments, hints
 from lossd.client import metrics as metrics_wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
@@ -30,10 +30,11 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.connections import Connections
-from lossd.client.delivery import computed_async, recalled_soon
+from lossd.client.delivery import computed_async, recalled_async
 from lossd.client.errors import DeadlineExceededError, UnavailableError
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.headers import Headers
+from lossd.client.kinds import InputNames
 from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
@@ -84,7 +85,7 @@ class AsyncLossClient:
         security = Security.checked(tls, token, channel)
         self._connections = Connections(AsyncConnection, target, channel, security, tracing)
         self._timeout = arguments.checked_timeout(timeout)
-        self._input_names: Mapping[str, tuple[str, ...]] = {}
+        self._input_names = InputNames()
         self._headers = Headers()
 
     def __repr__(self) -> str:
@@ -181,7 +182,7 @@ class AsyncLossClient:
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return await recalled_async(connection, known, call)
-            names = names or kinds.names_if_known(loss, self._input_names)
+            names = names or self._input_names.of_single(loss)
             build = functools.partial(
                 request_for, self._headers, loss, named_inputs, names=names, **asked
             )
@@ -303,11 +304,7 @@ class AsyncLossClient:
         call = self._begin(timeout, request_id)
         with call:
             self._connection().check_open()
-            asked = metrics[0] if len(metrics) == 1 else metrics
-            first = metrics_wire.build_request(
-                metrics_wire.listed(asked), {}, return_state=return_state
-            )
-        is_one = not isinstance(asked, list | tuple)
+            first, is_one = metrics_wire.opening(metrics, return_state=return_state)
         return AsyncEvaluation(self._connection(), call, first, is_one=is_one, progress=progress)
 
     async def list_losses(
@@ -383,11 +380,9 @@ class AsyncLossClient:
 
     async def _names(self, loss: object, call: ClientCall) -> tuple[str, ...]:
         """Returns the inputs of a loss in order; concurrent tasks may each ask the server."""
-        known = kinds.names_if_known(loss, self._input_names)
-        if known is not None:
-            return known
-        spec = kinds.spec_of(loss)
-        if not self._input_names.keys() >= set(kinds.loss_names(spec)):
-            response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = read_input_names(response.message)
-        return kinds.names_of(spec, self._input_names)
+        names = self._input_names
+        found = names.of_single(loss) or names.find(loss)
+        if found is not None:
+            return found
+        response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
+        return names.learned(loss, read_input_names(response.message))

@@ -249,10 +249,37 @@ def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[s
     return tuple(dict.fromkeys(names))
 
 
-def names_if_known(loss: object, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Returns what ``names_of`` does for a single loss that is known; None for any other."""
-    name = loss if isinstance(loss, str) else _member_of(v1.LossSpec, loss)
-    return None if name is None or name == "weighted_sum" else known.get(name)
+class InputNames:
+    """The names of the inputs of each loss of a server, in order; threads and tasks may share them.
+
+    They are those that the server said last; before it was asked there are none.
+    """
+
+    def __init__(self) -> None:
+        self._known: Mapping[str, tuple[str, ...]] = {}
+
+    def of_single(self, loss: object) -> tuple[str, ...] | None:
+        """Returns those of a single loss that is known; None for any other."""
+        name = loss if isinstance(loss, str) else _member_of(v1.LossSpec, loss)
+        return None if name is None or name == "weighted_sum" else self._known.get(name)
+
+    def find(self, loss: object) -> tuple[str, ...] | None:
+        """Returns those of a loss, also of a sum; None where the server has to be asked.
+
+        Raises:
+            InvalidRequestError: if it is no loss.
+        """
+        spec, known = spec_of(loss), self._known
+        return names_of(spec, known) if known.keys() >= set(loss_names(spec)) else None
+
+    def learned(self, loss: object, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+        """Keeps what the server said, and returns those of a loss.
+
+        Raises:
+            UnknownLossError: if the server does not know the loss.
+        """
+        self._known = known
+        return names_of(spec_of(loss), known)
 
 
 def may_be_several(spec: v1.LossSpec, name: str) -> bool:

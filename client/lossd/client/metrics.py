@@ -129,6 +129,17 @@ def evaluate_request(
     return filled(request, ", or states of evaluations")
 
 
+def opening(metrics: Sequence[object], *, return_state: bool) -> tuple[v1.EvaluateRequest, bool]:
+    """Returns the first part of an evaluation, and whether it has a single result.
+
+    Raises:
+        InvalidRequestError: if one is no metric, or none is given.
+    """
+    asked = metrics[0] if len(metrics) == 1 else metrics
+    first = build_request(listed(asked), {}, return_state=return_state)
+    return first, not isinstance(asked, list | tuple)
+
+
 def _array(name: str, value: Any) -> Array:
     if _holds_texts(value) and name in _INPUTS:
         raise InvalidRequestError(
