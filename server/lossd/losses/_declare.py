@@ -108,31 +108,52 @@ class CudaText:
 
 @dataclass(frozen=True)
 class Loss:
-    """A declared loss."""
+    """A declared loss: what it takes, what computes it, and what is to be known of it besides."""
 
     # Without slots, so that what follows from the declaration is computed once: every call needs
     # it.
 
+    # That of its module and of its body.
     name: str
+    # How its examples lie in its inputs.
     shape: Shape
+    # body(xp, *inputs, **parameters) -> BodyResult: see ``loss``.
     body: Callable[..., BodyResult]
+    # In the order in which the body takes them.
     inputs: tuple[Input, ...]
+    # Those of the body.
     parameters: tuple[Parameter, ...]
+    # Those that the engine uses, to lay out the inputs and to add up what is computed of them.
     layout_parameters: tuple[Parameter, ...]
+    # Cases worked by hand.
     examples: tuple[Example, ...]
+    # Texts for the kernel template of the shape; where none applies, the body computes.
     cuda: tuple[CudaText, ...]
+    # kinks[input](*inputs, **parameters): how far each element is from having no derivative.
     kinks: Mapping[str, Callable[..., Array]]
+    # Whether the gradient follows the order of an example's elements by size.
     is_ordered: bool
+    # ignores(*inputs, **parameters): which examples are left out, before any is computed.
     ignores: Callable[..., Array] | None
+    # What parameters have to be for ``ignores`` to be asked.
     ignores_when: Mapping[str, Any]
+    # mean_factor(*inputs): a factor of each example that MEAN applies before it averages.
     mean_factor: Callable[..., Array] | None
+    # sides(**parameters): the examples that an OPPOSED loss has.
     sides: Callable[..., Sides] | None
+    # is_averaged(**parameters): whether scores of a side are compared with the mean of the other.
     is_averaged: Callable[..., bool] | None
+    # Texts of an OPPOSED loss, by the inputs that they know: one side, or both in pairs.
     cuda_of: Mapping[tuple[str, ...], tuple[CudaText, ...]]
+    # What the body makes of each element on its way, in float32; None for as much as its shape has.
     working_bytes: int | None
+    # What it makes of each example besides, where it looks at one label after the other.
     row_bytes: int
+    # The first line of the body's docstring.
     summary: str
+    # The first indented block there.
     formula: str
+    # The source that it names.
     reference: str
 
     @functools.cached_property
@@ -272,28 +293,18 @@ def loss(
     The meaning of the axes depends on the ``shape``; its module in ``lossd.shapes`` defines it.  A
     body of SETWISE or COUPLED sees the whole batch and is given a ``BatchContext`` after its
     inputs; for other shapes it returns the unscaled gradient of each value.  POINTWISE, ROWWISE,
-    REGIONWISE, SEQUENCE, OPPOSED and VECTORS have a kernel template; for others the body runs on
-    CuPy. Unless examples are compared with each other, a row of a result may depend on that row
-    alone, which holds if only the last axis is reduced. Keyword-only parameters with annotations
-    are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where
-    there is a gradient. The docstring holds the summary, the formula (indented) and, after
-    "Reference:", the source.
+    REGIONWISE, SEQUENCE, VECTORS and TOKENS have a kernel template, and OPPOSED has that of its
+    pointwise losses; what no text is for, the body computes. Unless examples are compared with
+    each other, a row of a result may depend on that row alone, which holds if only the last axis is
+    reduced. Keyword-only parameters with annotations are the schema: ``Annotated[type, bounds]``,
+    and a ``Differentiable`` after the bounds where there is a gradient. The docstring holds the
+    summary, the formula (indented) and, after "Reference:", the source.
 
-    ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
-    value has no derivative with respect to it.  ``is_ordered`` says that the gradient follows the
-    order of an example's elements by size; of equals the lowest index goes first.  Sorting takes
-    long, so such a body takes a ``checkpoint`` after its inputs, to call on the way; it may raise.
-    ``ignores(*inputs, **parameters)`` tells before anything is computed which examples the loss
-    leaves out of every sum and count; their status is the body's to give.  It is asked where
-    parameters have the values of ``ignores_when``.  ``mean_factor(*inputs)`` is a factor of each
-    example that MEAN applies before it averages, which follows from whole numbers alone.
-    ``sides(**parameters)`` tells which examples an OPPOSED loss has, and
-    ``is_averaged(**parameters)`` whether it compares the scores of either side with the mean of the
-    other; ``cuda_of`` has its texts, by the inputs that they know: one side, or both in pairs.
-    ``working_bytes`` is what the body makes of each element on its way, in float32, where that is
-    another number than its shape has, and ``row_bytes`` what it makes of each example besides,
-    where it looks at one label after the other. ``layout`` names the parameters that the engine
-    uses.
+    The arguments are fields of ``Loss``, and ``layout`` is its ``layout_parameters``.  Where
+    ``is_ordered``, of equal elements the lowest index goes first; sorting takes long, so such a
+    body takes a ``checkpoint`` after its inputs, to call on the way; it may raise.  Examples that
+    ``ignores`` leaves out are in no sum and no count; their status is the body's to give.
+    ``mean_factor`` follows from whole numbers alone.
     """
 
     def declare(body: Callable[..., BodyResult]) -> Loss:
