@@ -156,46 +156,74 @@ def each_side(given: Sequence[SideScores]) -> Evaluator:
 
 def pairs(scores: SideScores, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
     """Returns the function that computes pairs, whose two gradients are opposite."""
-    first, second = scores.names
 
     def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
-        wanted = (first,) if buffers.gradients else ()
-        part = scores.batch(batch, wanted)
-        out, opposite = buffers.gradients.get(first), buffers.gradients.get(second)
-        place: Any = opposite if out is None else out
-        types = {array.dtype for array in (out, opposite) if array is not None}
-        is_widened = bool(types - {part.operands[0].rows.dtype})
+        part = scores.batch(batch, scores.names[:1] if buffers.gradients else ())
+        pair = _Opposites.of(scores.names, buffers.gradients)
         values = buffers.values
-        if is_widened:  # rounded once each, from what both come of
+        is_widened = pair.are_rounded(part.operands[0].rows.dtype)
+        if is_widened:
             part = _widened(part)
-            place = np.empty(part.operands[0].rows.shape, batch.dtype)
+            pair = replace(pair, place=np.empty(part.operands[0].rows.shape, batch.dtype))
             if values is None and zero_nonfinite:
                 values = np.empty(batch.rows, batch.dtype)
-        places = {first: place} if buffers.gradients else {}
+        places = {scores.name: pair.place} if buffers.gradients else {}
         found = scores.evaluate(part, Buffers(values, places, {}), checkpoint)
         flags = np.zeros(batch.rows, np.bool_) if found.nonfinite is None else found.nonfinite
         windows = list(_windows(*part.operands[0].rows.shape))
 
         def spread(index: int) -> None:
             checkpoint()
-            window = windows[index]
-            if opposite is not None and opposite.dtype == place.dtype:
-                np.negative(place[window], out=opposite[window])
-            elif opposite is not None:
-                _round_scores(-place[window], opposite[window], flags[window[0]])
-            if out is not None and out is not place:
-                _round_scores(place[window], out[window], flags[window[0]])
+            pair.spread(windows[index], flags)
 
-        if opposite is not None or out is not place:
+        if pair.are_to_spread:
             backend.side_by_side(len(windows), spread)
-        if opposite is not None and batch.plan.excluded is not None:
-            opposite[batch.plan.excluded] = 0
+        if pair.second is not None and batch.plan.excluded is not None:
+            pair.second[batch.plan.excluded] = 0
         found.nonfinite = flags if flags.any() else None
         if zero_nonfinite and is_widened and found.nonfinite is not None and values is not None:
             found.sums = _zeroed(batch, values, buffers, (scores,), flags)
         return found
 
     return evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class _Opposites:
+    """The gradients of pairs in the reply, None where one is not wanted.
+
+    The first is computed in ``place``, which is that of either of them, unless they are rounded,
+    once each, from what both come of.  The second is its negative.
+    """
+
+    first: Array | None
+    second: Array | None
+    place: Any  # None where neither is wanted
+
+    @classmethod
+    def of(cls, names: Sequence[str], gradients: Mapping[str, Any]) -> "_Opposites":
+        """Returns those of two inputs, to be computed in one of them."""
+        first, second = (gradients.get(name) for name in names)
+        return cls(first, second, second if first is None else first)
+
+    @property
+    def are_to_spread(self) -> bool:
+        """Whether any is to be written from its place."""
+        return self.second is not None or self.first is not self.place
+
+    def are_rounded(self, dtype: np.dtype[Any]) -> bool:
+        """Returns whether one is of another type than their input."""
+        return any(one is not None and one.dtype != dtype for one in (self.first, self.second))
+
+    def spread(self, window: tuple[slice, slice], flags: Flags) -> None:
+        """Writes a window of both, and flags the rows where a rounded one is not finite."""
+        found = self.place[window]
+        if self.second is not None and self.second.dtype == self.place.dtype:
+            np.negative(found, out=self.second[window])
+        elif self.second is not None:
+            _round_scores(-found, self.second[window], flags[window[0]])
+        if self.first is not None and self.first is not self.place:
+            _round_scores(found, self.first[window], flags[window[0]])
 
 
 def _round_scores(found: Array, out: Array, flags: Flags) -> None:
@@ -238,31 +266,18 @@ def with_means(given: Sequence[SideScores], backend: Backend, *, zero_nonfinite:
         shares = {one.name: _shares(batch, one.part) for one in given}
         if any(share is None for share in shares.values()):
             return _undefined(batch, buffers)
-        run = _Averaged(batch, backend, checkpoint, shares)
-        centres = {one.name: run.mean(batch.operand(one.name), one.part) for one in given}
+        run = _Averaged(batch, given, buffers.gradients, backend, checkpoint, shares)
         values = buffers.values
         if values is None and zero_nonfinite:
             values = np.empty(batch.rows, batch.dtype)
-        found, places = [], {}
-        for one, other in zip(given, reversed(given), strict=True):
-            wanted = (one.name,) if buffers.gradients else ()
-            part = one.batch(batch, wanted, centres[other.name])
-            part, place = run.place(part, buffers.gradients.get(one.name))
-            places[one.name] = place
-            own = Buffers(None if values is None else values[one.part], {}, {})
-            own.gradients = dict.fromkeys(wanted, place)
-            found.append((one.part, one.computed(part, batch, own, checkpoint)))
-        joined = _joined(found, batch.rows)
+        found, places = run.own_terms(values)
         if buffers.gradients:
-            sums = {name: run.sum(place) for name, place in places.items()}
-            flags = np.zeros(batch.rows, np.bool_) if joined.nonfinite is None else joined.nonfinite
-            for one, other in zip(given, reversed(given), strict=True):
-                if (out := buffers.gradients.get(one.name)) is not None:
-                    run.finish(places[one.name], sums[other.name], one, out, flags)
-            joined.nonfinite = flags if flags.any() else None
-        if zero_nonfinite and joined.nonfinite is not None and values is not None:
-            joined.sums = _zeroed(batch, values, buffers, given, joined.nonfinite)
-        return joined
+            flags = np.zeros(batch.rows, np.bool_) if found.nonfinite is None else found.nonfinite
+            run.add_terms_of_means(places, flags)
+            found.nonfinite = flags if flags.any() else None
+        if zero_nonfinite and found.nonfinite is not None and values is not None:
+            found.sums = _zeroed(batch, values, buffers, given, found.nonfinite)
+        return found
 
     return evaluate
 
@@ -299,12 +314,40 @@ def _undefined(batch: Batch, buffers: Buffers) -> Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class _Averaged:
-    """The terms of a batch that go through its means, window by window."""
+    """The terms of a batch that go through its means, window by window.
+
+    ``gradients`` are the places in the reply, and ``shares`` what ``_shares`` finds of each side.
+    """
 
     batch: Batch
+    sides: Sequence[SideScores]
+    gradients: Mapping[str, Any]
     backend: Backend
     checkpoint: Checkpoint
     shares: Mapping[str, Any]
+
+    def own_terms(self, values: Array | None) -> tuple[Evaluated, Mapping[str, Any]]:
+        """Computes both sides with constant means; returns where their gradients are, too."""
+        centres = {
+            one.name: self.mean(self.batch.operand(one.name), one.part) for one in self.sides
+        }
+        found, places = [], {}
+        for one, other in zip(self.sides, reversed(self.sides), strict=True):
+            wanted = (one.name,) if self.gradients else ()
+            part = one.batch(self.batch, wanted, centres[other.name])
+            part, place = self.place(part, self.gradients.get(one.name))
+            places[one.name] = place
+            own = Buffers(None if values is None else values[one.part], {}, {})
+            own.gradients = dict.fromkeys(wanted, place)
+            found.append((one.part, one.computed(part, self.batch, own, self.checkpoint)))
+        return _joined(found, self.batch.rows), places
+
+    def add_terms_of_means(self, places: Mapping[str, Any], flags: Flags) -> None:
+        """Writes the gradients with all their terms, and flags rows that are not finite."""
+        sums = {name: self.sum(place) for name, place in places.items()}
+        for one, other in zip(self.sides, reversed(self.sides), strict=True):
+            if (out := self.gradients.get(one.name)) is not None:
+                self.finish(places[one.name], sums[other.name], one, out, flags)
 
     def mean(self, operand: Operand, part: slice) -> float:
         """Returns the weighted mean of all scores of a side."""

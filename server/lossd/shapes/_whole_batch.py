@@ -196,7 +196,7 @@ class _Results:
             for lost in (plan.excluded, nonfinite if zero_nonfinite else None):
                 if lost is not None:
                     self.buffers.outputs[output.name][lost] = _nothing(output)
-        is_lost = not is_sound or not (is_each or not wrong.any())
+        is_lost = not is_sound or (not is_each and wrong.any())
         return Evaluated(
             sums=block_sums(
                 values, plan.weights if is_each else None, block_rows(self.batch.length)
