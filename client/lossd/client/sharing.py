@@ -39,15 +39,14 @@ from lossd.client.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
+from lossd.client.requests import Request
 from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
 
 Ask = Callable[[Method[Any], Message, float], Any]
-Request = Framed[v1.ComputeLossRequest] | Encoded
 Build = Callable[..., Request]  # takes ``place``, as ``requests.request_for``
 
 # Below this size the message is about as fast.

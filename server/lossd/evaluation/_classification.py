@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.evaluation._declare import (
-    FINITE,
     MAX_CLASSES,
     Array,
     BatchFacts,
@@ -29,6 +28,7 @@ from lossd.evaluation._examples import (
 )
 from lossd.evaluation._state import ClassificationTask
 from lossd.losses import DOMAINS, DistributionKind, Interval, Parameter, ParameterError, element
+from lossd.schema import FINITE
 
 BINARY = ClassificationTask.BINARY
 MULTICLASS = ClassificationTask.MULTICLASS

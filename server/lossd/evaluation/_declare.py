@@ -23,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 
 MAX_CLASSES = 1_000_000
 
-FINITE = Interval(-np.inf, np.inf, low_open=True, high_open=True)
 FACTOR = Interval(0, 1e6)
 POSITIVE_FACTOR = Interval(0, 1e6, low_open=True)
 SHARE = Interval(0, 1, low_open=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lossd import tensors, v1
+from lossd.engine import Hold, hold_nothing
 from lossd.errors import (
     InvalidParameter,
     InvalidRequest,
@@ -20,7 +21,7 @@ from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, Score, Se
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
 from lossd.naming import guess
-from lossd.serving.rpc.messages import Hold, check_count, hold_nothing
+from lossd.serving.rpc.messages import check_count
 from lossd.serving.wire.parameters import read_parameters
 from lossd.serving.wire.reader import RequestReader
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from google.protobuf.message import Message
 
 from lossd import v1
+from lossd.engine import Hold
 from lossd.errors import InvalidRequest, TooLarge
 from lossd.evaluation import State, StateError, merged
 from lossd.framing import Payloads
@@ -15,7 +16,7 @@ from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots, Gauge
 from lossd.serving.rpc.handlers import Handler, StreamHandler
-from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
+from lossd.serving.rpc.messages import parse, parse_framed, write_timing
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.v1 import evaluation_service_pb2

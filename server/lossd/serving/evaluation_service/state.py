@@ -11,6 +11,7 @@ import numpy as np
 
 from lossd import tensors, v1
 from lossd.checkpoints import Checkpoint, never_stop
+from lossd.engine import Hold, hold_nothing
 from lossd.errors import InvalidRequest
 from lossd.evaluation import (
     ClassificationTask,
@@ -21,7 +22,7 @@ from lossd.evaluation import (
     signed_bytes,
 )
 from lossd.serving.evaluation_service.codec import Requested, read_spec
-from lossd.serving.rpc.messages import Hold, check_count, hold_nothing, parse
+from lossd.serving.rpc.messages import check_count, parse
 
 VERSION = 2
 _COPIES = 4  # of a state: its arrays, those that it is added to, and their sum

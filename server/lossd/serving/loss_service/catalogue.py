@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from lossd import tensors, v1
 from lossd.losses import LOSSES, Content, Input, Loss
 from lossd.serving.wire.descriptions import describe_parameter, differentiability
+from lossd.serving.wire.reader import FLOATS
 from lossd.shapes import rules_of
 
-_FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 _INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
 _DTYPES = {
-    Content.FLOATS: _FLOATS,
-    Content.NUMBERS: _INTEGERS + _FLOATS,
-    Content.CLASSES: _INTEGERS + _FLOATS,
+    Content.FLOATS: FLOATS,
+    Content.NUMBERS: _INTEGERS + FLOATS,
+    Content.CLASSES: _INTEGERS + FLOATS,
     Content.INDICES: _INTEGERS,
     Content.LENGTHS: _INTEGERS,
     Content.LABELS: _INTEGERS,

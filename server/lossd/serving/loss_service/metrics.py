@@ -12,13 +12,13 @@ import numpy as np
 
 from lossd import v1
 from lossd.batch import Job
+from lossd.engine import Hold
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.evaluation import ClassificationTask, InputError, MetricBatch, Score, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
-from lossd.serving.rpc.messages import Hold
 from lossd.tensors import Array
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lossd import chunks, sums, v1
 from lossd.batch import Array, Job
-from lossd.engine import Engine, Result
+from lossd.engine import Engine, Hold, Result
 from lossd.framing import Framed
 from lossd.plan import Plan
 from lossd.serving.call import DEVICE_MEMORY, GRPC, SHARED_MEMORY, Call, Received
@@ -30,7 +30,7 @@ from lossd.serving.loss_service.server_info import server_info
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.handlers import ConversationHandler, Handler
-from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
+from lossd.serving.rpc.messages import parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.telemetry import Telemetry

@@ -6,8 +6,9 @@ from itertools import islice
 from lossd import v1
 from lossd.checkpoints import Checkpoint
 from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
+from lossd.engine import Hold
 from lossd.errors import InvalidRequest, TooLarge
-from lossd.serving.rpc.messages import Hold, check_count, parse
+from lossd.serving.rpc.messages import check_count, parse
 from lossd.serving.wire.reader import Limits
 
 OpenedCall = Assembly[v1.ComputeLossRequest]

@@ -6,7 +6,7 @@ submessages take minutes to walk.  A text is decoded whenever it is read, which 
 interpreter for as long as that takes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -14,14 +14,13 @@ from google.protobuf.message import DecodeError, Message
 
 from lossd import v1
 from lossd.checkpoints import Checkpoint, never_stop
+from lossd.engine import Hold, hold_nothing
 from lossd.errors import InvalidRequest, TooLarge
 from lossd.framing import Framed
 from lossd.weighing import TextTooLongError, TooManyFieldsError, weigh
 
 M = TypeVar("M", bound=Message)
 
-
-Hold = Callable[[int], None]
 
 _A_SECOND = 10**9  # in nanoseconds
 _TIMED = tuple(v1.ServerTiming.DESCRIPTOR.fields_by_name)  # the phases that a caller is told of
@@ -33,10 +32,6 @@ MAX_FIELDS = (1 << 21) + (1 << 16)
 MAX_TEXT_BYTES = 1 << 24
 # Below this a message may be of nothing but fields, and still takes less than a thread's stack.
 _UNWEIGHED_BYTES = 1 << 15
-
-
-def hold_nothing(_: int) -> None:
-    """Stands for a call whose bytes nobody counts."""
 
 
 def parse(

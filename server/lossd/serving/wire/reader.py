@@ -13,7 +13,7 @@ from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Lease
 
-_FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
+FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class RequestReader:
 
     def _may_stay(self, name: str, tensor: v1.Tensor) -> bool:
         """Returns whether an input may be used where it lies: floating-point numbers, as rows."""
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in FLOATS:
             return False
         if self.row_axis in (-1, len(tensor.shape) - 1):
             return True
@@ -101,7 +101,7 @@ class RequestReader:
 
 def _is_between_numbers(tensor: v1.Tensor) -> bool:
     """Returns whether a tensor lies where a device cannot read its numbers, but a copy has them."""
-    if tensor.WhichOneof("source") != "device_memory" or tensor.dtype not in _FLOATS:
+    if tensor.WhichOneof("source") != "device_memory" or tensor.dtype not in FLOATS:
         return False
     return bool(tensor.device_memory.offset % tensors.dtype_of_type[tensor.dtype].itemsize)
 
