@@ -56,7 +56,7 @@ def weigh(
     encoded: bytes,
     most: int,
     longest: int,
-    checkpoint: Callable[[], None] = lambda: None,
+    checkpoint: Callable[[], None],
 ) -> Weight:
     """Weighs a message; of one that is cut off or broken, what comes before.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.checkpoints import Checkpoint, never_stop
+from lossd.checkpoints import Checkpoint
 
 Array = npt.NDArray[Any]
 Places = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ _DIGIT = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def sort_in_place(values: Array, checkpoint: Checkpoint = never_stop) -> None:
+def sort_in_place(values: Array, checkpoint: Checkpoint) -> None:
     """Sorts numbers; ``checkpoint`` is called between parts of them, and may raise to stop."""
     checkpoint()
     if len(values) <= RUN:
@@ -38,7 +38,7 @@ def sort_in_place(values: Array, checkpoint: Checkpoint = never_stop) -> None:
     sort_in_place(values[middle:], checkpoint)
 
 
-def ascending(*keys: Array, checkpoint: Checkpoint = never_stop) -> Places:
+def ascending(*keys: Array, checkpoint: Checkpoint) -> Places:
     """Returns the places of all rows in order, as ``np.lexsort`` does: by the last key first."""
     count = len(keys[0])
     if not RUN < count <= _LOW:
@@ -47,7 +47,7 @@ def ascending(*keys: Array, checkpoint: Checkpoint = never_stop) -> Places:
     return ordered(None, count, *(key.__getitem__ for key in keys), checkpoint=checkpoint)
 
 
-def ascending_rows(*keys: Array, checkpoint: Checkpoint = never_stop) -> Places:
+def ascending_rows(*keys: Array, checkpoint: Checkpoint) -> Places:
     """Returns the same for each row of matrices, along the last axis."""
     count, length = keys[0].shape
     order = np.empty((count, length), np.int64)
@@ -63,7 +63,7 @@ def ascending_rows(*keys: Array, checkpoint: Checkpoint = never_stop) -> Places:
     return order
 
 
-def dense_ranks(values: Array, checkpoint: Checkpoint = never_stop) -> Places:
+def dense_ranks(values: Array, checkpoint: Checkpoint) -> Places:
     """Returns for each number how many different ones are less, as ``np.unique`` does."""
     order = ascending(values, checkpoint=checkpoint)
     ranks, number = np.empty(len(values), np.int64), np.int64(-1)
@@ -86,9 +86,7 @@ def parts(count: int) -> Iterator[slice]:
         yield slice(start, min(start + RUN, count))
 
 
-def ordered(
-    places: Places | None, count: int, *keys: Key, checkpoint: Checkpoint = never_stop
-) -> Places:
+def ordered(places: Places | None, count: int, *keys: Key, checkpoint: Checkpoint) -> Places:
     """Returns places in order, the last key first; None for the first ``count`` of all.
 
     Of equal ones the earlier stays before the later.  It takes 16 bytes a place, 8 of them for what

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from lossd import v1
+from lossd.checkpoints import never_stop
 from lossd.framing import encoded_varint
 from lossd.weighing import TextTooLongError, weigh
 
@@ -43,9 +44,9 @@ def test_no_text_of_a_request_is_longer_than_it_may_be() -> None:
     looked_at = 0
     for kind in requests():
         for route in places(kind):
-            weigh(kind, encoded(route, b"1234"), most=100, longest=4)
+            weigh(kind, encoded(route, b"1234"), most=100, longest=4, checkpoint=never_stop)
             with pytest.raises(TextTooLongError) as caught:
-                weigh(kind, encoded(route, b"12345"), most=100, longest=4)
+                weigh(kind, encoded(route, b"12345"), most=100, longest=4, checkpoint=never_stop)
             assert caught.value.size == 5
             looked_at += 1
     assert looked_at > 10
@@ -54,4 +55,7 @@ def test_no_text_of_a_request_is_longer_than_it_may_be() -> None:
 def test_bytes_may_be_longer_than_texts() -> None:
     tensor = v1.Tensor(data=b"12345", dtype=v1.D_TYPE_UINT8, shape=[5])
     kind: Any = v1.Tensor.DESCRIPTOR
-    assert weigh(kind, tensor.SerializeToString(), most=9, longest=4).fields == 3
+    assert (
+        weigh(kind, tensor.SerializeToString(), most=9, longest=4, checkpoint=never_stop).fields
+        == 3
+    )

@@ -9,6 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from lossd import tensors, v1
+from lossd.checkpoints import never_stop
+from lossd.engine import hold_nothing
 from lossd.errors import Abandoned, InvalidTensor, TooLarge
 from lossd.evaluation import METRICS
 from lossd.serving.call import Call, Received
@@ -28,10 +30,10 @@ def test_a_text_is_refused_before_it_is_read(read: Parse) -> None:
     name = "a" * (MAX_TEXT_BYTES + 1)
     request.batch.sequences.add(name=name)
     with pytest.raises(TooLarge, match=f"texts must have .* {MAX_TEXT_BYTES} bytes each") as caught:
-        read(v1.EvaluateRequest, request.SerializeToString())
+        read(v1.EvaluateRequest, request.SerializeToString(), hold_nothing, never_stop)
     assert caught.value.details == {"limit": str(MAX_TEXT_BYTES), "size": str(len(name))}
     request.batch.sequences[0].name = name[1:]
-    read(v1.EvaluateRequest, request.SerializeToString())
+    read(v1.EvaluateRequest, request.SerializeToString(), hold_nothing, never_stop)
 
 
 @pytest.mark.parametrize("read", [parse, parse_framed])
@@ -44,7 +46,7 @@ def test_counting_fields_stops_when_nobody_waits_any_more(read: Parse) -> None:
         raise Abandoned("call must be waited for, got a cancelled one")
 
     with pytest.raises(Abandoned):
-        read(v1.EvaluateRequest, request.SerializeToString(), checkpoint=checkpoint)
+        read(v1.EvaluateRequest, request.SerializeToString(), hold_nothing, checkpoint)
 
 
 def test_tensors_of_an_evaluation_are_not_copied() -> None:

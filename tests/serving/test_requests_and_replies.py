@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
-from lossd.engine import Engine
+from lossd.checkpoints import never_stop
+from lossd.engine import Engine, hold_nothing
 from lossd.errors import InvalidParameter, ServiceError, TooLarge, UnknownLoss
 from lossd.evaluation import METRICS
 from lossd.framing import Framed
@@ -248,7 +249,7 @@ def test_numbers_of_a_list_count_as_pythons_own(wire: str) -> None:
     body = packed if wire == "packed" else single
     encoded = _nested(v1.ComputeLossRequest, "loss", _nested(v1.LossSpec, "cross_entropy", body))
     held: list[int] = []
-    parsed = parse_framed(v1.ComputeLossRequest, encoded, held.append).message
+    parsed = parse_framed(v1.ComputeLossRequest, encoded, held.append, never_stop).message
     assert len(parsed.loss.cross_entropy.class_weights) == count
     assert len(encoded) + sum(held) >= count * (8 + sys.getsizeof(1.0) + 8)
 
@@ -268,9 +269,8 @@ def _varint(number: int) -> bytes:
 def refused(encoded: bytes) -> ServiceError | None:
     """The error that the bytes are answered with, if they are not served."""
     try:
-        loss_replies.response(
-            ENGINE.run(loss_requests.job(parse_framed(v1.ComputeLossRequest, encoded), LIMITS))
-        )
+        request = parse_framed(v1.ComputeLossRequest, encoded, hold_nothing, never_stop)
+        loss_replies.response(ENGINE.run(loss_requests.job(request, LIMITS)))
     except ServiceError as error:
         return error
     return None

@@ -248,7 +248,7 @@ class DeviceSharing:
 
     # -------------------------------------------------------------- what a call needs
 
-    def device_of_array(self, array: OnDevice, until: float = NEVER) -> int | None:
+    def device_of_array(self, array: OnDevice, until: float) -> int | None:
         """Returns the device that an array is on; None where nothing there can be shared."""
         segment = _found(array, self._segments)
         if segment is not None:

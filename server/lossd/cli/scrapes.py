@@ -45,7 +45,7 @@ class Scrape:
         return found
 
 
-def scrape(url: str, authority: Path | None = None) -> Scrape:
+def scrape(url: str, authority: Path | None) -> Scrape:
     """Returns what a page of metrics says now.
 
     Raises:

@@ -147,7 +147,7 @@ def launch_rows(name: str, rows: int, length: int) -> Launch:
 
 
 def keeping_rows(
-    launch: Launch, length: int, *, width: int, column_bytes: int, most_bytes: int = SHARED_BYTES
+    launch: Launch, length: int, *, width: int, column_bytes: int, most_bytes: int
 ) -> Launch:
     """Returns a launch that keeps as many columns of a row as a block has shared memory for.
 

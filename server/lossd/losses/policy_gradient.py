@@ -52,8 +52,8 @@ TEXT = """
 """
 
 
-def _of_tokens(name: str, description: str, *, is_optional: bool = True) -> Input:
-    return Input(name, description, is_optional=is_optional, axes=Axes.TOKENS)
+def _of_tokens(name: str, description: str) -> Input:
+    return Input(name, description, is_optional=True, axes=Axes.TOKENS)
 
 
 # One sequence of two tokens whose ratios are 2 and 1, and one of one token.

@@ -35,7 +35,7 @@ def to_array(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array:
     return tensor.numpy()
 
 
-def to_input(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array | Movable:
+def to_input(tensor: torch.Tensor, dtype: torch.dtype | None) -> Array | Movable:
     """Returns a tensor as an input of a loss, converted to ``dtype`` if it is given.
 
     One on a CUDA device stays there if the server shares memory of that device.

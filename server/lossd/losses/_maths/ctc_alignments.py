@@ -73,7 +73,7 @@ class Alignments:
     shares: Array
 
 
-def align(xp: Any, scores: Array, labels: Labels, *, by_weight: bool = False) -> Alignments:
+def align(xp: Any, scores: Array, labels: Labels, *, by_weight: bool) -> Alignments:
     """Sums over all alignments of each row.
 
     ``scores`` (rows, frames, classes) are the logarithms of the weights.  The shares, of the same

@@ -175,17 +175,6 @@ class AdmissionTicket:
             self._held += amount
 
     @contextmanager
-    def holding(self, amount: int) -> Iterator[None]:
-        """Counts the bytes of one message of several while it is handled.
-
-        Raises:
-            Overloaded: as ``hold``.
-        """
-        with self.collecting() as collect:
-            collect(amount)
-            yield
-
-    @contextmanager
     def collecting(self) -> Iterator[Callable[[int], None]]:
         """Counts bytes that come piece by piece, until all of them are done with.
 
@@ -213,8 +202,8 @@ class AdmissionTicket:
         Raises:
             Overloaded: as ``hold``.
         """
-        with self.holding(amount):
-            pass
+        with self.collecting() as collect:
+            collect(amount)
 
     def leave(self) -> None:
         """Says that the caller is done: it has its reply, or is gone."""

@@ -49,9 +49,7 @@ def parse(
         return message.FromString(data)
 
 
-def parse_framed(
-    message: type[M], data: bytes, hold: Hold = hold_nothing, checkpoint: Checkpoint = never_stop
-) -> Framed[M]:
+def parse_framed(message: type[M], data: bytes, hold: Hold, checkpoint: Checkpoint) -> Framed[M]:
     """Reads a message, and leaves the data of its tensors where it is; raises as ``parse``."""
     _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
