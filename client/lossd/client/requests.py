@@ -21,7 +21,7 @@ from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.framing import WORTHWHILE_BYTES, Framed, Payloads
 
-Place = Callable[[Array], "v1.SharedMemory | v1.DeviceMemory | None"]
+Locate = Callable[[Array], "v1.SharedMemory | v1.DeviceMemory | None"]
 # Copies an array from a device to the host, or refuses it, by its name.
 Bring = Callable[[str, OnDevice], Array]
 Request = Framed[v1.ComputeLossRequest] | Encoded
@@ -55,7 +55,7 @@ def request_for(
     normalizer: float | None = None,
     empty: EmptyPolicy = "zero",
     nonfinite: NonfinitePolicy = "propagate",
-    place: Place = lambda _: None,
+    place: Locate = lambda _: None,
     bring: Bring = fetched,
     metrics: Sequence[v1.MetricSpec] = (),
     lint: bool = False,
@@ -204,7 +204,7 @@ def _filled(
     request: v1.ComputeLossRequest,
     single: Mapping[str, Array],
     several: Mapping[str, Sequence[Array]],
-    place: Place,
+    place: Locate,
     bring: Bring,
 ) -> Framed[v1.ComputeLossRequest]:
     """Returns a request with its arrays, or with the places where they lie."""
@@ -225,7 +225,7 @@ def _filled(
 
 
 def _placed(
-    tensor: v1.Tensor, name: str, array: Array, place: Place, bring: Bring
+    tensor: v1.Tensor, name: str, array: Array, place: Locate, bring: Bring
 ) -> tuple[v1.Tensor, Array, "v1.SharedMemory | v1.DeviceMemory | None"]:
     """Returns an array with the tensor that tells of it and the place where it lies, if any."""
     where = place(array)

@@ -17,7 +17,7 @@ from lossd.checkpoints import Checkpoint
 from lossd.losses import Loss
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
-from lossd.shapes._memory import FEW_ELEMENTS, no_flags, piece_elements
+from lossd.shapes._memory import FEW_ELEMENTS, elements_at_once, no_flags
 from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
 
 _NO_SUMS: Floats = np.zeros(0)
@@ -53,7 +53,7 @@ class ByExample(ShapeRules):
     ) -> int:
         """See ``ShapeRules.working``: what is made of a piece."""
         del parameters
-        elements = piece_elements(
+        elements = elements_at_once(
             layout.rows, layout.length, workers, may_be_cut=self.is_mean_of_elements
         )
         return elements * (loss.working_bytes or self.working_bytes)

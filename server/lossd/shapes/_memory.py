@@ -74,7 +74,7 @@ def _is_wanted(job: Job, declared: Any) -> bool:
     return declared.base_name in job.gradients
 
 
-def piece_elements(rows: int, length: int, workers: int, *, may_be_cut: bool) -> int:
+def elements_at_once(rows: int, length: int, workers: int, *, may_be_cut: bool) -> int:
     """How many elements are looked at together, at most."""
     if may_be_cut or length <= BLOCK_ELEMENTS:
         return min(rows * length, BLOCK_ELEMENTS)

@@ -29,7 +29,7 @@ from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss
 from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_set
 from lossd.shapes._layouts import common_shape
-from lossd.shapes._memory import piece_elements
+from lossd.shapes._memory import elements_at_once
 from lossd.shapes._whole_batch import Present, WholeBatch
 
 # Of an element of a piece, and of a label, in float32.
@@ -44,7 +44,7 @@ class SetwiseShape(WholeBatch):
         self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
     ) -> int:
         """See ``ShapeRules.working``: besides, the elements of a piece, and sums of each label."""
-        piece = piece_elements(layout.rows, layout.length, workers, may_be_cut=False)
+        piece = elements_at_once(layout.rows, layout.length, workers, may_be_cut=False)
         beside = piece * PIECE_BYTES + layout.length * LABEL_BYTES + layout.rows * loss.row_bytes
         return super().working(loss, layout, parameters, workers) + beside
 

@@ -44,7 +44,7 @@ Kept = TypeVar("Kept", bound=Sized)  # a plan, told apart by which object it is
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataPlace:
     """Where the data of a tensor lies in a message."""
 
     start: int
@@ -65,9 +65,9 @@ class Planned:
     """
 
     plan: Plan
-    inputs: tuple[Place | None, ...]
-    beside: tuple[tuple[str, Place], ...]
-    booleans: tuple[Place, ...]
+    inputs: tuple[DataPlace | None, ...]
+    beside: tuple[tuple[str, DataPlace], ...]
+    booleans: tuple[DataPlace, ...]
     frames: tuple[bytes, ...]
 
     @classmethod
@@ -145,9 +145,9 @@ def asks_for_one_loss(request: v1.ComputeLossRequest, most: int) -> bool:
     return not request.HasField("device")
 
 
-def _place(tensor: v1.Tensor, payloads: Payloads) -> Place:
+def _place(tensor: v1.Tensor, payloads: Payloads) -> DataPlace:
     start, _ = payloads.places[payloads.index(tensor.data)]
-    return Place(start, tensors.dtype_of_type[tensor.dtype], tuple(tensor.shape))
+    return DataPlace(start, tensors.dtype_of_type[tensor.dtype], tuple(tensor.shape))
 
 
 def _frames(plan: Plan) -> list[bytes]:
