@@ -11,7 +11,8 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss
-from lossd.routing import DEVICE, HOST, HostRun, Route
+from lossd.plan import HOST
+from lossd.routing import DEVICE, HostRun, Route
 
 GIGA = 10**9
 # PCIe 5 and a card's memory: what a batch takes is what its copies take.

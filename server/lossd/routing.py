@@ -18,9 +18,10 @@ from lossd.backends import Rates
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
+from lossd.plan import HOST
 from lossd.shapes import rules_of
 
-HOST, DEVICE = "numpy", "cupy"
+DEVICE = "cupy"  # the name of the backend that computes on a GPU
 # One loss stands for each shape whose losses look at each number once.
 STREAMING: Mapping[str, str] = {
     "pointwise": "squared_error",

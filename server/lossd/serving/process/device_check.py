@@ -18,7 +18,8 @@ from lossd.engine import Engine
 from lossd.errors import BackendUnavailable
 from lossd.losses import LOSSES
 from lossd.networks import Networks, worked_networks
-from lossd.routing import HOST, Route
+from lossd.plan import HOST
+from lossd.routing import Route
 from lossd.serving.config import Config
 from lossd.shapes import rules_of
 
