@@ -14,12 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax.custom_derivatives import SymbolicZero
 
 from lossd import tensors
 from lossd.client import arguments, kinds
-from lossd.client.arrays import to_array, unknown_type
+from lossd.client.arrays import Array, to_array, unknown_type
 from lossd.client.declared import DeclaredInputs
 from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.differentiability import Differentiability
@@ -29,8 +28,6 @@ from lossd.client.jax_shardings import alike, placed_as
 from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
-
-Array = npt.NDArray[Any]
 
 
 def remote_loss(

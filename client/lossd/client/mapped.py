@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd.client import kinds
+from lossd.client.arrays import Array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import LossResult
 from lossd.v1 import LossSpec
 
-Array = npt.NDArray[Any]
 Inputs = Mapping[str, Any]  # arrays, or lists of them
 # Values, and gradients by name, which have the shapes of their inputs.
 Found = tuple[Array, dict[str, Any]]

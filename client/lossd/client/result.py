@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
-import numpy.typing as npt
-
 from lossd.client import shown
+from lossd.client.arrays import Array
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -21,7 +20,6 @@ else:
 
     Loss_co = TypeVar("Loss_co", covariant=True)
 
-Array = npt.NDArray[Any]
 # An array, or a list of them; or an array, or None. Any, because otherwise everyone who reads the
 # usual array would have to tell the type checker that it is no list, or there.
 Arrays = Array | Any

@@ -19,13 +19,10 @@ from typing import IO, Any
 import click
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 from safetensors import safe_open
 
 from lossd.cli import columns
-from lossd.cli.rows import Rows, opener_of_member, rows_of_numpy, rows_of_slices
-
-Array = npt.NDArray[Any]
+from lossd.cli.rows import Array, Rows, opener_of_member, rows_of_numpy, rows_of_slices
 
 _SAFETENSORS = ".safetensors"
 # The ends of the names of files that ``save`` writes.

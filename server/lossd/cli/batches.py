@@ -2,13 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy.typing as npt
-
-from lossd.cli.rows import Rows
-
-Array = npt.NDArray[Any]
+from lossd.cli.rows import Array, Rows
 
 # A batch and what is made of it take several times its bytes.
 WHOLE_BYTES = 128 << 20

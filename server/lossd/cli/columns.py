@@ -5,11 +5,8 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 
-from lossd.cli.rows import Rows, regrouped
-
-Array = npt.NDArray[Any]
+from lossd.cli.rows import Array, Rows, regrouped
 
 PARQUET = ".parquet"
 ARROW = (".arrow", ".feather")

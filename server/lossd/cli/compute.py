@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 
 from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
@@ -30,6 +29,7 @@ from lossd.cli.merging import Compute, Merged, can_be_cut, merged
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
+from lossd.cli.rows import Array
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
 from lossd.client.progress import counted
@@ -45,8 +45,6 @@ from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.norms import euclidean_norm
 from lossd.serving.wire.reader import Limits
 from lossd.v1.losses import Loss
-
-Array = npt.NDArray[Any]
 
 
 @click.command()

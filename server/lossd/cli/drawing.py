@@ -6,12 +6,11 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 
+from lossd.batch import Array
 from lossd.losses import Axes, Choices, Content, Input, Interval, Loss
 from lossd.serving.loss_service.catalogue import shapes
 
-Array = npt.NDArray[Any]
 # For each letter of a pattern such as (N, ..., C) the sizes that it stands for.
 Sizes = dict[str, tuple[int, ...]]
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd.cli.batches import LargeBatch
 from lossd.cli.failures import told
+from lossd.cli.rows import Array
 from lossd.client.kinds import loss_name, spec_of
 from lossd.client.result import LossResult
 from lossd.losses import LOSSES, Loss
 from lossd.serving.loss_service.norms import euclidean_norm
 
-Array = npt.NDArray[Any]
 Compute = Callable[..., LossResult[Any]]
 
 # The number of a result that divides it.

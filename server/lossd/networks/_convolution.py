@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # NumPy's or CuPy's ndarray
+from lossd.schema import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lossd.networks._convolution import Array, Device, Windows, convolve, spread
+from lossd.networks._convolution import Device, Windows, convolve, spread
+from lossd.schema import Array
 
 Size = tuple[int, int, int]  # channels, height, width
 Weights = Mapping[str, Array]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.networks._convolution import Array, Device
+from lossd.networks._convolution import Device
 from lossd.networks._modules import Module, Size, Way, Weights
+from lossd.schema import Array
 
 Host = npt.NDArray[Any]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lossd.networks._convolution import Array
 from lossd.networks._modules import Size
 from lossd.networks._network import Activations, DeviceNetwork, Network
+from lossd.schema import Array
 
 MEBIBYTE = 1 << 20
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
-from lossd.batch import Job
+from lossd.batch import Array, Job
 from lossd.engine import Engine, Result
 from lossd.kernels import gradients_of
 from lossd.losses import Axes, Choices, Content, CudaText, Input, Interval, Loss, Shape, Sides
@@ -41,8 +40,6 @@ TOLERANCES: Mapping[np.dtype[Any], float] = {
 _LOST = float(np.finfo(np.float32).smallest_normal)
 # The smallest positive number of a type, which rounding may take away.
 _SMALLEST = {dtype: float(np.ones(1, f"u{dtype.itemsize}").view(dtype)[0]) for dtype in TOLERANCES}
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

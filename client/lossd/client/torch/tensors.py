@@ -6,16 +6,14 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from lossd import tensors
 from lossd.client import arrays
+from lossd.client.arrays import Array
 from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.errors import InvalidRequestError
 from lossd.client.frameworks import to_torch
-
-Array = npt.NDArray[Any]
 
 
 def to_array(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array:
