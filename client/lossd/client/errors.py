@@ -31,6 +31,12 @@ from google.rpc import error_details_pb2, status_pb2
 DOMAIN = "lossd"
 DETAILS_KEY = "grpc-status-details-bin"
 
+# All that gRPC says of a call that took longer than it may.
+_PASSED = "Deadline Exceeded"
+# All that a proxy says of a server that went while it answered; a server's own errors say more.
+_CUT = "Stream removed"
+_CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
 
 class LossdError(Exception):
     """Anything that went wrong with a call.
@@ -220,13 +226,6 @@ def _class_of(
     if code in _CUT_CODES and not info.domain and message.startswith(_CUT):
         return UnavailableError
     return _class_of_code.get(code, ServerError)
-
-
-# All that gRPC says of a call that took longer than it may.
-_PASSED = "Deadline Exceeded"
-# All that a proxy says of a server that went while it answered; a server's own errors say more.
-_CUT = "Stream removed"
-_CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
 def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:

@@ -29,6 +29,12 @@ from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
+# What makes constants of arrays.
+_REMEDY = "jax.lax.stop_gradient"
+# What a call takes beside inputs, and what ``remote_loss`` does.
+_BESIDE = ("weights", "mask", "cotangent", "normalizer")
+_BEFORE = ("reduction", "empty", "nonfinite", "lint", "timeout")
+
 
 def remote_loss(
     loss: AnyLoss,
@@ -111,13 +117,6 @@ def remote_loss(
         return found
 
     return computed
-
-
-# What makes constants of arrays.
-_REMEDY = "jax.lax.stop_gradient"
-# What a call takes beside inputs, and what ``remote_loss`` does.
-_BESIDE = ("weights", "mask", "cotangent", "normalizer")
-_BEFORE = ("reduction", "empty", "nonfinite", "lint", "timeout")
 
 
 def _divisor(normalizer: Any, reduction: Reduction) -> dict[str, Any]:

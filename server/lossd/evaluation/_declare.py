@@ -27,6 +27,8 @@ FACTOR = Interval(0, 1e6)
 POSITIVE_FACTOR = Interval(0, 1e6, low_open=True)
 SHARE = Interval(0, 1, low_open=True)
 
+_TOO_LARGE = "it is beyond the largest number"
+
 
 class InputError(ValueError):
     """An input breaks its rule; ``field`` is the part of the batch at fault."""
@@ -247,9 +249,6 @@ class Metric:
 
     def _own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {p.name: parameters[p.name] for p in self.own_parameters}
-
-
-_TOO_LARGE = "it is beyond the largest number"
 
 
 def _named(metric: Metric, batch: MetricBatch) -> MetricBatch:

@@ -27,6 +27,7 @@ from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval, ParameterError
 
 _BLOCK = 1 << 20  # elements in a tile of scores
+_NOTHING = "there is no target"
 
 
 class MultilabelAccuracy(enum.Enum):
@@ -49,9 +50,6 @@ def _result(state: State, *, top_k: int, balanced: bool, multilabel: MultilabelA
         return Score(reason=_NOTHING)
     recalls = np.where(present, hits / targets, np.nan)
     return Score(value=float(recalls[present].mean()), values=recalls)
-
-
-_NOTHING = "there is no target"
 
 
 @metric(

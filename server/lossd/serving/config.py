@@ -28,6 +28,9 @@ ENVIRONMENT_PREFIX = "LOSSD_"
 # Variables that the package is built with (hatch_build.py), which may still be set where it serves.
 BUILD_VARIABLES = {"LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"}
 
+_JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses
+
 
 class ConfigError(ServiceError):
     """A setting breaks its rule; the message names it, the rule and the value."""
@@ -77,9 +80,6 @@ def job_names(text: str) -> frozenset[str]:
         )
     return frozenset(names)
 
-
-_JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses
 
 # Settings that mean nothing without another.
 _TOGETHER = (
@@ -301,6 +301,41 @@ class Config:
         return self.threads or usable_cores()
 
 
+def _member(kind: type[enum.Enum], name: str, value: object) -> enum.Enum:
+    """Returns a member of an enum, which its value stands for."""
+    members = {member.value: member for member in kind}
+    if isinstance(value, str) and value in members:
+        return members[value]
+    hint = guess(value, members) if isinstance(value, str) else ""
+    raise forms.FormError(f"{name} must be one of {', '.join(members)}, got {value!r:.64}{hint}")
+
+
+def _number(name: str, value: Any) -> float:
+    """Returns a number, which True and False are to Python."""
+    if isinstance(value, bool):
+        raise forms.FormError(f"{name} must be a number, got {value}")
+    return forms.number(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    """Returns a text; a path is one."""
+    found = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(found, str):
+        return found
+    raise forms.FormError(f"{name} must be a text, got {value!r:.64}")
+
+
+# What reads a value of each type but the enums.
+_READERS: Mapping[type, Callable[[str, Any], Any]] = MappingProxyType(
+    {
+        bool: forms.truth,
+        int: functools.partial(forms.whole_number, 64),
+        float: _number,
+        str: _text,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One field of ``Config``, with all that flags, variables and tables need."""
@@ -343,41 +378,6 @@ class Setting:
             shown = found or "none"
             raise ConfigError(f"{self.name} {error}, got {shown}", field=self.name) from error
         return found
-
-
-def _member(kind: type[enum.Enum], name: str, value: object) -> enum.Enum:
-    """Returns a member of an enum, which its value stands for."""
-    members = {member.value: member for member in kind}
-    if isinstance(value, str) and value in members:
-        return members[value]
-    hint = guess(value, members) if isinstance(value, str) else ""
-    raise forms.FormError(f"{name} must be one of {', '.join(members)}, got {value!r:.64}{hint}")
-
-
-def _number(name: str, value: Any) -> float:
-    """Returns a number, which True and False are to Python."""
-    if isinstance(value, bool):
-        raise forms.FormError(f"{name} must be a number, got {value}")
-    return forms.number(name, value)
-
-
-def _text(name: str, value: Any) -> str:
-    """Returns a text; a path is one."""
-    found = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if isinstance(found, str):
-        return found
-    raise forms.FormError(f"{name} must be a text, got {value!r:.64}")
-
-
-# What reads a value of each type but the enums.
-_READERS: Mapping[type, Callable[[str, Any], Any]] = MappingProxyType(
-    {
-        bool: forms.truth,
-        int: functools.partial(forms.whole_number, 64),
-        float: _number,
-        str: _text,
-    }
-)
 
 
 def settings() -> tuple[Setting, ...]:

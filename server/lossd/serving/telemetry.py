@@ -27,6 +27,9 @@ from lossd.serving.tallies import Count, Instance, Spread
 
 UNKNOWN = "unknown"
 
+_CONVERSATION = "bidi_stream"  # gRPC's name for it
+_TOGETHER = 100  # notes that are counted at a time, some seven to a call
+
 Exemplary = Mapping[str, str] | None  # the labels of an exemplar
 
 
@@ -379,10 +382,6 @@ class _Undated:
 
     def restricted_registry(self, names: Iterable[str]) -> "_Undated":
         return _Undated(self.registry.restricted_registry(names))
-
-
-_CONVERSATION = "bidi_stream"  # gRPC's name for it
-_TOGETHER = 100  # notes that are counted at a time, some seven to a call
 
 
 def _parts(method: str) -> tuple[str, str]:
