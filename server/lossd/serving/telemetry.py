@@ -263,7 +263,7 @@ class Telemetry:
         self._later(self._count_trained, loss, job)
 
     def gradient(self, loss: str, job: str, norm: float) -> None:
-        """And the norm of its gradients was looked at."""
+        """The norm of the gradients of a batch of a training job was looked at."""
         self._of(families.GRADIENT_NORM, loss, job).set(norm)
 
     def evaluated(self, metric: str, examples: int) -> None:

@@ -228,7 +228,7 @@ def _are_flags(given: npt.NDArray[Any]) -> bool:
 
 
 def _check_unambiguous(operand: Operand, cells: int, sizes: Indices) -> None:
-    """As many numbers as tokens and as sequences: which they are of shows in no shape."""
+    """Refuses as many numbers as tokens and as sequences: which they are of shows in no shape."""
     is_both = operand.slot.shape == (cells,) and len(sizes) == cells
     if is_both and (sizes != 1).any():
         rule = f"the shape [{cells}, 1] where it is of sequences, of which there are as many as"

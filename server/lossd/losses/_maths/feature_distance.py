@@ -148,9 +148,9 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
 
 
 def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
-    """The same from (d'd), (s's) and (s'd): |d s' + s d'|^2 = 2 <d'd, s's> + 2 <s'd, d's>.
+    """Returns what ``_style`` does, from (d'd), (s's) and (s'd), with d and s as there.
 
-    In float64, since the two may cancel.
+    |d s' + s d'|^2 = 2 <d'd, s's> + 2 <s'd, d's>, in float64, since the two may cancel.
     """
     dtype, count = given.dtype, _count(given)
     given, truth = given.astype(np.float64), truth.astype(np.float64)

@@ -58,14 +58,14 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Returns the costs of pairs, and their derivatives with respect to both scores."""
+    """The costs of pairs, and their derivatives with respect to both scores."""
 
     value: Array
     by_chosen: Array
     by_rejected: Array
 
     def without(self, pairs: Array) -> "Cost":
-        """The same where some pairs cost nothing."""
+        """Returns the costs where some pairs cost nothing."""
         parts = (self.value, self.by_chosen, self.by_rejected)
         return Cost(*(np.where(pairs, 0, part) for part in parts))
 

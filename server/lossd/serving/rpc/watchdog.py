@@ -101,7 +101,7 @@ class Watchdog:
 
 @dataclass(frozen=True, slots=True)
 class Watchdogs:
-    """Those that end calls which take, begin or are silent too long.
+    """The watchdogs of a server, which end calls that take, begin or are silent too long.
 
     Of those that wait for another message than the first, ``chunk`` watches those that have begun a
     batch and want its next chunk, ``between`` those that rest between two batches, and ``idle`` all
