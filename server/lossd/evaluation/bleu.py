@@ -123,12 +123,14 @@ def _score(
     if not any(matches):
         return 0.0, ""
     logs, used, halvings = 0.0, order, 1.0
-    for position, (match, total) in enumerate(zip(matches, totals, strict=True)):
-        plus = added if smoothing is BleuSmoothing.ADD_K and position else 0.0
+    reached = 0
+    for match, total in zip(matches, totals, strict=True):
+        plus = added if smoothing is BleuSmoothing.ADD_K and reached else 0.0
         if total + plus == 0:
             break
+        reached += 1
         if effective_order:
-            used = position + 1
+            used = reached
         if match + plus > 0:
             precision = 100.0 * (match + plus) / (total + plus)
         elif smoothing is BleuSmoothing.EXPONENTIAL:
@@ -137,11 +139,9 @@ def _score(
         else:
             precision = 100.0 * added / total if smoothing is BleuSmoothing.FLOOR else 0.0
         logs += math.log(precision) if precision else _NEVER
-    else:
-        position += 1
-    logs += _NEVER * (used - min(position, used))
+    logs += _NEVER * (used - min(reached, used))
     penalty = 1.0 if length >= reference_length else math.exp(1 - reference_length / length)
-    reason = "" if position >= used else f"hypotheses have no {position + 1}-gram"
+    reason = "" if reached >= used else f"hypotheses have no {reached + 1}-gram"
     return penalty * math.exp(logs / used), reason
 
 

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.engine import Hold
 from lossd.errors import InvalidRequest, TooLarge
-from lossd.evaluation import State, StateError, merged
+from lossd.evaluation import MetricBatch, State, StateError, merged
 from lossd.framing import Payloads
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
@@ -87,20 +87,26 @@ class RunningEvaluation:
                 batch = evaluation_codec.batch(part.batch, self.metrics, call.checkpoint, reader)
         with self._compute_slots.slot(call), call.phase("compute"):
             if batch is not None:
-                had = size = self.nbytes
-                for one, states in zip(self.metrics, added, strict=True):
-                    call.checkpoint()
-                    with call.collecting() as hold_metric:
-                        states.append(one.observe(batch, hold_metric))
-                    size += states[-1].nbytes
-                    self._check_size(size)
-                    hold(states[-1].nbytes)
-                hold(size if had else 0)  # for their sums
+                self._observe(batch, added, call, hold)
             call.checkpoint()
             try:
                 self.states = [merged(states) for states in added]
             except StateError as error:
                 raise InvalidRequest(str(error), reason="INVALID_STATE", field="states") from error
+
+    def _observe(
+        self, batch: MetricBatch, added: list[list[State]], call: Call, hold: Hold
+    ) -> None:
+        """Adds to the states of each metric what it sees in a batch."""
+        had = size = self.nbytes
+        for one, states in zip(self.metrics, added, strict=True):
+            call.checkpoint()
+            with call.collecting() as hold_metric:
+                states.append(one.observe(batch, hold_metric))
+            size += states[-1].nbytes
+            self._check_size(size)
+            hold(states[-1].nbytes)
+        hold(size if had else 0)  # for their sums
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
