@@ -1,13 +1,14 @@
 """Predictions and targets of a classification, laid out for the metrics."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import (
     MAX_CLASSES,
     Array,
@@ -69,7 +70,7 @@ class Decisions:
     predicted: Array
     weights: Floats | None
     scores: Array | None
-    checkpoint: Callable[[], None]
+    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Scores:
     weights: Floats | None
     kind: DistributionKind
     rounding: float  # of numbers near 1 of the type that was given
-    checkpoint: Callable[[], None]
+    checkpoint: Checkpoint
 
 
 def lay_out_decisions(
@@ -234,7 +235,7 @@ class _Found:
     targets: Array
     selection: Selection
     nonfinite_count: int
-    checkpoint: Callable[[], None]
+    checkpoint: Checkpoint
 
     def facts(self, width: int | None = None) -> BatchFacts:
         return self.selection.facts(

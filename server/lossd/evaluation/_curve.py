@@ -4,12 +4,11 @@ Sums along the curve do not depend on the order in which the scores came: withou
 integers, with weights the order of addition depends on the values alone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lossd.checkpoints import never_stop
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.evaluation._declare import Array, Floats
 from lossd.evaluation._examples import Flags
 from lossd.ordering import ascending
@@ -82,7 +81,7 @@ def curve(
     scores: Array,
     positive: Flags,
     weights: Floats | None,
-    checkpoint: Callable[[], None] = never_stop,
+    checkpoint: Checkpoint = never_stop,
 ) -> Curve:
     """Counts the examples at or above each distinct score."""
     keys = (scores,) if weights is None else (weights, positive, scores)

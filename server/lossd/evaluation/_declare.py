@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.evaluation._state import ClassificationTask, State, Tally
 from lossd.losses import Interval, Parameter
 from lossd.schema import completed, documentation, message_name, parameters_of
@@ -58,7 +59,7 @@ class MetricBatch:
     sequences: Mapping[str, Sequences] = field(default_factory=dict)
     weights: Array | None = None
     mask: Array | None = None
-    checkpoint: Callable[[], None] = lambda: None
+    checkpoint: Checkpoint = never_stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ class Metric:
         self,
         state: State,
         parameters: Mapping[str, Any],
-        checkpoint: Callable[[], None] = lambda: None,
+        checkpoint: Checkpoint = never_stop,
     ) -> Score:
         """The number that a state stands for; ``checkpoint`` is as that of a batch."""
         if state.nonfinite_count:

@@ -9,12 +9,12 @@ Reference: U. Kulisch, Computer Arithmetic and Validity, 2008, section 8.3 (a lo
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from lossd.checkpoints import never_stop
+from lossd.checkpoints import Checkpoint, never_stop
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ def exact_sums(
     *factors: Split,
     groups: Integers | None = None,
     columns: int = 1,
-    checkpoint: Callable[[], None] = never_stop,
+    checkpoint: Checkpoint = never_stop,
 ) -> dict[int, int]:
     """Adds products of up to three finite factors, group by group.
 

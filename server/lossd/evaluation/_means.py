@@ -1,14 +1,13 @@
 """Weighted means of one number for each example."""
 
-from collections.abc import Callable
-
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._state import State, Tally
 
 
-def keep_mean(values: Floats, weights: Floats | None, checkpoint: Callable[[], None]) -> BatchState:
+def keep_mean(values: Floats, weights: Floats | None, checkpoint: Checkpoint) -> BatchState:
     """Keeps the exact sums of w v and of w; values that are not finite are counted and left out."""
     finite = np.isfinite(values)
     lost = len(values) - int(np.count_nonzero(finite))

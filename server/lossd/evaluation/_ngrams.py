@@ -7,12 +7,13 @@ the number of all its tokens but the last and of that one's, and numbers are sor
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import InputError
 from lossd.evaluation._text import Tokens, listed
 
@@ -37,7 +38,7 @@ def check_length(hypothesis: Tokens, references: Sequence[Tokens], position: int
 
 
 def grams(
-    sequences: Sequence[Tokens], orders: int, checkpoint: Callable[[], None]
+    sequences: Sequence[Tokens], orders: int, checkpoint: Checkpoint
 ) -> Iterator[Iterator[Grams]]:
     """For each order from 1 on, the n-grams of each sequence, which are looked at in turn."""
     if sum(map(len, sequences)) <= _FEW_TOKENS:
@@ -97,7 +98,7 @@ def _as_numbers(sequences: Sequence[Tokens]) -> list[Numbers]:
     ]
 
 
-def _numbered(keys: list[Numbers], checkpoint: Callable[[], None]) -> tuple[list[Numbers], int]:
+def _numbered(keys: list[Numbers], checkpoint: Checkpoint) -> tuple[list[Numbers], int]:
     """The rank of each key among those of all sequences, and how many ranks there are."""
     checkpoint()
     names, ranks = np.unique(np.concatenate(keys), return_inverse=True)

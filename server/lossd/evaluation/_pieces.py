@@ -9,6 +9,7 @@ a long word, whose parts are put together again.
 import re
 from collections.abc import Callable, Iterator
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import InputError
 
 _LEAST = 1 << 13  # characters of a piece, if more follow
@@ -22,7 +23,7 @@ _PLACE = re.compile(r"[^\W_] (?=[^\W_])|[^\W_]{8}(?=[^\W_]{8})")
 def split_by_pieces(
     text: str,
     split: Callable[[str], list[str]],
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
     *,
     least: int = _LEAST,
     most: int = MOST,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, comparable
 from lossd.evaluation._curve import Curve, curve, scaled
@@ -116,18 +117,18 @@ class Ranked:
         yes: Flags = self.targets[:, 0] == column if self.is_multiclass else self.targets[:, column]
         return yes
 
-    def curve(self, column: int, checkpoint: Callable[[], None]) -> Curve:
+    def curve(self, column: int, checkpoint: Checkpoint) -> Curve:
         """Returns the curve of one class against the rest, or of one label."""
         return curve(self.scores[:, column], self.positive(column), self.weights, checkpoint)
 
-    def pooled(self, checkpoint: Callable[[], None]) -> Curve:
+    def pooled(self, checkpoint: Checkpoint) -> Curve:
         """Returns the curve of all classes or labels together."""
         # One by one, a million columns would take seconds, and the interpreter for some of them.
         truths = self.targets == np.arange(self.width) if self.is_multiclass else self.targets
         weights = for_each_column(self.weights, self.width)
         return curve(self.scores.reshape(-1), truths.reshape(-1), weights, checkpoint)
 
-    def prevalence(self, checkpoint: Callable[[], None]) -> Floats:
+    def prevalence(self, checkpoint: Checkpoint) -> Floats:
         """Returns the weight of the positives of each class or label, but for a common factor."""
         found = np.zeros(self.width)
         weights = None if self.weights is None else scaled(self.weights)[0]
@@ -146,7 +147,7 @@ def averaged(
     state: State,
     average: Average,
     score: Callable[[Curve], float | str],
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
 ) -> Score:
     """Returns one number: of a binary question, averaged over classes, or over labels.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, Score
 from lossd.evaluation._exact import Integers
 from lossd.evaluation._state import State, Tally
@@ -48,7 +49,7 @@ def score_of(
     score: Callable[[Statistics], tuple[float, str]],
     *,
     signature: str,
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
 ) -> Score:
     """Returns the score of the corpus, or the mean of the scores of the hypotheses.
 

@@ -7,7 +7,7 @@ import enum
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.checkpoints import never_stop
+from lossd.checkpoints import Checkpoint, never_stop
 from lossd.evaluation._exact import (
     UNIT,
     UNIT_EXPONENT,
@@ -64,7 +64,7 @@ class Tally:
         groups: Integers | None,
         shape: tuple[int, ...],
         weights: Floats | None,
-        checkpoint: Callable[[], None] = never_stop,
+        checkpoint: Checkpoint = never_stop,
     ) -> "Tally":
         """Returns the counts, or sums of weights, of the members of groups, as flat indices."""
         size = int(np.prod(shape, dtype=np.int64))
@@ -82,7 +82,7 @@ class Tally:
 
     @classmethod
     def weight(
-        cls, count: int, weights: Floats | None, checkpoint: Callable[[], None] = never_stop
+        cls, count: int, weights: Floats | None, checkpoint: Checkpoint = never_stop
     ) -> "Tally":
         """Returns what so many examples weigh together."""
         return cls.number(count) if weights is None else cls.sums(weights, checkpoint=checkpoint)
@@ -94,7 +94,7 @@ class Tally:
         weights: Floats | None = None,
         shape: tuple[int] = (1,),
         groups: Integers | None = None,
-        checkpoint: Callable[[], None] = never_stop,
+        checkpoint: Checkpoint = never_stop,
     ) -> "Tally":
         """Adds up products of up to three finite factors, the weight of their row one of them.
 

@@ -1,12 +1,13 @@
 """Hypotheses and references, laid out for the metrics of text."""
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchFacts, InputError, MetricBatch, MetricInput, MetricLayout
 from lossd.evaluation._examples import select
 
@@ -30,7 +31,7 @@ class Segments:
     hypotheses: tuple[Any, ...]
     references: tuple[tuple[Any, ...], ...]
     are_texts: bool
-    checkpoint: Callable[[], None]
+    checkpoint: Checkpoint
 
 
 def lay_out_segments(batch: MetricBatch) -> Segments:

@@ -1,7 +1,6 @@
 """Average precision."""
 
-from collections.abc import Callable
-
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average
 from lossd.evaluation._classification import SCORES, Scores
 from lossd.evaluation._curve import Curve
@@ -10,7 +9,7 @@ from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores, scor
 from lossd.evaluation._state import State
 
 
-def _result(state: State, *, average: Average, checkpoint: Callable[[], None]) -> Score:
+def _result(state: State, *, average: Average, checkpoint: Checkpoint) -> Score:
     return averaged(state, average, _precision, checkpoint)
 
 

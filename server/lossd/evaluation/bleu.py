@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import (
     POSITIVE_FACTOR,
     BatchState,
@@ -68,7 +69,7 @@ def _result(
     tokenizer: BleuTokenizer,
     lowercase: bool,
     level: TextLevel,
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
 ) -> Score:
     added = _SMOOTHING_VALUES.get(smoothing, 0.0) if smoothing_value is None else smoothing_value
     signature = _signature(
@@ -230,7 +231,7 @@ def _unsplit(sequence: Any) -> Tokens:
 
 
 def _splitter(
-    tokenizer: BleuTokenizer, checkpoint: Callable[[], None], *, lowercase: bool
+    tokenizer: BleuTokenizer, checkpoint: Checkpoint, *, lowercase: bool
 ) -> Callable[[str], Tokens]:
     tokenize = _tokenizer(tokenizer)
     if tokenize is None:
@@ -272,7 +273,7 @@ def _forget(tokenizer: object) -> None:
             clear()
 
 
-def _count(each: list[Tokens], order: int, checkpoint: Callable[[], None]) -> list[int]:
+def _count(each: list[Tokens], order: int, checkpoint: Checkpoint) -> list[int]:
     """Counts tokens of hypothesis and closest reference, then matches and n-grams by order."""
     hypothesis, *references = each
     length = len(hypothesis)

@@ -1,9 +1,10 @@
 """chrF."""
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import FACTOR, BatchState, MetricExample, Score, metric
 from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap
 from lossd.evaluation._scores_of_text import (
@@ -29,7 +30,7 @@ def _result(
     lowercase: bool,
     whitespace: bool,
     level: TextLevel,
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
 ) -> Score:
     parts = {
         "nrefs": reference_count(state),
@@ -127,7 +128,7 @@ def chrf(
     return keep_statistics(rows, prepared.references, level)
 
 
-def _counts(each: Sequence[Tokens], orders: int, checkpoint: Callable[[], None]) -> list[list[int]]:
+def _counts(each: Sequence[Tokens], orders: int, checkpoint: Checkpoint) -> list[list[int]]:
     """For each reference and order the n-grams of the hypothesis, of the reference, and of both."""
     hypothesis, *references = each
     counts: list[list[int]] = [[] for _ in references]

@@ -3,12 +3,13 @@
 import enum
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import (
     Array,
     BatchFacts,
@@ -48,7 +49,7 @@ class RegressionBatch:
     predictions: Floats
     targets: Floats
     weights: Floats | None
-    checkpoint: Callable[[], None]
+    checkpoint: Checkpoint
 
 
 def _lay_out(batch: MetricBatch) -> RegressionBatch:
@@ -94,7 +95,7 @@ PAIRS = MetricLayout(
 _SUMS = ("squares", "magnitudes", "targets", "target_squares")
 
 
-def _result(state: State, *, error: RegressionError, checkpoint: Callable[[], None]) -> Score:
+def _result(state: State, *, error: RegressionError, checkpoint: Checkpoint) -> Score:
     *sums, (weight, *_) = aligned(*(state.tally(name) for name in (*_SUMS, "weights")))
     size = len(state.tally("squares").integers)
     outputs: list[dict[RegressionError, float]] = []

@@ -2,12 +2,12 @@
 
 import enum
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import (
     Array,
     BatchFacts,
@@ -73,7 +73,7 @@ class Rankings:
     relevances: Floats
     there: Flags
     weights: Floats | None
-    checkpoint: Callable[[], None]
+    checkpoint: Checkpoint
 
 
 def _lay_out(batch: MetricBatch) -> Rankings:
@@ -275,7 +275,7 @@ def _ndcg(
     ties: Integers,
     first: Flags,
     gain: RetrievalGain,
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
 ) -> Floats:
     """Returns NDCG, from relevances by rank, and ``ties`` that are equal where scores are."""
     gains = _gains(relevances, gain)

@@ -2,11 +2,11 @@
 
 import enum
 import itertools
-from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import BINARY, MULTICLASS, SCORES, Scores
 from lossd.evaluation._curve import Curve, curve
@@ -29,7 +29,7 @@ def _result(
     average: Average,
     multiclass: Multiclass,
     max_fpr: float | None,
-    checkpoint: Callable[[], None],
+    checkpoint: Checkpoint,
 ) -> Score:
     if state.task is MULTICLASS and multiclass is Multiclass.ONE_VS_ONE:
         return _one_vs_one(Ranked.of(state), average, checkpoint)
@@ -42,7 +42,7 @@ def _area(found: Curve, max_fpr: float | None) -> float | str:
     return found.area() if max_fpr is None or max_fpr == 1 else found.partial_area(max_fpr)
 
 
-def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Callable[[], None]) -> Score:
+def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Checkpoint) -> Score:
     """Averages over pairs of classes, as Hand and Till: each has the mean of two areas."""
     labels = ranked.targets[:, 0]
     members = []

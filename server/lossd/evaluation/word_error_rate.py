@@ -1,11 +1,11 @@
 """Word error rate."""
 
 import enum
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, InputError, MetricExample, Score, metric
 from lossd.evaluation._state import State, Tally
 from lossd.evaluation._text import SEGMENTS, Segments, Tokens, listed, observing
@@ -94,7 +94,7 @@ def word_error_rate(
     return BatchState(tallies={"edits": Tally.number(edits), "length": Tally.number(length)})
 
 
-def _distance(left: Tokens, right: Tokens, checkpoint: Callable[[], None]) -> int:
+def _distance(left: Tokens, right: Tokens, checkpoint: Checkpoint) -> int:
     """Returns the fewest edits, from a table in which each row follows from the one before.
 
     Neighbouring numbers in it differ by at most 1, so a row is two sets of positions, where it
