@@ -39,6 +39,7 @@ from tests.evaluation.run import score
 from tests.losses.case import Array, Case, Form
 from tests.losses.compare import DTYPES
 from tests.messages import message_of
+from tests.misaligned import misaligned
 from tests.sampling import cases, coupled_cases, draw, forms, plain
 
 DRAWS = 20  # of options, for every case
@@ -193,7 +194,7 @@ def _disturbed(rng: np.random.Generator, case: Case) -> Case:
         for array in case.inputs.values():
             if array.dtype.kind not in "iub" and array.size:
                 array.reshape(-1)[rng.integers(array.size)] = rng.choice(SPECIAL)
-    lay = rng.choice(np.array([_as_it_is, _transposed, _misaligned]))
+    lay = rng.choice(np.array([_as_it_is, _transposed, misaligned]))
     return case.with_inputs(**{name: lay(array) for name, array in case.inputs.items()})
 
 
@@ -203,12 +204,6 @@ def _as_it_is(array: Array) -> Array:
 
 def _transposed(array: Array) -> Array:
     return np.asfortranarray(array)
-
-
-def _misaligned(array: Array) -> Array:
-    raw = np.zeros(array.nbytes + 1, np.uint8)
-    raw[1:] = np.frombuffer(array.tobytes(), np.uint8)
-    return raw[1:].view(array.dtype).reshape(array.shape)
 
 
 def _asked(rng: np.random.Generator, case: Case) -> Any:

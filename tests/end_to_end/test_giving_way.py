@@ -1,7 +1,6 @@
 """Silent calls give way to whoever may be served, and to nobody else."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from lossd import v1
 from tests.end_to_end.conftest import metric, serve
 from tests.end_to_end.raw import METHOD, Held, request
+from tests.waiting import until
 
 SLOTS = 16
 TOKEN = "0123456789abcdef"  # noqa: S105 - of this test
@@ -58,26 +58,19 @@ def connections(address: str, *metadata: tuple[tuple[str, str], ...]) -> Iterato
         yield made
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_two_connections_that_say_nothing_leave_a_slot_to_a_third() -> None:
     with (
         serve("--backend", "numpy", "--max-calls", str(SLOTS)) as process,
         connections(process.address, (), (), ()) as (first, second, honest),
     ):
         first.hold(SLOTS)
-        wait_until(lambda: metric(process, "lossd_inflight_requests") == SLOTS)
+        until(lambda: metric(process, "lossd_inflight_requests") == SLOTS)
         second.hold(SLOTS // 2)
-        wait_until(lambda: first.over + second.over >= SLOTS // 2)
+        until(lambda: first.over + second.over >= SLOTS // 2)
         first.hold(SLOTS)  # and takes what was left free
         second.hold(SLOTS)
-        wait_until(lambda: metric(process, "lossd_inflight_requests") == SLOTS)
-        wait_until(honest.is_answered)  # as the bundled client would, which comes again
+        until(lambda: metric(process, "lossd_inflight_requests") == SLOTS)
+        until(honest.is_answered)  # as the bundled client would, which comes again
 
 
 def test_only_its_own_calls_give_way_to_a_caller_that_has_its_share(tmp_path: Path) -> None:
@@ -91,11 +84,11 @@ def test_only_its_own_calls_give_way_to_a_caller_that_has_its_share(tmp_path: Pa
     ):
         first.hold(2)
         quiet.hold(2)
-        wait_until(lambda: metric(process, "lossd_inflight_requests") == 4)
+        until(lambda: metric(process, "lossd_inflight_requests") == 4)
         assert second.compute().loss > 0
-        wait_until(lambda: first.over == 1)
+        until(lambda: first.over == 1)
         second.hold(1)
-        wait_until(lambda: metric(process, "lossd_inflight_requests") == 4)
+        until(lambda: metric(process, "lossd_inflight_requests") == 4)
         for _ in range(5):  # the only calls of two connections
             with pytest.raises(grpc.RpcError) as refused:
                 second.compute()
@@ -112,10 +105,10 @@ def test_nobody_gives_way_to_a_stranger(tmp_path: Path) -> None:
         connections(process.address, known, (), known) as (trusted, stranger, other),
     ):
         trusted.hold(2)
-        wait_until(lambda: metric(process, "lossd_inflight_requests") == 2)
+        until(lambda: metric(process, "lossd_inflight_requests") == 2)
         for _ in range(5):
             with pytest.raises(grpc.RpcError):
                 stranger.compute()
         assert trusted.over == 0
         assert other.compute().loss > 0
-        wait_until(lambda: trusted.over == 1)
+        until(lambda: trusted.over == 1)

@@ -2,7 +2,6 @@
 
 import enum
 import re
-from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
@@ -14,7 +13,6 @@ from lossd.losses import Interval, Parameter
 from lossd.serving.wire.comments import comments
 from tests.evaluation.run import score
 
-PROTO = Path(v1.__file__).with_name("evaluation.proto").read_text()
 KINDS = v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
 
 
@@ -93,19 +91,10 @@ def _prefix(parameter: Parameter) -> str:
 
 def test_comments_on_the_wire_say_bounds_and_default(metric: Metric) -> None:
     for parameter in metric.all_parameters:
-        comment = _comment(metric, parameter.name)
+        comment = comments()[f"{metric.message}.{parameter.name}"]
         assert _default_text(parameter) in comment, (parameter.name, comment)
         if parameter.bounds not in (None, Interval(-(2**63), 2**63 - 1)):
             assert f"in {parameter.bounds}" in comment.replace("In ", "in "), comment
-
-
-def _comment(metric: Metric, name: str) -> str:
-    """The comment of a field, on one line."""
-    message = re.search(rf"^message {metric.message} {{\n(.*?)^}}", PROTO, re.MULTILINE | re.DOTALL)
-    assert message
-    field = re.search(rf"((?:^  //.*\n)+)^  [\w ]+ {name} = \d+;", message[1], re.MULTILINE)
-    assert field, f"{name} has no comment"
-    return " ".join(line.strip(" /") for line in field[1].splitlines())
 
 
 def _default_text(parameter: Parameter) -> str:

@@ -19,7 +19,6 @@ from lossd.serving.wire.comments import comments
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 from tests.sampling import required
 
-PROTO = Path(v1.__file__).with_name("losses.proto").read_text()
 KINDS = v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
 
 
@@ -208,18 +207,9 @@ def _default_text(parameter: Parameter) -> str:
     return f"Default {parameter.default:g}."
 
 
-def _comment(loss: Loss, name: str) -> str:
-    """The comment of a field, on one line."""
-    message = re.search(rf"^message {loss.message} {{\n(.*?)^}}", PROTO, re.MULTILINE | re.DOTALL)
-    assert message
-    field = re.search(rf"((?:^  //.*\n)+)^  [\w ]+ {name} = \d+;", message[1], re.MULTILINE)
-    assert field, f"{name} has no comment"
-    return " ".join(line.strip(" /") for line in field[1].splitlines())
-
-
 def test_comments_on_the_wire_say_bounds_and_default(loss: Loss) -> None:
     for parameter in loss.all_parameters:
-        comment = _comment(loss, parameter.name)
+        comment = comments()[f"{loss.message}.{parameter.name}"]
         assert _default_text(parameter) in comment, (parameter.name, comment)
         if parameter.bounds is not None and parameter.bounds is not INTEGERS:
             assert f"in {parameter.bounds}" in comment.replace("In ", "in "), comment

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from lossd.kernels.host import Library
+from tests.misaligned import misaligned
 
 Array = npt.NDArray[Any]
 # Labels of which a group of lanes holds many, a whole number, none, and more than a block.
@@ -73,9 +74,3 @@ def test_an_example_that_is_no_number_shows(variants: list[Library]) -> None:
     for library in variants:
         counts = library.soft_counts(np.dtype(np.float32)).count(logits, truth, None, None)
         assert np.isnan(counts).all(axis=0).tolist() == [False, True, False]
-
-
-def misaligned(array: Array) -> Array:
-    raw = np.zeros(array.nbytes + 1, np.uint8)
-    raw[1:] = np.frombuffer(array.tobytes(), np.uint8)
-    return raw[1:].view(array.dtype).reshape(array.shape)
