@@ -18,8 +18,11 @@ from lossd.v1 import (
     BradleyTerry,
     CrossEntropy,
     DiscriminatorLoss,
+    Hinge,
+    Huber,
     LogCosh,
     PoissonNll,
+    Quantile,
     SoftF1,
     SquaredError,
 )
@@ -89,6 +92,25 @@ def test_a_loss_that_is_linear_in_pieces_takes_the_least_curvature(client: LossC
     first, second = asked(np.zeros(3), np.array([-2.0, 1.0, 3.0]))
     assert first.tolist() == [-1, 1, 1]
     assert second.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("distance", [0.0, 2.0**-20, 0.7 * 2.0**-17, -0.4 * 2.0**-17, 2.0**-16])
+@pytest.mark.parametrize("loss", [AbsoluteError(), Quantile(quantile=0.9), Hinge()])
+def test_where_a_derivative_jumps_there_is_no_curvature(
+    client: LossClient, loss: Loss, distance: float
+) -> None:
+    scores = [1.0 + distance, 4.0]  # the hinge bends at 1 too
+    _, curvature = objective(loss, client)(np.ones(2), scores, [5.0, 2.0])
+    np.testing.assert_array_equal(curvature, [1e-6, 1e-6])
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), LogCosh(), Huber()])
+@pytest.mark.parametrize("distance", [0.0, 1e-7, -3e-6])
+def test_at_its_least_a_smooth_loss_has_its_curvature(
+    client: LossClient, loss: Loss, distance: float
+) -> None:
+    _, curvature = objective(loss, client)(np.zeros(2), np.array([distance, 0.5]))
+    assert curvature[0] == pytest.approx(2.0 if isinstance(loss, SquaredError) else 1.0, rel=1e-6)
 
 
 def test_scores_are_one_an_example(client: LossClient) -> None:

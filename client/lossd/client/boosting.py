@@ -24,6 +24,8 @@ Objective = Callable[..., tuple[Floats, Floats]]
 
 # Central differences of gradients in float64 are most exact near the cube root of its precision.
 _STEP = 2.0**-17
+# A derivative that changes by more than this part of itself within two steps may jump there.
+_JUMP = 0.5
 
 
 def objective(
@@ -45,10 +47,10 @@ def objective(
         h(s) = (g(s + d) - g(s - d)) / 2d,    d = 2 ** -17 * max(1, |s|),
 
     the central difference of that derivative g, all from one call in float64.  For a smooth loss
-    that is the diagonal of the Hessian to about 1e-9.  Trees divide by the sum of curvatures, so
-    none is below ``least_curvature``; for a loss that is linear in pieces, such as
-    ``AbsoluteError``, ``Quantile`` and ``Hinge``, give 1.  A model can be pickled with it; the copy
-    connects anew.
+    that is the diagonal of the Hessian to about 1e-9, and 0 where the derivative jumps, which a
+    second call finds out.  Trees divide by the sum of curvatures, so none is below
+    ``least_curvature``; for a loss that is linear in pieces, such as ``AbsoluteError``,
+    ``Quantile`` and ``Hinge``, give 1.  A model can be pickled with it; the copy connects anew.
 
     Args:
         loss: A loss of one score and one target for each example: BinaryCrossEntropy, SquaredError,
@@ -88,15 +90,31 @@ class _Derivatives:
             raise InvalidRequestError(
                 f"scores must be one an example, got the shape {at.shape}", field="scores"
             )
-        with _of_data():
-            step = _STEP * np.maximum(1.0, np.abs(at))
-            above, below = at + step, at - step
+        step = _STEP * np.maximum(1.0, np.abs(at))
         weights = None if sample_weight is None else _doubles("weights", sample_weight)
+        problem = _Problem(at, to_array("targets", targets), weights)
+        first, slopes, may_jump = self._slopes(problem, step)
+        if may_jump.any():
+            nearer = self._slopes(problem.part(may_jump), step[may_jump] / 2)[1]
+            wide = slopes[may_jump]
+            slopes[may_jump] = np.where(nearer > 1.5 * wide, 0.0, np.minimum(nearer, wide))
+        return first, np.maximum(slopes, self.least)
+
+    def _slopes(self, problem: "_Problem", step: Floats) -> tuple[Floats, Floats, npt.NDArray[Any]]:
+        """Returns derivatives, their central differences, and where they may jump.
+
+        Over a jump the difference doubles with half of the step, or the jump is beyond that.
+        """
+        at = problem.scores
+        with _of_data():
+            above, below = at + step, at - step
         result = self.client.compute(
             self.loss,
             np.concatenate([at, above, below]),
-            _thrice("targets", to_array("targets", targets), len(at)),
-            weights=None if weights is None else _thrice("weights", weights, len(at)),
+            _thrice("targets", problem.targets, len(at)),
+            weights=None
+            if problem.weights is None
+            else _thrice("weights", problem.weights, len(at)),
             reduction="sum",
             gradients=["predictions"],
             timeout=self.timeout,
@@ -109,7 +127,22 @@ class _Derivatives:
         gradients: Any = result.gradients
         first, more, less = np.split(gradients["predictions"], 3)
         with _of_data():
-            return first, np.maximum((more - less) / (above - below), self.least)
+            may_jump = np.abs(more - less) > _JUMP * (np.abs(more) + np.abs(less))
+            return first, (more - less) / (above - below), may_jump
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """Scores of examples, with their targets and weights."""
+
+    scores: Floats
+    targets: npt.NDArray[Any]
+    weights: Floats | None
+
+    def part(self, some: npt.NDArray[Any]) -> "_Problem":
+        """Returns some examples."""
+        weights = None if self.weights is None else self.weights[some]
+        return _Problem(self.scores[some], self.targets[some], weights)
 
 
 def _least(given: object) -> float:
