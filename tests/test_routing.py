@@ -103,6 +103,12 @@ def test_wishes_for_what_there_is_not_are_refused(text: str) -> None:
         routing.parsed(text)
 
 
+def test_losses_that_the_host_computes_are_not_wished_elsewhere() -> None:
+    assert routing.parsed("tokens=numpy") == {"tokens": "numpy"}
+    with pytest.raises(ValueError, match="must leave tokens to numpy, which alone computes them"):
+        routing.parsed("rowwise=cupy,tokens=cupy")
+
+
 class Named(NumpyBackend):
     """NumPy under another name."""
 

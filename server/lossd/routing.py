@@ -136,10 +136,12 @@ def parsed(text: str) -> dict[str, str]:
     """Reads what the operator wants: ``"rowwise=cupy,pointwise=numpy"``.
 
     Raises:
-        ValueError: for a shape or a backend that there is not.
+        ValueError: for a shape or a backend that there is not, and for one on a GPU whose losses
+            are computed on the host.
     """
     found = {}
     kinds = [shape.name.lower() for shape in Shape]
+    on_host = {loss.shape.name.lower() for loss in LOSSES.values() if rules_of(loss).on_host}
     for part in filter(None, map(str.strip, text.split(","))):
         kind, _, backend = part.partition("=")
         if kind not in kinds or backend not in (HOST, DEVICE):
@@ -147,5 +149,7 @@ def parsed(text: str) -> dict[str, str]:
                 f"must be SHAPE=BACKEND, with commas between, of {', '.join(kinds)} and "
                 f"{HOST}, {DEVICE}"
             )
+        if kind in on_host and backend == DEVICE:
+            raise ValueError(f"must leave {kind} to {HOST}, which alone computes them")
         found[kind] = backend
     return found
