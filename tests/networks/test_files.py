@@ -35,6 +35,7 @@ MODULES = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A directory with one network."""
+    tmp_path /= "new"
     save(tmp_path, drawn("own", MODULES, (4, 8), heads=("relu1", "fire")))
     return tmp_path
 

@@ -63,8 +63,9 @@ def load(directory: str | Path) -> Mapping[str, Network]:
 
 
 def save(directory: str | Path, network: Network) -> None:
-    """Writes a network as ``load`` reads it."""
+    """Writes a network as ``load`` reads it, into a directory that need not be there."""
     folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
     description: dict[str, Any] = {
         "architecture": network.architecture
         if network.architecture in ARCHITECTURES
