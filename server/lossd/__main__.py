@@ -60,15 +60,17 @@ def _open_what_was_closed() -> None:
 
 
 def _heed_signals() -> None:
-    """Has signals end the first process of a container, for which the kernel ignores them.
+    """Has a signal end this process by itself, until what serves is imported and has its own way.
 
-    Handlers of others would only be slower: they wait while Python does.  What serves has its own
-    as soon as it is imported.
+    SIGINT would be an exception of Python, which click makes an error of; other commands have it
+    so.  For the first process of a container the kernel ignores signals that have no handler.
+    Those of others would only be slower: they wait while Python does.
     """
-    if os.getpid() != 1:
-        return
+    is_first = os.getpid() == 1
+    if sys.argv[1:2] == ["serve"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave if is_first else signal.SIG_DFL)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+        if is_first and signal.getsignal(number) != signal.SIG_IGN:  # by nohup
             signal.signal(number, _leave)
 
 

@@ -18,6 +18,7 @@ from tests.end_to_end.test_ending import LATE
 SERVE = (
     sys.executable, "-m", "lossd", "serve", "--backend", "numpy", "--metrics-port", "0",
 )  # fmt: skip
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIRST_OF_ITS_KIND = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 
@@ -59,7 +60,7 @@ def _child(process: subprocess.Popen[str]) -> int:
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_a_server_amid_its_start(number: int, tmp_path: Path) -> None:
     socket = tmp_path / "lossd.sock"
     command = (*faulty(faulty_server.checks_for_long), "--address", f"unix:{socket}")
@@ -84,16 +85,29 @@ def test_a_server_that_was_told_to_end_does_not_become_ready(tmp_path: Path) -> 
     assert (socket.exists(), [*shared.iterdir()]) == (False, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture
+def slow(tmp_path: Path) -> str:
+    """The path of modules on which a library takes an hour, which serving imports within click.
+
+    That makes an error of what ends a command.
+    """
+    module = tmp_path / "prometheus_client.py"
+    module.write_text("import time\nprint('waits', flush=True)\ntime.sleep(3600)")
+    return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_a_server_from_the_beginning(number: int, slow: str) -> None:
+    assert ended(popen(*SERVE, PYTHONPATH=slow), number) == (-number, "", "")
+
+
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_the_first_process_of_a_container_from_the_beginning(
-    number: int, tmp_path: Path
+    number: int, slow: str
 ) -> None:
     if subprocess.run([*FIRST_OF_ITS_KIND, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody have processes of their own")
-    # The library that is imported first takes an hour.
-    (tmp_path / "click.py").write_text("import time\nprint('waits', flush=True)\ntime.sleep(3600)")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    process = popen(*FIRST_OF_ITS_KIND, *SERVE, PYTHONPATH=path)
+    process = popen(*FIRST_OF_ITS_KIND, *SERVE, PYTHONPATH=slow)
     assert ended(process, number, by_its_child=True) == (128 + number, "", "")
 
 
