@@ -30,10 +30,10 @@ def mutual(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def build(folder: Path, rules: str, **settings: str) -> None:
+def build(folder: Path, rules: str, **settings: str) -> entrance.Entrance:
     path = folder / "rules.toml"
     path.write_text(rules)
-    entrance.build(Config(access=str(path), **settings))  # type: ignore[arg-type]  # by name
+    return entrance.build(Config(access=str(path), **settings))  # type: ignore[arg-type]  # by name
 
 
 def test_tokens_beside_rules_are_refused(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_tokens_beside_rules_are_refused(tmp_path: Path) -> None:
         build(tmp_path, BY_TOKEN, token_file=str(tokens))
 
 
-@pytest.mark.parametrize(
+REFUSED = pytest.mark.parametrize(
     ("rules", "said"),
     [
         (BY_CERTIFICATE, "tls_client_ca must be set where access knows callers by certificates"),
@@ -52,11 +52,27 @@ def test_tokens_beside_rules_are_refused(tmp_path: Path) -> None:
         (BY_CERTIFICATE + BY_SUBJECT, "tls_client_ca or jwks must be set where access knows"),
     ],
 )
+
+
+@REFUSED
 def test_rules_by_which_nobody_could_come_in_are_refused(
     rules: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(AccessError, match=f"^{re.escape(said)}"):
         build(tmp_path, rules)
+
+
+@REFUSED
+def test_rules_that_a_server_would_not_start_with_do_not_replace_others(
+    rules: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = build(tmp_path, BY_TOKEN)
+    first = built.rules
+    (tmp_path / "rules.toml").write_text(rules)
+    built.reloaded["access"].look()
+    assert built.rules is first
+    (told,) = caplog.records
+    assert told.because.startswith(said)  # type: ignore[attr-defined]
 
 
 def test_subjects_are_not_proven_by_certificates(tmp_path: Path, mutual: dict[str, str]) -> None:

@@ -49,6 +49,19 @@ def test_a_file_that_is_gone_for_a_moment_keeps_the_old_one(tmp_path: Path) -> N
     assert len(made.value) == 2
 
 
+def test_an_empty_file_is_half_written_whatever_it_could_mean(tmp_path: Path) -> None:
+    path, failures = tmp_path / "access", list[str]()
+    path.write_text("")
+    made = Reloaded("access", [str(path)], bytes, failures.append)
+    made.look()
+    assert not failures  # it was begun with
+    for content, kept in ((b"rules", b"rules"), (b"", b"rules"), (b" \n", b"rules"), (b"#", b"#")):
+        path.write_bytes(content)
+        made.look()
+        assert made.value == kept
+    assert failures == ["access", "access"]
+
+
 def test_a_file_that_cannot_be_read_is_counted_once_each_time(tmp_path: Path) -> None:
     path, failures = tmp_path / "tokens", list[str]()
     path.write_text("0123456789abcdef")

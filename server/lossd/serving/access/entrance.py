@@ -75,8 +75,6 @@ def build(config: Config, failed: Callable[[str], None] = lambda _: None) -> Ent
     pages_tls = files.pair("metrics_tls_cert", (config.metrics_tls_cert, config.metrics_tls_key))
     policy = _policy(config, files)
     first = policy()
-    if first.rules is not None:
-        _check_proofs(config, first.rules)
     # Callers of other hosts have shares, whether or not they have to prove anything.
     is_looked_at = not first.is_open or not addresses.is_here(config.address)
     is_secure = tls is not None
@@ -110,6 +108,11 @@ def _check_proofs(config: Config, rules: Rules) -> None:
 
 
 def _policy(config: Config, files: "_Files") -> Callable[[], Policy]:
+    def checked_rules(content: bytes) -> Rules:
+        found = rules.read(content)
+        _check_proofs(config, found)
+        return found
+
     def subject(content: bytes) -> json_web_tokens.Subject:
         return json_web_tokens.verifier(
             content, issuer=config.jwt_issuer, audience=config.jwt_audience
@@ -117,7 +120,7 @@ def _policy(config: Config, files: "_Files") -> Callable[[], Policy]:
 
     parts: Mapping[str, Reloaded[Any] | None] = {
         "tokens": files.one("token_file", config.token_file, tokens.read_lines),
-        "rules": files.one("access", config.access, rules.read),
+        "rules": files.one("access", config.access, checked_rules),
         "subject": files.one("jwks", config.jwks, subject),
     }
     is_certified = bool(config.tls_client_ca)

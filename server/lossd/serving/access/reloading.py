@@ -58,6 +58,7 @@ class Reloaded(Generic[T]):
             contents = self._read(_contents)
             found = _digest(contents)
             if found != self._seen:
+                _check_written(contents)
                 self._value = self._make(*contents)
                 self._seen = found
                 log.info("reloaded", extra={"file": self._what})
@@ -100,6 +101,12 @@ def _contents(path: str) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise AccessError(f"files must be regular ones to be read again, got {path}")
         return file.read()
+
+
+def _check_written(contents: Iterable[bytes]) -> None:
+    """Raises AccessError for a file with nothing in it: whoever writes it has only begun."""
+    if not all(content.strip() for content in contents):
+        raise AccessError("files must hold something to be read again, got an empty one")
 
 
 def _digest(contents: Sequence[bytes]) -> bytes:
