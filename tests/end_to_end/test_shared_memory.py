@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -349,6 +350,24 @@ def test_memory_that_another_directory_holds_is_not_shared(tmp_path: Path, conne
         shm.rename(tmp_path / "elsewhere")  # as in a container with another view of the disk
         with connect(process.address) as client:
             assert client.compute(CrossEntropy(), **batch()).transport == "grpc"
+
+
+def test_a_directory_that_is_removed_is_offered_no_more_until_it_is_there_again(
+    tmp_path: Path, connect: Any
+) -> None:
+    shm = tmp_path / "shm"
+    shm.mkdir()
+    with (
+        serve("--backend", "numpy", "--shm-dir", str(shm)) as process,
+        LossClient(process.address) as asking,
+    ):
+        shutil.rmtree(shm)
+        until(lambda: not asking.server_info().HasField("shared_memory"))
+        assert asking.server_info().transports == ["grpc"]
+        shm.mkdir()
+        until(lambda: asking.server_info().HasField("shared_memory"))
+        with connect(process.address) as client:
+            assert client.compute(CrossEntropy(), **batch()).transport == "shared_memory"
 
 
 def test_a_call_that_is_given_up_never_writes_to_a_later_result(

@@ -88,7 +88,7 @@ class LossServicer:
         with call.phase("decode"):
             asked = self._asked(received.take(), call)
         if isinstance(asked, Framed):
-            lease, given = Lease(self._offered(call), call.hold), [asked]
+            lease, given = Lease(self._granted(call), call.hold), [asked]
             device = self._device_lease(asked.message, call)
             del asked
             reply = self._reply(given.pop, call, lease, device)
@@ -203,7 +203,7 @@ class LossServicer:
             yield head
             yield from chunks.encoded_chunks(following)
 
-    def _offered(self, call: Call) -> SharedMemory | None:
+    def _granted(self, call: Call) -> SharedMemory | None:
         """The memory that a caller may share."""
         return self._shared if call.caller.may(Group.SHARED_MEMORY) else None
 
@@ -308,9 +308,10 @@ class LossServicer:
     def get_server_info(self, received: Received, call: Call) -> bytes:
         """Answers with versions, backend and limits."""
         parse(v1.GetServerInfoRequest, received.take())
-        shared = self._offered(call)
-        device = None if shared is None else self._device
-        return server_info(self._config, self._checked, shared, device).SerializeToString()
+        shared = self._granted(call)
+        offered = shared if shared is not None and shared.is_offered else None
+        device = None if offered is None else self._device
+        return server_info(self._config, self._checked, offered, device).SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,15 +31,13 @@ from lossd.errors import (
     TooLarge,
 )
 from lossd.serving.rounds import Rounds
+from lossd.serving.shared_memory_service.directory import BEACON_PREFIX, PREFIX, SharedDirectory
 from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, TruncationGuard
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TOKEN_BYTES = 16
-_BEACON_BYTES = 32
-_PREFIX = "lossd-"  # mode of the files that the server and the bundled client make
-_BEACON_PREFIX = f"{_PREFIX}beacon-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never wait for a FIFO
 _FLOCK = "hhqqi4x"  # the kernel's, on 64-bit Linux: type, whence, start, length, process
 REAP_SECONDS = 1.0
@@ -77,6 +75,10 @@ class SharedMemory:
     ``pin`` prepares the memory of a segment for fast copies, and returns what undoes that; it is
     undone when nothing uses the memory any more.
 
+    Attributes:
+        place: The directory that is at the path.
+        is_offered: Whether there is one, in which memory can be shared.
+
     Raises:
         DirectoryError: if the directory cannot be written to.
     """
@@ -99,15 +101,13 @@ class SharedMemory:
         self._watchers: list[Callable[[bytes], None]] = []
         self._lock = threading.Lock()
         try:
-            self._directory = os.open(self.directory, os.O_DIRECTORY | os.O_CLOEXEC)
-            self.beacon = f"{_BEACON_PREFIX}{secrets.token_hex(8)}"
-            self.beacon_content = secrets.token_bytes(_BEACON_BYTES)
-            self._beacon = self._light()
+            self.place = SharedDirectory(self.directory)
         except OSError as error:
             raise DirectoryError(
                 f"shm_dir must be a directory that can be written to, got {directory}: "
                 f"{error.strerror}"
             ) from error
+        self.is_offered = True
         self._guard = TruncationGuard()
         self._reaper = Rounds("lossd-reaper", self.reap, REAP_SECONDS)
 
@@ -123,10 +123,7 @@ class SharedMemory:
         self._reaper.join()
         for token in list(self._segments):
             self._drop(token)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.beacon, dir_fd=self._directory)
-        os.close(self._beacon)
-        os.close(self._directory)
+        self.place.close()
         self._guard.close()
 
     @property
@@ -160,9 +157,10 @@ class SharedMemory:
                 f"name must be 1 to 64 letters, digits, _ or -, got {len(name)} characters",
                 field="name",
             )
-        if name.startswith(_BEACON_PREFIX):
+        if name.startswith(BEACON_PREFIX):
             raise SegmentRefused("file must be the client's, got a beacon")
-        descriptor = self._opened(name)
+        place = self.place  # another thread may find that it is another
+        descriptor = _opened(name, place)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, descriptor)
             try:
@@ -172,7 +170,7 @@ class SharedMemory:
                     self._check_room(size)
                     self._check_share(owner, owned_segments or self._max_owned)
                     mapping = self._guard.map(descriptor, size)
-                    os.unlink(name, dir_fd=self._directory)  # last: it can be tried again
+                    os.unlink(name, dir_fd=place.descriptor)  # last: it can be tried again
                     token = secrets.token_bytes(TOKEN_BYTES)
                     self._segments[token] = AttachedSegment(descriptor, mapping, owner)
             except (OSError, ValueError) as error:  # its name went meanwhile, or it was shrunk
@@ -221,14 +219,6 @@ class SharedMemory:
 
     # -------------------------------------------------------------- rules for files
 
-    def _opened(self, name: str) -> int:
-        try:
-            return os.open(name, _OPEN, dir_fd=self._directory)
-        except FileNotFoundError as error:
-            raise SegmentNotFound("file must be in the directory, got none of that name") from error
-        except OSError as error:  # a link, a directory, a socket, or somebody else's
-            raise _not_to_be("a plain one", error) from error
-
     def _check(self, descriptor: int, size: int) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -268,27 +258,37 @@ class SharedMemory:
 
     # -------------------------------------------------------------- files that were left behind
 
-    def _light(self) -> int:
-        """Makes the beacon; its lock shows that its server lives."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(self.beacon, flags, 0o600, dir_fd=self._directory)
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(descriptor, self.beacon_content)
-        return descriptor
-
     def reap(self) -> None:
         """Removes segments and files that belong to no client any more."""
         for token, segment in list(self._segments.items()):
             if not _is_locked(segment.descriptor) and self._drop(token):
                 log.info("client is gone, its segment too", extra={"bytes": segment.size})
-        for name in os.listdir(self._directory):  # noqa: PTH208 - pathlib takes no descriptor
-            if name.startswith(_PREFIX) and name != self.beacon:
-                self._sweep(name)
+        self._look_for_directory()
+        if self.is_offered:
+            place = self.place.descriptor
+            for name in os.listdir(place):  # noqa: PTH208 - pathlib takes no descriptor
+                if name.startswith(PREFIX) and name != self.place.beacon:
+                    self._sweep(name)
+
+    def _look_for_directory(self) -> None:
+        """Goes on in the directory that is at the path now, where it or the beacon is another."""
+        if not self.place.is_in_place():
+            try:
+                place = SharedDirectory(self.directory)
+            except OSError as error:
+                if self.is_offered:  # one line, however long it lasts
+                    log.warning("no more memory is shared", extra={"because": str(error)})
+                self.is_offered = False
+                return
+            self.place.put_out()
+            self.place = place
+            log.warning("beacon was gone, and is there again", extra={"beacon": place.beacon})
+        self.is_offered = True
 
     def _sweep(self, name: str) -> None:
         """Removes a file that was left behind before it was attached."""
         try:
-            descriptor = os.open(name, _OPEN, dir_fd=self._directory)
+            descriptor = os.open(name, _OPEN, dir_fd=self.place.descriptor)
         except OSError:
             return
         try:
@@ -296,11 +296,20 @@ class SharedMemory:
             is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
             is_old = time.time() - found.st_mtime > STALE_SECONDS
             if is_ours and is_old and not _is_locked(descriptor):
-                os.unlink(name, dir_fd=self._directory)
+                os.unlink(name, dir_fd=self.place.descriptor)
         except OSError:
             log.info("file left behind could not be removed")
         finally:
             os.close(descriptor)
+
+
+def _opened(name: str, place: SharedDirectory) -> int:
+    try:
+        return os.open(name, _OPEN, dir_fd=place.descriptor)
+    except FileNotFoundError as error:
+        raise SegmentNotFound("file must be in the directory, got none of that name") from error
+    except OSError as error:  # a link, a directory, a socket, or somebody else's
+        raise _not_to_be("a plain one", error) from error
 
 
 def _is_locked(descriptor: int) -> bool:

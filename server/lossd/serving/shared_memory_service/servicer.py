@@ -42,10 +42,11 @@ class SharedMemoryServicer:
 
 def offer(shared: SharedMemory) -> v1.SharedMemoryOffer:
     """Returns the offer of shared memory that clients are sent."""
+    place = shared.place
     return v1.SharedMemoryOffer(
         directory=shared.directory,
-        beacon=shared.beacon,
-        beacon_content=shared.beacon_content,
+        beacon=place.beacon,
+        beacon_content=place.content,
         segment_bytes=shared.max_bytes,
         segments=shared.max_segments,
     )
