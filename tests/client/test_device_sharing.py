@@ -1,26 +1,29 @@
 """Device memory that nobody uses any more is given back, by a later call if there is no time."""
 
 import contextlib
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from lossd import v1
-from lossd.client.call import RELEASE_DEVICE
+from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE
 from lossd.client.device import DeviceSharing
 from lossd.client.device_call import DeviceCall
 from lossd.client.device_segments import OpenedSegment
-from lossd.client.errors import DeadlineExceededError, PermissionDeniedError
+from lossd.client.errors import DeadlineExceededError, LossdError, PermissionDeniedError
 from lossd.client.waiting import NEVER
 
 
-def opened(size: int) -> OpenedSegment:
-    """Memory of a made-up device."""
+def made_up_cupy() -> Any:
+    """As much of CuPy as opens memory of a device."""
     runtime = SimpleNamespace(
         CUDARuntimeError=OSError,
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda _: {"uuid": b"device"},
         ipcOpenMemHandle=lambda _: 1 << 32,
         ipcOpenEventHandle=lambda _: 1,
         ipcCloseMemHandle=lambda _: None,
@@ -28,9 +31,17 @@ def opened(size: int) -> OpenedSegment:
         setDevice=lambda _: None,
         deviceSynchronize=lambda: None,
     )
-    device = contextlib.nullcontext
-    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=device))
-    lease: Any = SimpleNamespace(token=b"lease")
+    cuda = SimpleNamespace(
+        runtime=runtime,
+        Device=contextlib.nullcontext,
+        get_current_stream=lambda: SimpleNamespace(ptr=0),
+    )
+    return SimpleNamespace(cuda=cuda)
+
+
+def opened(size: int) -> OpenedSegment:
+    """Memory of a made-up device."""
+    cupy, lease = made_up_cupy(), cast("Any", SimpleNamespace(token=b"lease"))
     return OpenedSegment(cupy, 0, v1.AllocateDeviceResponse(size=size, segment=b"own"), lease)
 
 
@@ -63,10 +74,7 @@ def sharing(released: list[bytes]) -> Any:
 
     lease: Any = SimpleNamespace(token=b"lease")
     made: Any = DeviceSharing(ask, lambda _: lease)
-    cuda = SimpleNamespace(
-        Device=contextlib.nullcontext, get_current_stream=lambda: SimpleNamespace(ptr=0)
-    )
-    made._cupy = SimpleNamespace(cuda=cuda)
+    made._cupy = made_up_cupy()
     made._uuids = {0: b"device"}
     made._segments = [Segment(b"one"), Segment(b"two")]
     return made
@@ -86,9 +94,9 @@ def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(sharing: A
 
     sharing._ask, sharing._segments = ask, []
     assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.02) is None
-    assert sharing._rests_until == 0.0
+    assert not sharing._rest.is_on
     assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.3) is None
-    assert sharing._rests_until > time.monotonic()  # the server had its time
+    assert sharing._rest.is_on  # the server had its time
 
 
 def test_a_call_ends_while_another_asks_the_server(sharing: Any) -> None:
@@ -108,6 +116,94 @@ def test_a_call_without_time_leaves_it_to_the_next(sharing: Any, released: list[
         patch.setattr(time, "monotonic", lambda: next(clock, 2.0))
         assert sharing.block(1 << 30, 0, until=1.0) is None
     assert released == []
-    sharing._rests_until = 0.0
     assert sharing.block(1 << 30, 0) is None
     assert released == [b"one", b"two"]
+
+
+class Server:
+    """Shares memory of a device with who has its lease, unless it ``refuses`` to."""
+
+    def __init__(self) -> None:
+        self.lease = b"first"
+        self.refuses = ""
+        self.questions = 0
+
+    def attach(self, _: float) -> Any:
+        return SimpleNamespace(token=self.lease)
+
+    def ask(self, method: Any, request: Any, _: float) -> Any:
+        self.questions += 1
+        if method is GET_SERVER_INFO:
+            info = v1.GetServerInfoResponse()
+            if self.refuses != "nothing is offered":
+                info.device_memory.device_uuids.append(b"device")
+            return info
+        if method is not ALLOCATE_DEVICE:
+            return None
+        if self.refuses == "not granted":
+            raise PermissionDeniedError("not granted")
+        if request.lease != self.lease:
+            raise LossdError("no such lease", reason="SEGMENT_NOT_FOUND")
+        return v1.AllocateDeviceResponse(size=request.size, segment=b"own")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which passes only where a test says so."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    made = made_up_cupy()
+    monkeypatch.setitem(sys.modules, "cupy", made)
+    return made
+
+
+@pytest.mark.parametrize("how", ["nothing is offered", "not granted", "the device is full"])
+def test_a_server_without_memory_is_asked_again_much_later(
+    how: str, cupy: Any, clock: list[float]
+) -> None:
+    def is_full(_: Any) -> int:
+        raise RuntimeError("out of memory")
+
+    server, works = Server(), cupy.cuda.runtime.ipcOpenMemHandle
+    sharing = DeviceSharing(server.ask, server.attach)
+    server.refuses = how
+    if how == "the device is full":
+        cupy.cuda.runtime.ipcOpenMemHandle = is_full
+    assert sharing.block(1 << 20, 0) is None
+    server.refuses, cupy.cuda.runtime.ipcOpenMemHandle = "", works
+    asked = server.questions
+    clock[0] += 25
+    assert sharing.block(1 << 20, 0) is None
+    assert server.questions == asked
+    clock[0] += 10
+    assert sharing.block(1 << 20, 0) is not None
+
+
+def test_without_cupy_no_server_is_asked_twice(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    server = Server()
+    sharing = DeviceSharing(server.ask, server.attach)
+    for _ in range(3):
+        assert sharing.block(1 << 20, 0) is None
+        sharing.lose_server()
+        clock[0] += 1000
+    assert server.questions == 1
+
+
+@pytest.mark.usefixtures("cupy")
+def test_a_lease_that_a_server_does_not_know_is_forgotten(clock: list[float]) -> None:
+    server = Server()
+    sharing = DeviceSharing(server.ask, server.attach)
+    kept = [sharing.block(1 << 20, 0)]
+    server.lease = b"of the next server"
+    assert sharing.block(1 << 30, 0) is None
+    clock[0] += 2
+    kept.append(sharing.block(1 << 30, 0))
+    assert all(kept)

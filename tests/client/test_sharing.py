@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from lossd import v1
+from lossd.client.call import ATTACH_SEGMENT, GET_SERVER_INFO
 from lossd.client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     LossdError,
+    PermissionDeniedError,
     ServerError,
     UnavailableError,
 )
@@ -126,6 +129,123 @@ def test_a_server_that_offers_nothing_is_asked_once() -> None:
             filled(lease)
             assert not lease.in_use
     assert len(asked) == 1
+
+
+class Refusing(SharingServer):
+    """Shares no memory yet, in one of the ways that a server may say so."""
+
+    def __init__(self, directory: Path, how: str) -> None:
+        super().__init__(directory)
+        self.how = how
+
+    def ask(self, method: Any, request: Any, timeout: float) -> Any:
+        answer = super().ask(method, request, timeout)
+        if method is GET_SERVER_INFO and self.how == "nothing is offered":
+            return v1.GetServerInfoResponse()
+        if method is GET_SERVER_INFO and self.how == "another directory":
+            answer.shared_memory.beacon_content = b"of another"
+        if method is ATTACH_SEGMENT and self.how == "not granted":
+            raise PermissionDeniedError("not granted")
+        return answer
+
+
+REFUSING = pytest.mark.parametrize(
+    "how", ["nothing is offered", "another directory", "not granted"]
+)
+
+
+@REFUSING
+def test_a_server_that_shares_nothing_is_asked_again_much_later(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    server = Refusing(tmp_path, how)
+    sharing = Sharing(server.ask)
+    assert sharing.block(1 << 16) is None
+    asked = server.questions
+    now[0] += 25
+    assert sharing.block(1 << 16) is None
+    assert server.questions == asked
+    server.how = ""
+    now[0] += 10
+    assert sharing.block(1 << 16) is not None
+
+
+@REFUSING
+def test_what_a_server_refused_another_one_is_asked_for_at_once(how: str, tmp_path: Path) -> None:
+    server = Refusing(tmp_path, how)
+    sharing = Sharing(server.ask)
+    assert sharing.block(1 << 16) is None
+    server.how = ""
+    sharing.lose_server()
+    assert sharing.block(1 << 16) is not None
+
+
+def test_an_array_without_numbers_waits_for_nobody(server: SharingServer) -> None:
+    for wanted in (np.empty(0, np.float32), np.empty(10, object)):
+        sharing = Sharing(server.ask)
+        assert sharing.beside_server(sharing.empty, wanted) is wanted
+    assert server.questions == 0
+
+
+@REFUSING
+def test_an_array_waits_for_no_server_that_shares_nothing(how: str, tmp_path: Path) -> None:
+    server = Refusing(tmp_path, how)
+    sharing = Sharing(server.ask)
+    assert sharing.beside_server(sharing.empty, LOGITS) is LOGITS
+    asked = server.questions
+    for _ in range(3):
+        assert sharing.beside_server(sharing.empty, LOGITS) is LOGITS
+    assert server.questions == asked
+
+
+@pytest.mark.parametrize("error", [UnavailableError("gone"), DeadlineExceededError("silent")])
+def test_an_array_waits_for_a_server_that_went_unnoticed(
+    server: SharingServer, error: LossdError
+) -> None:
+    is_gone = False
+
+    def ask(*arguments: Any) -> Any:
+        if is_gone:
+            raise error
+        return server.ask(*arguments)
+
+    sharing = Sharing(ask)
+    kept = [sharing.beside_server(sharing.empty, LOGITS)]
+    is_gone = True
+    large = np.empty((10, *LOGITS.shape), np.float32)
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match=r"^server must answer"):
+            sharing.beside_server(sharing.empty, large)
+    is_gone = False
+    kept.append(sharing.beside_server(sharing.empty, large))
+    assert all(sharing.locate(array) for array in kept)
+
+
+def test_the_directory_of_a_server_that_was_replaced_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one may be gone, or be there with nobody who looks into it."""
+    monkeypatch.setattr("lossd.client.sharing.REST_SECONDS", 0.0)
+    server = SharingServer(tmp_path)
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        if method is ATTACH_SEGMENT and not (server.directory / request.name).exists():
+            raise LossdError("none of that name", reason="SEGMENT_NOT_FOUND")
+        return server.ask(method, request, timeout)
+
+    sharing = Sharing(ask)
+    kept = [sharing.block(1 << 16)]
+    for number in range(1, 3):
+        new = tmp_path.with_name(f"{tmp_path.name}-{number}")
+        new.mkdir()
+        old, server = server.directory, SharingServer(new)
+        if number == 2:
+            shutil.rmtree(old)
+        assert sharing.block(number << 21) is None
+        kept.append(sharing.block(number << 21))
+    assert all(kept)
 
 
 def test_a_server_that_was_about_to_start_is_shared_with_soon(

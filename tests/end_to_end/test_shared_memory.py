@@ -136,6 +136,18 @@ def test_an_array_waits_for_a_server_that_is_about_to_start(tmp_path: Path, conn
             assert segments(process) == 1  # though the client rests from sharing memory
 
 
+def test_an_array_waits_for_a_server_that_is_started_anew(tmp_path: Path, connect: Any) -> None:
+    address, shm = f"unix:{tmp_path}/lossd.sock", str(tmp_path)
+    with connect(address) as client, ThreadPoolExecutor(1) as pool:
+        with serve("--backend", "numpy", "--shm-dir", shm, address=address) as process:
+            assert client.compute(CrossEntropy(), **batch()).transport == "shared_memory"
+            process.end(signal.SIGKILL)
+        made = pool.submit(client.empty, (20 * ROWS, CLASSES))  # more than there is room for
+        with serve("--backend", "numpy", "--shm-dir", shm, address=address) as process:
+            made.result(20)[:] = 1
+            assert segments(process) == 1
+
+
 def test_an_array_is_ordinary_where_no_server_comes(tmp_path: Path) -> None:
     with LossClient(f"unix:{tmp_path}/lossd.sock", timeout=0.2) as client:
         made = client.empty((3, 2), np.float16)
@@ -301,6 +313,30 @@ def test_a_server_that_restarts_is_shared_with_again(tmp_path: Path, connect: An
             process.end(signal.SIGKILL)
         with pytest.raises(UnavailableError):
             client.compute(CrossEntropy(), **batch(), timeout=1)
+
+
+@pytest.mark.parametrize("before", ["no directory", "another directory"])
+def test_a_server_that_restarts_is_shared_with_in_its_own_directory(
+    before: str, tmp_path: Path, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossd.client.rest.REFUSED_SECONDS", 1000.0)
+    address = f"unix:{tmp_path}/lossd.sock"
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    flags = ("--shm-dir", str(old)) if before == "another directory" else ()
+    with connect(address) as client:
+        with serve("--backend", "numpy", *flags, address=address) as process:
+            found = client.compute(CrossEntropy(), **batch())
+            assert found.transport == ("shared_memory" if flags else "grpc")
+            process.end(signal.SIGKILL)
+        if not flags:  # who notices that the server went asks the next one
+            with pytest.raises(LossdError):
+                client.compute(CrossEntropy(), **batch(), timeout=0.2)
+        with serve("--backend", "numpy", "--shm-dir", str(new), address=address):
+            client.wait_until_ready(20)
+            given = batch(20 * ROWS)  # more than there is room for
+            until(lambda: client.compute(CrossEntropy(), **given).transport == "shared_memory")
 
 
 def test_a_directory_without_room_means_the_message(tmp_path: Path, connect: Any) -> None:

@@ -4,7 +4,6 @@
 ``options`` connect it.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -31,7 +30,6 @@ from lossd.client.call import (
 )
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed_async, recalled_async
-from lossd.client.errors import DeadlineExceededError, UnavailableError
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.headers import Headers
 from lossd.client.kinds import InputNames
@@ -39,7 +37,7 @@ from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
-from lossd.client.sharing import Sharing, unfilled
+from lossd.client.sharing import unfilled
 from lossd.client.target import Target
 from lossd.framing import Framed
 
@@ -207,9 +205,10 @@ class AsyncLossClient:
         Raises:
             InvalidRequestError: as ``LossClient``, or if it is used in another event loop.
         """
-        wanted = unfilled(shape, dtype)
-        sharing = await self._sharing(wanted)
-        return await self._connection().in_thread(functools.partial(sharing.empty, wanted))
+        connection = self._connection()
+        make = connection.sharing.empty
+        made: Array = await connection.shared(unfilled(shape, dtype), make, self._timeout)
+        return made
 
     async def device_empty(
         self,
@@ -225,10 +224,9 @@ class AsyncLossClient:
         Raises:
             InvalidRequestError: as ``LossClient``, or if it is used in another event loop.
         """
-        wanted = unfilled(shape, dtype)
-        sharing = await self._sharing(wanted)
-        make = functools.partial(sharing.device_empty, wanted, device)
-        return await self._connection().in_thread(make)
+        connection = self._connection()
+        make = functools.partial(connection.sharing.device_empty, device=device)
+        return await connection.shared(unfilled(shape, dtype), make, self._timeout)
 
     @overload
     async def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
@@ -356,17 +354,6 @@ class AsyncLossClient:
 
     def _connection(self) -> AsyncConnection:
         return self._connections.here()
-
-    async def _sharing(self, wanted: Array) -> Sharing:
-        """Returns what is shared with the server, as ``LossClient._sharing`` does."""
-        connection = self._connection()
-        connection.bind()
-        sharing = connection.sharing
-        if sharing.awaits_server(wanted):
-            with contextlib.suppress(DeadlineExceededError, UnavailableError):
-                await connection.wait(self._timeout)
-                sharing.end_rest()
-        return sharing
 
     def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
         seconds = self._timeout if timeout is None else timeout

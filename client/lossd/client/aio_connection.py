@@ -18,6 +18,7 @@ from lossd import v1
 from lossd.client import chunked
 from lossd.client.aio_status import UNEXPLAINED, ServerStatus
 from lossd.client.answer_memory import AnswerMemory
+from lossd.client.arrays import Array
 from lossd.client.call import (
     REQUEST_ID_KEY,
     STREAM_LOSS,
@@ -172,6 +173,22 @@ class AsyncConnection:
 
         await self._retrier.call(attempt, seconds, name="wait_until_ready")
 
+    async def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
+        """Returns an array that ``sharing`` makes, as ``Connection.shared`` does.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+            CancelledError: if the connection is closed meanwhile.
+        """
+
+        async def attempt(_: float) -> Any:
+            return await self.in_thread(lambda: self.sharing.beside_server(make, wanted))
+
+        self.bind()
+        with contextlib.suppress(UnavailableError):
+            return await self._retrier.call(attempt, seconds, name="empty")
+        return wanted
+
     async def call(
         self,
         method: Method[Answer],
@@ -255,6 +272,8 @@ class AsyncConnection:
                 yield
         except grpc.RpcError as error:
             found = explained(from_rpc_error(error))
+            if isinstance(found, UnavailableError):
+                self.sharing.lose_server()
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error

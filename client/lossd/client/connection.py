@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import chunked
 from lossd.client.answer_memory import AnswerMemory
+from lossd.client.arrays import Array
 from lossd.client.call import (
     STREAM_LOSS,
     Answer,
@@ -183,6 +184,22 @@ class Connection:
             self._rest(look / 10)
         return bool(answer == _SERVING)
 
+    def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
+        """Returns an array that ``sharing`` makes beside a server; the one wanted if none answers.
+
+        ``make`` is its ``empty``, or ``device_empty``.
+
+        Raises:
+            CancelledError: if the connection is closed meanwhile.
+        """
+
+        def attempt(_: float) -> Any:
+            return self.sharing.beside_server(make, wanted)
+
+        with contextlib.suppress(UnavailableError):
+            return self._retrier.call(attempt, seconds, name="empty")
+        return wanted
+
     def call(
         self,
         method: Method[Answer],
@@ -277,6 +294,8 @@ class Connection:
         if not isinstance(error, grpc.RpcError):  # its word for a channel that was closed meanwhile
             return closed_error()
         found = explained(from_rpc_error(error))
+        if isinstance(found, UnavailableError):
+            self.sharing.lose_server()
         if self._is_given_up(found):
             return given_up_error()
         return lost_error(found) if isinstance(found, CancelledError) else found

@@ -32,6 +32,7 @@ from lossd.client.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from lossd.client.rest import Rest
 from lossd.client.segments import Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 
@@ -64,7 +65,7 @@ class DeviceSharing:
         self._events: deque[tuple[int, Any, bytes]] = deque()  # of a device, to record again
         self._lock = threading.RLock()  # held while the server is asked
         self._events_lock = threading.Lock()
-        self._rests_until = 0.0
+        self._rest = Rest()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int | None = None) -> Any:
         """Returns an array of CuPy, not filled, in device memory; None where there is none."""
@@ -99,17 +100,27 @@ class DeviceSharing:
             begun = time.monotonic()
             try:
                 block = self._block_of_segments(size, device, streams) if self._segments else None
-                if block is not None or time.monotonic() < self._rests_until:
+                if block is not None or self._rest.is_on:
                     return block
                 return self._block_of_new_segment(size, device, until, streams)
             except PermissionDeniedError:  # nor will there be a moment later
-                self._rests_until = math.inf
-            except (LossdError, OSError):  # no server, no room
+                self._rest.begin_refused()
+            except (LossdError, OSError) as error:  # no server, another one, no room
                 if not was_hurried(begun, until):
-                    self._rests_until = time.monotonic() + REST_SECONDS
-            except Exception:  # noqa: BLE001 - no CuPy, no device, a handle that cannot be opened
-                self._rests_until = math.inf
+                    self._forget(error)
+                    is_silent = isinstance(error, UnavailableError | DeadlineExceededError)
+                    self._rest.begin(REST_SECONDS, is_answered=not is_silent)
+            except ImportError:  # no CuPy
+                self._rest.begin_for_good()
+            except Exception:  # noqa: BLE001 - no device, one that is full, a handle of another
+                self._rest.begin_refused()
             return None
+
+    def _forget(self, error: Exception) -> None:
+        """Forgets what the server said that an error may come from another one than."""
+        self._uuids = {}
+        if getattr(error, "reason", "") == "SEGMENT_NOT_FOUND":
+            self._lease = None
 
     def on_host(self, name: str, array: OnDevice) -> Array:
         """Returns a copy on the host of an array in memory of this client, or of one that may go.
@@ -134,16 +145,19 @@ class DeviceSharing:
         return host
 
     def end_rest(self) -> None:
-        """Tries again at once, since a server was reached."""
-        if self._rests_until < math.inf:
-            self._rests_until = 0.0
+        """Tries again at once, unless it is for what a server answered."""
+        self._rest.end_unanswered()
+
+    def lose_server(self) -> None:
+        """Asks another one, since that which answered that it shares no memory is gone."""
+        self._rest.end_answered()
 
     def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed."""
         with held(self._lock, until) as is_held:
             if not is_held:
                 return
-            self._rests_until = time.monotonic() + REST_SECONDS
+            self._rest.begin(REST_SECONDS, is_answered=False)
             self._lost = [s for s in self._lost if not s.is_free()]
             self._lost += self._segments
             self._segments, self._lease, self._uuids = [], None, {}
@@ -152,7 +166,7 @@ class DeviceSharing:
     def close(self) -> None:
         """Gives everything back that no array is over; the rest goes with its last array."""
         with self._lock:
-            self._rests_until = math.inf
+            self._rest.begin_for_good()
             self._release_unused()
             self._segments, self._lost, self._lease = [], [], None
             with self._events_lock:
@@ -178,7 +192,7 @@ class DeviceSharing:
         self, size: int, device: int | None, until: float, streams: Streams
     ) -> DeviceBlock | None:
         if not self._uuids and not self._is_offered(until):
-            self._rests_until = math.inf
+            self._rest.begin_refused()
             return None
         where = self._cupy.cuda.Device().id if device is None else device
         if where not in self._uuids:

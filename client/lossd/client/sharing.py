@@ -6,7 +6,6 @@ Whatever goes wrong, the batch is sent in the message instead, unnoticed by the 
 """
 
 import contextlib
-import math
 import os
 import re
 import stat
@@ -34,6 +33,7 @@ from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice, is_on_device
 from lossd.client.device_call import DeviceCall
 from lossd.client.errors import (
+    DeadlineExceededError,
     InvalidRequestError,
     LossdError,
     PermissionDeniedError,
@@ -41,6 +41,7 @@ from lossd.client.errors import (
 )
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.requests import Request
+from lossd.client.rest import Rest
 from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 from lossd.crew import Crew, usable_cores
@@ -80,7 +81,7 @@ class Sharing:
         self._crew = Crew(min(usable_cores(), COPYING_THREADS), "lossd-client-copy")
         self._lock = threading.Lock()
         self._directory: Path | None = None
-        self._rests_until = 0.0
+        self._rest = Rest()
         self._differentiable: dict[str, set[str]] = {}
         self.device = DeviceSharing(ask, self._own_segment)
 
@@ -92,7 +93,7 @@ class Sharing:
         inputs = list(inputs)
         if any(map(_has_any_on_device, inputs)):
             return True
-        if time.monotonic() < self._rests_until and self._arena.is_empty:
+        if self._rest.is_on and self._arena.is_empty:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
 
@@ -104,15 +105,23 @@ class Sharing:
         now = time.monotonic()
         return ClientLease(self, now + (until - now) / 2)
 
-    def awaits_server(self, wanted: Array) -> bool:
-        """Returns whether a server has to be reached before it is known where an array can lie."""
-        return _is_shareable(wanted) and self._directory is None and self._rests_until < math.inf
+    def beside_server(self, make: Callable[[Array], Any], wanted: Array) -> Any:
+        """Returns what ``empty`` or ``device_empty`` makes of an array, beside a server.
 
-    def end_rest(self) -> None:
-        """Tries again at once, since a server was reached."""
-        if self._rests_until < math.inf:
-            self._rests_until = 0.0
+        Raises:
+            UnavailableError: if there is none that answers.
+        """
+        self._rest.end_unanswered()
         self.device.end_rest()
+        made = make(wanted)
+        if made is wanted and _is_shareable(wanted) and not self._rest.is_answered:
+            raise UnavailableError("server must answer to share memory, got no answer")
+        return made
+
+    def lose_server(self) -> None:
+        """Asks another one, since that which answered that it shares no memory is gone."""
+        self._rest.end_answered()
+        self.device.lose_server()
 
     def empty(self, wanted: Array) -> Array:
         """Returns an array as wanted, not filled, in shared memory if there is some."""
@@ -165,7 +174,7 @@ class Sharing:
         with held(self._lock, until) as is_held:
             if is_held:
                 self._directory = None
-                self._rests_until = time.monotonic() + REST_SECONDS
+                self._rest.begin(REST_SECONDS, is_answered=False)
                 self._arena.remove_all()
         self.device.reset(until)
 
@@ -173,7 +182,7 @@ class Sharing:
         """Detaches and closes everything."""
         self.device.close()
         with self._lock:
-            self._rests_until = math.inf
+            self._rest.begin_for_good()
         self._crew.close()
         self._let_go(self._arena.remove_all())
 
@@ -182,18 +191,16 @@ class Sharing:
             if not is_held:
                 return None
             block = self._arena.take(size)  # another thread may have made room meanwhile
-            if block is not None or time.monotonic() < self._rests_until:
+            if block is not None or self._rest.is_on:
                 return block
             begun = time.monotonic()
+            self._let_go(self._arena.remove_unused(), until)
             try:
-                directory = self._directory or self._discovered(until)
-                if directory is None:
-                    return None
-                self._let_go(self._arena.remove_unused(), until)
-                segment = Segment(directory, size)
-                self._attach(segment, until)
+                segment = self._new_segment(size, until)
             except (LossdError, OSError) as error:  # no server, no room, no permission
                 self._rest_after(error, begun, until)
+                return None
+            if segment is None:
                 return None
             block = segment.take(size)
             self._arena.add(segment)
@@ -202,28 +209,39 @@ class Sharing:
     def _rest_after(self, error: Exception, begun: float, until: float) -> None:
         """Does without memory for a while; a call that left it no time shows no fault of it."""
         if isinstance(error, PermissionDeniedError):  # nor will there be any a moment later
-            self._rests_until = math.inf
-        elif not was_hurried(begun, until):
-            unreached = isinstance(error, UnavailableError)
-            rest = UNREACHED_SECONDS if unreached else REST_SECONDS
-            self._rests_until = time.monotonic() + rest
+            self._rest.begin_refused()
+        elif was_hurried(begun, until):
+            return
+        elif isinstance(error, UnavailableError):
+            self._rest.begin(UNREACHED_SECONDS, is_answered=False)
+        else:
+            is_late = isinstance(error, DeadlineExceededError)
+            self._rest.begin(REST_SECONDS, is_answered=not is_late)
 
     def _own_segment(self, until: float) -> Segment | None:
         """Returns a segment that nothing is put into; None where there is none."""
         with held(self._lock, until) as is_held:
-            directory = (self._directory or self._discovered(until)) if is_held else None
-            if directory is None:
-                return None
-            segment = Segment(directory, 1)
+            return self._new_segment(1, until) if is_held else None
+
+    def _new_segment(self, size: int, until: float) -> Segment | None:
+        """Returns a segment that the server has attached; None where it shares no memory."""
+        directory = self._directory or self._discovered(until)
+        if directory is None:
+            return None
+        try:
+            segment = Segment(directory, size)
             self._attach(segment, until)
-            return segment
+        except (LossdError, OSError):  # the server may be another by now, with another directory
+            self._directory = None
+            raise
+        return segment
 
     def _discovered(self, until: float) -> Path | None:
-        """Returns the directory that both can reach; looks for it only once."""
+        """Returns the directory that both can reach; None, and a long rest, where there is none."""
         patience = seconds(ASK_SECONDS, until)
         info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), patience)
         if not info.HasField("shared_memory") or not _is_seen(info.shared_memory):
-            self._rests_until = math.inf
+            self._rest.begin_refused()
             return None
         listed = self._ask(LIST_LOSSES, v1.ListLossesRequest(), seconds(ASK_SECONDS, until))
         self._differentiable = {

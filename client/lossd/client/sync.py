@@ -4,7 +4,6 @@
 connect it.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -31,7 +30,6 @@ from lossd.client.call import (
 from lossd.client.connection import Connection
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed, recalled
-from lossd.client.errors import DeadlineExceededError, UnavailableError
 from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
 from lossd.client.kinds import InputNames
@@ -39,7 +37,7 @@ from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
-from lossd.client.sharing import Sharing, unfilled
+from lossd.client.sharing import unfilled
 from lossd.client.submitting import Background, Submitting
 from lossd.client.target import Target
 from lossd.framing import Framed
@@ -273,8 +271,10 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
-        wanted = unfilled(shape, dtype)
-        return self._sharing(wanted).empty(wanted)
+        connection = self._connection()
+        make = connection.open_sharing().empty
+        made: Array = connection.shared(unfilled(shape, dtype), make, self._timeout)
+        return made
 
     def device_empty(
         self,
@@ -298,8 +298,9 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: if the client was closed, or no array has the shape or the type.
         """
-        wanted = unfilled(shape, dtype)
-        return self._sharing(wanted).device_empty(wanted, device)
+        connection = self._connection()
+        make = functools.partial(connection.open_sharing().device_empty, device=device)
+        return connection.shared(unfilled(shape, dtype), make, self._timeout)
 
     @overload
     def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
@@ -466,16 +467,6 @@ class LossClient(Submitting):
 
     def _connection(self) -> Connection:
         return self._connections.here()
-
-    def _sharing(self, wanted: Array) -> Sharing:
-        """Returns what is shared with the server, once there is one to ask, or the time is over."""
-        connection = self._connection()
-        sharing = connection.open_sharing()
-        if sharing.awaits_server(wanted):
-            with contextlib.suppress(DeadlineExceededError, UnavailableError):
-                connection.wait(self._timeout)
-                sharing.end_rest()
-        return sharing
 
     def _background(self) -> Background:
         return self._connection().background
