@@ -248,6 +248,36 @@ def test_the_directory_of_a_server_that_was_replaced_is_forgotten(
     assert all(kept)
 
 
+@pytest.mark.parametrize("how", ["lost", "given up"])
+def test_who_keeps_arrays_that_lie_in_shared_memory_no_more_is_told_once(
+    how: str, sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave() -> None:
+        if how == "lost":
+            sharing.reset()
+        else:
+            failed(sharing, DeadlineExceededError("late"))
+
+    kept = sharing.empty(LOGITS)
+    assert sharing.locate(kept)
+    leave()
+    (told,) = caplog.records
+    assert (told.levelname, told.args[:1]) == ("WARNING", (1,))  # type: ignore[index]
+    assert sharing.locate(kept) is None
+    leave()
+    assert len(caplog.records) == 1
+
+
+def test_who_keeps_only_results_is_told_nothing(
+    sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
+    sharing.empty(LOGITS)
+    kept = sharing.block(1 << 16)
+    sharing.reset()
+    assert kept
+    assert not caplog.records
+
+
 def test_a_server_that_was_about_to_start_is_shared_with_soon(
     server: SharingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,12 +6,14 @@ Whatever goes wrong, the batch is sent in the message instead, unnoticed by the 
 """
 
 import contextlib
+import logging
 import os
 import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,6 +48,8 @@ from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
+
+log = logging.getLogger("lossd.client")
 
 Ask = Callable[[Method[Any], Message, float], Any]
 Build = Callable[..., Request]  # takes ``place``, as ``requests.request_for``
@@ -83,6 +87,8 @@ class Sharing:
         self._directory: Path | None = None
         self._rest = Rest()
         self._differentiable: dict[str, set[str]] = {}
+        self._given: weakref.WeakSet[Block] = weakref.WeakSet()  # of arrays that callers have
+        self._given_lock = threading.Lock()
         self.device = DeviceSharing(ask, self._own_segment)
 
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
@@ -126,7 +132,11 @@ class Sharing:
     def empty(self, wanted: Array) -> Array:
         """Returns an array as wanted, not filled, in shared memory if there is some."""
         block = self.block(wanted.nbytes) if _is_shareable(wanted) else None
-        return wanted if block is None else block.array(wanted.shape, wanted.dtype)
+        if block is None:
+            return wanted
+        with self._given_lock:
+            self._given.add(block)
+        return block.array(wanted.shape, wanted.dtype)
 
     def device_empty(self, wanted: Array, device: int | None = None) -> Any:
         """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
@@ -165,6 +175,7 @@ class Sharing:
         It is detached when the next one is made, so that giving up never waits.
         """
         self._arena.retire(segment)
+        self._warn_of_copies([segment], "a call was given up")
 
     def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed.
@@ -175,7 +186,7 @@ class Sharing:
             if is_held:
                 self._directory = None
                 self._rest.begin(REST_SECONDS, is_answered=False)
-                self._arena.remove_all()
+                self._warn_of_copies(self._arena.remove_all(), "the server was lost")
         self.device.reset(until)
 
     def close(self) -> None:
@@ -262,6 +273,19 @@ class Sharing:
             segment.token = self._ask(ATTACH_SEGMENT, request, patience).segment
         finally:
             segment.unlink()
+
+    def _warn_of_copies(self, left: Collection[Segment], because: str) -> None:
+        """Says so where callers have arrays in segments that are used no more."""
+        with self._given_lock:
+            copied = [block for block in self._given if block.segment in left]
+            for block in copied:
+                self._given.discard(block)
+        if copied:
+            log.warning(
+                "arrays of empty (%d of them) are copied for each batch from now on, since %s: "
+                "make them anew",
+                len(copied), because,
+            )  # fmt: skip
 
     def _let_go(self, segments: list[Segment], until: float = NEVER) -> None:
         with contextlib.suppress(LossdError):  # it notices by itself, as it does for killed clients
