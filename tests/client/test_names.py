@@ -186,6 +186,31 @@ def test_an_input_that_this_client_does_not_know_may_be_one_of_the_servers(
     assert [given.name for given in server.seen["ComputeLoss"][0].inputs][-1] == "novelty"
 
 
+def test_an_input_that_a_newer_server_takes_is_found(serve: Any, connect: Any) -> None:
+    """A client outlives its servers: names are asked for once more before one is refused."""
+    names = ["predictions", "targets"]
+
+    def list_losses(*_: object) -> Any:
+        inputs = [v1.InputDescription(name=name) for name in names]
+        return v1.ListLossesResponse(losses=[v1.LossDescription(name="huber", inputs=inputs)])
+
+    server = serve(ListLosses=list_losses)
+    with connect(server.address) as client:
+        client.compute("huber", *INPUTS.values())
+        names.append("novelty")
+        client.compute("huber", **INPUTS, novelty=np.ones(2))
+        names.append("second")
+        client.compute("huber", *INPUTS.values(), np.ones(2), second=np.ones(2))
+        names.append("third")
+        summed = weighted_sum((1.0, "huber"), (2.0, "huber"))
+        client.compute(summed, *INPUTS.values(), np.ones(2), np.ones(2), np.ones(2))
+        names.append("fourth")
+        assert "fourth" not in client.input_names("huber")
+        assert "fourth" in client.input_names("huber", again=True)
+    assert server.calls("ListLosses") == 5
+    assert [given.name for given in server.seen["ComputeLoss"][-1].inputs] == names[:5]
+
+
 def test_what_is_not_given_may_have_any_name(serve: Any, connect: Any) -> None:
     with connect(serve().address) as client:
         for _ in range(2):  # the second time the names are known

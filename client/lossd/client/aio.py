@@ -5,7 +5,7 @@
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -160,7 +160,7 @@ class AsyncLossClient:
         with self._begin(timeout, request_id) as call:
             names = None
             if inputs:
-                names = await self._names(loss, call)
+                names = await self._names(loss, call, len(inputs), named_inputs)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             asked: dict[str, Any] = {
                 "weights": weights,
@@ -180,14 +180,17 @@ class AsyncLossClient:
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return await recalled_async(connection, known, call)
-            names = names or self._input_names.of_single(loss)
+            if names is None and self._input_names.of_single(loss) is not None:
+                names = await self._names(loss, call, 0, named_inputs)
             build = functools.partial(
                 request_for, self._headers, loss, named_inputs, names=names, **asked
             )
             found = await computed_async(connection, build, named_inputs.values(), call)
             return as_given(found, named_inputs)
 
-    async def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
+    async def input_names(
+        self, loss: hints.AnyLoss, *, again: bool = False, timeout: float | None = None
+    ) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, as ``LossClient.input_names`` does.
 
         Raises:
@@ -195,8 +198,10 @@ class AsyncLossClient:
                 event loop.
             LossdError: if the server does not answer.
         """
-        with self._begin(None, None) as call:
+        with self._begin(timeout, None) as call:
             self._connection().bind()
+            if arguments.flag("again", again):
+                self._input_names = InputNames()
             return await self._names(loss, call)
 
     async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -365,11 +370,21 @@ class AsyncLossClient:
         """Returns the answer of a method whose requests have no bulk data."""
         return await self._connection().call(method, Framed(request), call)
 
-    async def _names(self, loss: object, call: ClientCall) -> tuple[str, ...]:
-        """Returns the inputs of a loss in order; concurrent tasks may each ask the server."""
+    async def _names(
+        self,
+        loss: object,
+        call: ClientCall,
+        count: int = 0,
+        named: Mapping[str, Any] | None = None,
+    ) -> tuple[str, ...]:
+        """Returns the inputs of a loss in order; concurrent tasks may each ask the server.
+
+        It is asked again where the names have no place for so many positional inputs and for those
+        by name: the one there now may be newer.
+        """
         names = self._input_names
         found = names.of_single(loss) or names.find(loss)
-        if found is not None:
+        if found is not None and arguments.have_places(found, count, named or {}):
             return found
         response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
         return names.learned(loss, read_input_names(response.message))

@@ -67,6 +67,13 @@ def check_names(
             raise unknown_input("loss", name, names, options)
 
 
+def have_places(names: Collection[str], count: int, named: Mapping[str, Any]) -> bool:
+    """Returns whether so many positional inputs, and all that are given by name, have a name."""
+    return count <= len(names) and all(
+        name in names for name, value in named.items() if value is not None
+    )
+
+
 def unknown_input(
     kind: str, name: str, names: Iterable[str], options: Iterable[str]
 ) -> InvalidRequestError:

@@ -26,7 +26,7 @@ from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.jax_shardings import alike, placed_as
 from lossd.client.mapped import Problem, examples_of
-from lossd.client.reaching import client_of
+from lossd.client.reaching import Allowance, client_of
 from lossd.client.sync import LossClient
 
 # What makes constants of arrays.
@@ -86,7 +86,7 @@ def remote_loss(
     kinds.loss_names(kinds.spec_of(loss))
     loss = kinds.message_of(loss)
     remote = client_of(client, timeout)
-    declared = DeclaredInputs(remote, loss, beside=_BESIDE, before=_BEFORE)
+    declared = DeclaredInputs(remote, loss, beside=_BESIDE, before=_BEFORE, timeout=timeout)
     looks = arguments.flag("lint", lint)
     problem = Problem(
         compute=functools.partial(remote.compute, lint=looks, timeout=timeout),
@@ -97,7 +97,8 @@ def remote_loss(
         nonfinite=nonfinite,
         looks=looks,
     )
-    value = _differentiable(problem, Differentiability(remote, loss, remedy=_REMEDY))
+    possible = Differentiability(remote, loss, remedy=_REMEDY, timeout=timeout)
+    value = _differentiable(problem, possible)
 
     def computed(
         *inputs: Any,
@@ -107,7 +108,9 @@ def remote_loss(
         normalizer: Any = None,
         **named_inputs: Any,
     ) -> jax.Array:
-        names = remote.input_names(loss) if inputs else ()
+        names = (
+            Allowance(timeout).names_of(remote, loss, len(inputs), named_inputs) if inputs else ()
+        )
         given = _present(arguments.bind(names, inputs, named_inputs))
         declared.check(given)
         extras = {"weights": weights, "mask": mask, "cotangent": cotangent}

@@ -5,7 +5,7 @@ connect it.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -171,7 +171,7 @@ class LossClient(Submitting):
             loss: The loss with its parameters, for example ``CrossEntropy(label_smoothing=0.1)``;
                 or the name of one with its defaults, "cross_entropy".
             *inputs: Inputs in the order that the loss declares; the server is asked for the order
-                once.
+                once, and once more before an input is refused that the loss did not have.
             weights: One weight for each example, floating point, shaped like the examples.
             mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
             reduction: How the losses become one number: "mean" (divided by the sum of weights),
@@ -218,7 +218,7 @@ class LossClient(Submitting):
         with self._begin(timeout, request_id) as call:
             names = None
             if inputs:
-                names = self._names(loss, call)
+                names = self._names(loss, call, len(inputs), named_inputs)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             asked: dict[str, Any] = {
                 "weights": weights,
@@ -238,23 +238,33 @@ class LossClient(Submitting):
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return recalled(connection, known, call)
-            names = names or self._input_names.of_single(loss)
+            if names is None and self._input_names.of_single(loss) is not None:
+                names = self._names(loss, call, 0, named_inputs)
             build = functools.partial(
                 request_for, self._headers, loss, named_inputs, names=names, **asked
             )
             return as_given(computed(connection, build, call), named_inputs)
 
-    def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
+    def input_names(
+        self, loss: hints.AnyLoss, *, again: bool = False, timeout: float | None = None
+    ) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.
 
         The server is asked for them once.
+
+        Args:
+            loss: The loss, or its name.
+            again: Whether to ask once more, since a newer server may take more of them.
+            timeout: Seconds that the call may take, retries included; None for the client's.
 
         Raises:
             InvalidRequestError: if it is no loss, or the client was closed.
             LossdError: if the server does not answer.
         """
-        with self._begin(None, None) as call:
+        with self._begin(timeout, None) as call:
             self._connection().check_open()
+            if arguments.flag("again", again):
+                self._input_names = InputNames()
             return self._names(loss, call)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -479,11 +489,21 @@ class LossClient(Submitting):
         """Returns the answer of a method whose requests have no bulk data."""
         return self._connection().call(method, Framed(request), call)
 
-    def _names(self, loss: object, call: ClientCall) -> tuple[str, ...]:
-        """Returns the inputs of a loss in order; concurrent threads may each ask the server."""
+    def _names(
+        self,
+        loss: object,
+        call: ClientCall,
+        count: int = 0,
+        named: Mapping[str, Any] | None = None,
+    ) -> tuple[str, ...]:
+        """Returns the inputs of a loss in order; concurrent threads may each ask the server.
+
+        It is asked again where the names have no place for so many positional inputs and for those
+        by name: the one there now may be newer.
+        """
         names = self._input_names
         found = names.of_single(loss) or names.find(loss)
-        if found is not None:
+        if found is not None and arguments.have_places(found, count, named or {}):
             return found
         response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
         return names.learned(loss, read_input_names(response.message))

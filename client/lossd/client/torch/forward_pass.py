@@ -61,7 +61,7 @@ class ForwardPass:
 
     ``normalizer`` is the caller's; ``divisor`` is that of this batch without one and without a
     mask, where it is not the loss's to say.  ``workers`` are those that compute the whole batch;
-    None for this one alone.
+    None for this one alone.  ``timeout`` is what the forward pass may still take of the module's.
     """
 
     module: LossModule
@@ -74,6 +74,7 @@ class ForwardPass:
     normalizer: float | None
     divisor: float | None = None
     workers: Workers | None = None
+    timeout: float | None = None
 
     def value(self) -> torch.Tensor:
         """Computes the loss.
@@ -113,6 +114,7 @@ class ForwardPass:
             weights=_snapshot(self.weights),
             mask=_snapshot(self.mask),
             cotangent=_snapshot(self.cotangent),
+            timeout=self.settings.timeout,
         )
 
     def _leaves(self) -> dict[str, list[torch.Tensor]]:
@@ -214,7 +216,7 @@ class ForwardPass:
             empty=empty or settings.empty,
             nonfinite=settings.nonfinite,
             lint=settings.lint,
-            timeout=settings.timeout,
+            timeout=self.timeout,
             **{
                 name: read(name, given, functools.partial(self._given, widen=name in widened))
                 for name, given in self.inputs.items()

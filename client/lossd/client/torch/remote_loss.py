@@ -10,7 +10,7 @@ from torch import nn
 from lossd.client import arguments, kinds
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.client.reaching import client_of
+from lossd.client.reaching import Allowance, client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
@@ -201,15 +201,16 @@ class RemoteLoss(nn.Module):
         workers: Workers | None,
         **options: Any,
     ) -> torch.Tensor:
+        time = Allowance(self.timeout)
         prepared = PreparedInputs(self.loss, inputs)
         named: Mapping[str, Any] = named_inputs
         if self._translation is not None:
-            names = self.client.input_names(self.loss) if named else ()
+            names = time.names_of(self.client, self.loss) if named else ()
             ordered, named = self._translation.in_order(names, inputs, named), {}
             prepared = self._translation.prepare(self.loss, ordered)
         if prepared.weights is not None:
             options = prepared.weights.joined(**options)
-        names = self.client.input_names(prepared.loss) if prepared.inputs else ()
+        names = self._names(prepared, named, time)
         given = arguments.bind(names, prepared.inputs, named)
         call = ForwardPass(
             module=self,
@@ -218,10 +219,18 @@ class RemoteLoss(nn.Module):
             inputs={name: gathered(name, one) for name, one in given.items() if one is not None},
             divisor=prepared.divisor,
             workers=workers,
+            timeout=time.left(),
             **options,
         )
         value = call.value()
         return value.reshape(()) if prepared.is_single else value
+
+    def _names(
+        self, prepared: PreparedInputs, named: Mapping[str, Any], time: Allowance
+    ) -> tuple[str, ...]:
+        """Returns the names of inputs that are given by their order; none where none are."""
+        count = len(prepared.inputs)
+        return time.names_of(self.client, prepared.loss, count, named) if count else ()
 
     @property
     def client(self) -> LossClient:
