@@ -1,4 +1,4 @@
-"""What is left out or misnamed is refused before a framework traces the call."""
+"""Inputs that are left out or misnamed are refused before a framework traces the call."""
 
 from typing import Any
 

@@ -1,9 +1,10 @@
-"""A client whose target is told by a function follows it, and no call notices."""
+"""A client follows where its target is, and what it is secured with; no call notices."""
 
 import asyncio
 import contextlib
 import functools
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from lossd import v1
 from lossd.client import AsyncLossClient, InvalidRequestError, LossClient, UnavailableError, moving
+from lossd.client.target import checked_target, is_looked_up
 from tests.waiting import until
 
 SERVER_INFO = "/lossd.v1.LossService/GetServerInfo"
@@ -58,6 +60,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving, "LOOKING_SECONDS", 0.05)
+    monkeypatch.setattr(moving, "AGAIN_SECONDS", 0.1)
 
 
 class Told:
@@ -135,10 +138,16 @@ def test_a_call_waits_for_the_first_target_until_its_timeout(
     with LossClient(told) as client:
         with pytest.raises(UnavailableError, match="must be found by its function"):
             client.server_info(timeout=0.3)
-        told.target = "no target"
+        told.target = "ipv4:"  # of a registry that has no servers yet
+        with pytest.raises(UnavailableError, match="must be found by its function, got none"):
+            client.server_info(timeout=0.3)
+        with pytest.raises(UnavailableError, match="must be found by its function, got none"):
+            client.wait_until_ready(0.3)
+        told.target = 7  # type: ignore[assignment]
         with pytest.raises(InvalidRequestError, match="target must be"):
             client.server_info()
-        told.target = servers[0].target
+        told.target = "ipv4:"
+        threading.Timer(0.5, setattr, (told, "target", servers[0].target)).start()
         assert client.server_info().version == "one"
 
 
@@ -220,3 +229,128 @@ def test_asyncio_follows_once_it_can_be_opened(servers: tuple[Server, Server]) -
         await followed.close()
 
     asyncio.run(follow())
+
+
+class Names:
+    """A server of DNS, which knows one name, or none; gRPC asks it alone."""
+
+    def __init__(self) -> None:
+        self.address: str | None = None
+        self.questions = 0
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def target(self, server: Server) -> str:
+        """Returns the target for a server that is found under a name."""
+        port = server.target.rpartition(":")[2]
+        return f"dns://127.0.0.1:{self._socket.getsockname()[1]}/lossd.example.com:{port}"
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                asked, sender = self._socket.recvfrom(2048)
+                self._socket.sendto(self._answered(asked), sender)
+
+    def _answered(self, asked: bytes) -> bytes:
+        """Returns RFC 1035's answer: the question again, and at most one address of IPv4."""
+        end = asked.index(0, 12) + 5
+        question, kind = asked[12:end], asked[end - 4 : end - 2]
+        found = b""
+        if self.address is not None and kind == b"\0\1":
+            found = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(self.address)
+        self.questions += kind == b"\0\1"
+        code = b"\x81\x83" if self.address is None else b"\x81\x80"
+        counts = asked[4:6] + (b"\0\1" if found else b"\0\0") + bytes(4)
+        return asked[:2] + code + counts + question + found
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    with contextlib.closing(Names()) as found:
+        yield found
+
+
+# After so many questions gRPC alone waits for longer than a call of these tests does.
+MANY = 8
+
+
+def test_a_name_is_found_soon_after_it_is_there(
+    servers: tuple[Server, Server], names: Names
+) -> None:
+    """gRPC would look up to two minutes later, and the later the longer it was missing."""
+    target = names.target(servers[0])
+    with (
+        LossClient(target) as calling,
+        LossClient(target) as waiting,
+        futures.ThreadPoolExecutor(2) as pool,
+    ):
+        answer = pool.submit(calling.server_info)
+        ready = pool.submit(waiting.wait_until_ready, 30)
+        until(lambda: names.questions >= 2 * MANY)
+        names.address = "127.0.0.1"
+        ready.result(3)
+        assert answer.result(3).version == "one"
+
+
+def test_asyncio_finds_a_name_too(servers: tuple[Server, Server], names: Names) -> None:
+    target = names.target(servers[0])
+
+    async def find() -> str:
+        async with AsyncLossClient(target) as calling, AsyncLossClient(target) as waiting:
+            answer = asyncio.create_task(calling.server_info())
+            ready = asyncio.create_task(waiting.wait_until_ready(30))
+            await asyncio.to_thread(until, lambda: names.questions >= 2 * MANY)
+            names.address = "127.0.0.1"
+            await asyncio.wait_for(ready, 3)
+            return (await asyncio.wait_for(answer, 3)).version
+
+    assert asyncio.run(find()) == "one"
+
+
+def test_a_name_that_is_there_is_not_looked_up_again_and_again(
+    servers: tuple[Server, Server], names: Names
+) -> None:
+    names.address = "127.0.0.1"
+    opened: list[Any] = []
+
+    def open_one(target: str) -> Any:
+        opened.append(grpc.insecure_channel(target))
+        return opened[-1]
+
+    followed = moving.channel(grpc, names.target(servers[0]), open_one)
+    with contextlib.closing(followed), LossClient(channel=followed) as client:
+        for _ in range(5):
+            assert client.server_info().version == "one"
+            time.sleep(0.1)
+    assert len(opened) == 1
+
+
+def test_an_address_is_not_opened_anew(servers: tuple[Server, Server]) -> None:
+    with contextlib.closing(Server("gone")) as gone:
+        opening = Opening(grpc)
+        followed = moving.channel(grpc, gone.target, opening)
+    with (
+        contextlib.closing(followed),
+        LossClient(channel=followed) as client,
+        pytest.raises(UnavailableError),
+    ):
+        client.server_info(timeout=1)
+    assert opening.times == 1
+    assert servers
+
+
+@pytest.mark.parametrize(
+    ("target", "is_name"),
+    [
+        ("localhost:1", True), ("dns:///lossd:1", True), ("dns://127.0.0.1:53/lossd:1", True),
+        ("lossd.example.com:1", True), ("DNS:lossd:1", True), ("127.0.0.1:1", False),
+        ("dns:///127.0.0.1:1", False), ("[::1]:1", False), ("ipv4:127.0.0.1:1", False),
+        ("ipv6:[::1]:1", False), ("unix:/run/lossd.sock", False), ("xds:///lossd", False),
+    ],
+)  # fmt: skip
+def test_what_is_looked_up_is_a_name(target: str, is_name: bool) -> None:  # noqa: FBT001
+    assert is_looked_up(checked_target(target)) is is_name

@@ -45,6 +45,23 @@ def test_a_function_is_asked_for_each_call() -> None:
     assert [security.metadata()[0][1] for _ in range(3)] == ["Bearer a", "Bearer b", "Bearer c"]
 
 
+def test_a_function_that_fails_is_asked_again_until_the_timeout(serve: Any, connect: Any) -> None:
+    answers = [OSError("vault is away"), OSError("vault is away"), TOKEN]
+
+    def told() -> str:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return str(found)
+
+    with connect(serve().address, token=told) as made:
+        assert made.server_info().version == "1.2.3"
+        answers += [OSError(f"vault says {TOKEN}")] * 100
+        with pytest.raises(UnavailableError, match=r"by its function, got OSError$") as caught:
+            made.server_info(timeout=0.3)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another thing": ({"token": 7}, "token must be a text, a Path or a function, got int"),
     "an empty token": ({"token": ""}, "token must be one or more visible ASCII characters"),

@@ -39,6 +39,7 @@ from lossd.client.errors import (
     forked_error,
     from_rpc_error,
     given_up_error,
+    is_nobody,
     late_error,
     lost_error,
     not_ready_error,
@@ -46,6 +47,7 @@ from lossd.client.errors import (
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
+from lossd.client.moving import AsyncMoving
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
@@ -274,6 +276,8 @@ class AsyncConnection:
             found = explained(from_rpc_error(error))
             if isinstance(found, UnavailableError):
                 self.sharing.lose_server()
+            if is_nobody(found) and isinstance(self._channel, AsyncMoving):
+                self._channel.look_again()
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error

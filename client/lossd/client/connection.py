@@ -37,12 +37,14 @@ from lossd.client.errors import (
     forked_error,
     from_rpc_error,
     given_up_error,
+    is_nobody,
     lost_error,
     not_ready_error,
 )
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
+from lossd.client.moving import Moving
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
@@ -59,6 +61,8 @@ _FAILURES = (grpc.RpcError, grpc.FutureCancelledError, ValueError)
 _CHECK, _SERVING = "/grpc.health.v1.Health/Check", b"\x08\x01"
 # A fork, and another target, wait for no more than one look.
 _LOOK_SECONDS = 1.0
+# A call fails in far less than that where it does not wait for who is not there.
+_GLANCE_SECONDS = 0.1
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
 
@@ -173,6 +177,7 @@ class Connection:
             with self.translated(), self._turns:
                 answer = check(b"", timeout=look, wait_for_ready=True)
         except DeadlineExceededError:
+            self._look_again(check)
             return False
         except (UnavailableError, CancelledError):
             raise
@@ -199,6 +204,12 @@ class Connection:
         with contextlib.suppress(UnavailableError):
             return self._retrier.call(attempt, seconds, name="empty")
         return wanted
+
+    def _look_again(self, check: Any) -> None:
+        """Has a channel that finds nobody be opened anew: a call that does not wait fails then."""
+        if isinstance(self._channel, Moving):
+            with contextlib.suppress(LossdError), self.translated(), self._turns:
+                check(b"", timeout=_GLANCE_SECONDS)
 
     def call(
         self,
@@ -298,6 +309,8 @@ class Connection:
             self.sharing.lose_server()
         if self._is_given_up(found):
             return given_up_error()
+        if is_nobody(found) and isinstance(self._channel, Moving):
+            self._channel.look_again()
         return lost_error(found) if isinstance(found, CancelledError) else found
 
     def _is_given_up(self, error: LossdError) -> bool:

@@ -174,6 +174,11 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
     )
 
 
+def is_nobody(error: LossdError) -> bool:
+    """Returns whether nobody was found to call, or who was has gone; a server gives its reason."""
+    return isinstance(error, UnavailableError) and not error.reason
+
+
 def late_error() -> DeadlineExceededError:
     """Returns the exception for a call that took longer than it may."""
     return DeadlineExceededError("call must be answered within its timeout, got no answer in time")

@@ -1,78 +1,121 @@
-"""Channels whose target may change: a function is asked for it every few seconds.
+"""Channels that are opened anew: where a target, or what they are secured with, is another now.
 
 gRPC looks names up in DNS and nowhere else.  Where something else knows which servers there are, a
-new target gets a channel of its own, and calls under way end on the one that they began on.
+function is asked for the target every few seconds.  So are files of TLS, of which gRPC would keep
+what they held at first.  And a name that is missing gRPC looks up less and less often, at last
+every two minutes, whatever it is told: where calls of a name find nobody, a new channel asks.
+
+What is new gets a channel of its own, and calls under way end on the one that they began on.
 gRPC shares connections between channels, so servers that stay are not connected to again.
 """
 
 import asyncio
+import functools
 import logging
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
 
-from lossd.client.errors import UnavailableError, given_up_error
-from lossd.client.target import checked_target
+from lossd.client.errors import InvalidRequestError, UnavailableError, given_up_error
+from lossd.client.target import Target, checked_target, is_looked_up
 
 log = logging.getLogger("lossd.client")
 
 LOOKING_SECONDS = 5.0
+# How long a channel has to find somebody before it is opened anew.  That before it is closed only
+# then too, so that connections of both are shared.
+AGAIN_SECONDS = 2.0
 
-Find = Callable[[], str]
 Open = Callable[[str], Any]
+# What a channel is opened with: another one when that has changed.
+Secure = Callable[[], Any]
 
 
-def channel(gate: Any, find: Find, open_one: Open) -> Any:
-    """Returns a channel to wherever a function says; ``gate`` is ``grpc`` or ``grpc.aio``.
+def _nothing() -> None:
+    """Secures nothing."""
+
+
+def channel(gate: Any, target: Target, open_one: Open, secure: Secure = _nothing) -> Any:
+    """Returns a channel to a target, or wherever a function says.
+
+    Args:
+        gate: ``grpc`` or ``grpc.aio``.
+        target: The target, or the function.
+        open_one: Opens gRPC's channel to a target.
+        secure: Returns what that is opened with, which may change.
 
     Raises:
-        UnavailableError: if the function raises.
-        InvalidRequestError: if it returns no target.
+        UnavailableError: if the function raises, or returns a text that is no target.
+        InvalidRequestError: if it returns something else.
     """
-    return (Moving if gate is grpc else AsyncMoving)(find, open_one)
+    return (Moving if gate is grpc else AsyncMoving)(target, open_one, secure)
 
 
 class _Opened:
-    """A channel to one target, and the number of calls under way on it."""
+    """A channel to one target, when it was opened, and the number of calls under way on it."""
 
-    def __init__(self, target: str, opened: Any) -> None:
+    def __init__(self, target: str, secured: Any, opened: Any) -> None:
         self.target = target
+        self.secured = secured
         self.channel = opened
+        self.since = time.monotonic()
         self.calls = 0
 
 
 class _Following:
     """The channel to the target as it was last, and those before it whose calls have not ended."""
 
-    def __init__(self, find: Find, open_one: Open) -> None:
-        self._find = find
+    def __init__(self, target: Target, open_one: Open, secure: Secure) -> None:
+        self._find = target if callable(target) else functools.partial(str, target)
         self._open = open_one
+        self._secure = secure
+        self._is_watched = callable(target) or secure is not _nothing
         self._lock = threading.Lock()
         self._left: list[_Opened] = []
-        target = checked_target(_found(find))
-        self._current = _Opened(target, open_one(target))
+        self._current = self._opened(_first(self._find))
+        self._looked = self._current.since
 
-    def _is_new(self, target: str | None) -> bool:
-        return target is not None and target != self._current.target
+    def _opened(self, target: str) -> _Opened:
+        return _Opened(target, self._secure(), self._open(target))
+
+    def _is_new(self, target: str) -> bool:
+        current = self._current
+        return target != current.target or self._secure() is not current.secured
+
+    def _must_open_again(self) -> bool:
+        """Returns whether calls that find nobody might on a new channel; not twice in a while."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked < AGAIN_SECONDS:
+                return False
+            self._looked = now
+        target = self._current.target
+        return is_looked_up(target) or self._is_new(target)
 
     def _move(self, target: str) -> bool:
         """Has calls from now on go to a target; returns False where it cannot be opened now."""
         try:
-            opened = _Opened(target, self._open(target))
-        except Exception as error:  # noqa: BLE001 - files of TLS may be missing while they change
+            opened = self._opened(target)
+        except Exception as error:  # noqa: BLE001 - whatever it is, calls go on where they went
             _stay(error)
             return False
         with self._lock:
-            self._left.append(self._current)
+            before = self._current
+            self._left.append(before)
             self._current = opened
-        log.info("target changed", extra={"target": target})
+            self._looked = opened.since
+        if target != before.target:
+            log.info("target changed", extra={"target": target})
         return True
 
     def _ended(self) -> list[Any]:
         """Returns the channels that were left and have no calls any more, for the last time."""
+        if not self._left or time.monotonic() - self._current.since < AGAIN_SECONDS:
+            return []
         with self._lock:
             ended = [each.channel for each in self._left if not each.calls]
             self._left = [each for each in self._left if each.calls]
@@ -82,8 +125,14 @@ class _Following:
         with self._lock:
             return [each.channel for each in (*self._left, self._current)]
 
+    def _close(self, channels: Iterable[Any]) -> None:
+        """Closes channels that have no calls."""
+        raise NotImplementedError
+
     def take(self) -> _Opened:
         """Counts a call on the channel to the target, and returns that."""
+        if self._left:
+            self._close(self._ended())
         with self._lock:
             self._current.calls += 1
             return self._current
@@ -150,24 +199,35 @@ class _Method:
 class Moving(_Following):
     """A channel for threads; one of its own asks where to, until it is closed or forgotten."""
 
-    def __init__(self, find: Find, open_one: Open) -> None:
-        super().__init__(find, open_one)
+    def __init__(self, target: Target, open_one: Open, secure: Secure = _nothing) -> None:
+        super().__init__(target, open_one, secure)
         self._closed = threading.Event()
+        self._turn = threading.RLock()  # one moves at a time, or closes it
         self._subscribed: dict[Callable[[Any], None], bool | None] = {}
-        watching = (weakref.ref(self), self._closed)
-        threading.Thread(target=_watch, args=watching, name="lossd-target", daemon=True).start()
+        if self._is_watched:
+            watching = (weakref.ref(self), self._closed)
+            threading.Thread(target=_watch, args=watching, name="lossd-target", daemon=True).start()
 
     def look(self) -> None:
         """Asks where to, goes there, and closes what nobody uses any more."""
+        self._close(self._ended())
         target = _known(self._find)
-        if target is not None and self._is_new(target) and not self._closed.is_set():
+        if target is not None and self._is_new(target):
+            self._go(target)
+
+    def look_again(self) -> None:
+        """Opens the channel anew, where that might help calls that found nobody."""
+        if self._must_open_again():
+            self._go(self._current.target)
+
+    def _go(self, target: str) -> None:
+        with self._turn:
             before = self._current.channel
-            if self._move(target):
-                for callback, connect in list(self._subscribed.items()):
-                    before.unsubscribe(callback)
-                    self._current.channel.subscribe(callback, connect)
-        for each in self._ended():
-            each.close()
+            if self._closed.is_set() or not self._move(target):
+                return
+            for callback, connect in list(self._subscribed.items()):
+                before.unsubscribe(callback)
+                self._current.channel.subscribe(callback, connect)
 
     def subscribe(
         self,
@@ -175,18 +235,24 @@ class Moving(_Following):
         try_to_connect: bool | None = None,  # noqa: FBT001 - gRPC's
     ) -> None:
         """Tells a function how the connection is, wherever it goes."""
-        self._subscribed[callback] = try_to_connect
-        self._current.channel.subscribe(callback, try_to_connect)
+        with self._turn:
+            self._subscribed[callback] = try_to_connect
+            self._current.channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         """Tells it no more."""
-        self._subscribed.pop(callback, None)
-        self._current.channel.unsubscribe(callback)
+        with self._turn:
+            self._subscribed.pop(callback, None)
+            self._current.channel.unsubscribe(callback)
 
     def close(self) -> None:
         """Closes it; calls under way end as cancelled."""
-        self._closed.set()
-        for each in self._every():
+        with self._turn:
+            self._closed.set()
+            self._close(self._every())
+
+    def _close(self, channels: Iterable[Any]) -> None:
+        for each in channels:
             each.close()
 
 
@@ -202,33 +268,48 @@ def _watch(reference: "weakref.ref[Moving]", closed: threading.Event) -> None:
 class AsyncMoving(_Following):
     """A channel for the event loop that it is made in, a task of which asks where to."""
 
-    def __init__(self, find: Find, open_one: Open) -> None:
-        super().__init__(find, open_one)
+    def __init__(self, target: Target, open_one: Open, secure: Secure = _nothing) -> None:
+        super().__init__(target, open_one, secure)
         self._changed = asyncio.Event()
         self._is_closed = False
-        watching = _watch_async(weakref.ref(self))
-        self._watching = asyncio.get_running_loop().create_task(watching)
+        self._closing: set[asyncio.Task[None]] = set()  # the event loop would forget them
+        self._watching: asyncio.Task[None] | None = None
+        if self._is_watched:
+            watching = _watch_async(weakref.ref(self))
+            self._watching = asyncio.get_running_loop().create_task(watching)
 
     async def look(self) -> None:
         """Asks where to, goes there, and closes what nobody uses any more."""
+        self._close(self._ended())
         target = await asyncio.to_thread(_known, self._find)
-        is_new = target is not None and self._is_new(target) and not self._is_closed
-        if target is not None and is_new and self._move(target):
+        if target is not None and self._is_new(target):
+            self._go(target)
+
+    def look_again(self) -> None:
+        """Opens the channel anew, where that might help calls that found nobody."""
+        if self._must_open_again():
+            self._go(self._current.target)
+
+    def _go(self, target: str) -> None:
+        if not self._is_closed and self._move(target):
             self._changed.set()
-        for each in self._ended():
-            await each.close()
 
     async def channel_ready(self) -> None:
         """Returns when a server is connected, wherever the target went meanwhile."""
         while not self._is_closed:
             self._changed.clear()
-            ready = asyncio.ensure_future(self._current.channel.channel_ready())
+            waited_for = self._current.channel
+            ready = asyncio.ensure_future(waited_for.channel_ready())
             moved = asyncio.ensure_future(self._changed.wait())
             try:
-                await asyncio.wait((ready, moved), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    (ready, moved), timeout=AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
                 if ready.done():
                     await ready
                     return
+                if waited_for.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    self.look_again()
             finally:
                 ready.cancel()
                 moved.cancel()
@@ -237,9 +318,16 @@ class AsyncMoving(_Following):
     async def close(self) -> None:
         """Closes it; calls under way end as cancelled."""
         self._is_closed = True
-        self._watching.cancel()
-        for each in self._every():
-            await each.close()
+        if self._watching is not None:
+            self._watching.cancel()
+        self._close(self._every())
+        await asyncio.gather(*self._closing)
+
+    def _close(self, channels: Iterable[Any]) -> None:
+        for each in channels:
+            task = asyncio.get_running_loop().create_task(each.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 async def _watch_async(reference: "weakref.ref[AsyncMoving]") -> None:
@@ -252,14 +340,31 @@ async def _watch_async(reference: "weakref.ref[AsyncMoving]") -> None:
         del moving
 
 
-def _found(find: Find) -> str:
+def _found(find: Callable[[], str]) -> str:
     try:
         return find()
     except Exception as error:
         raise UnavailableError(f"target must be found by its function, got {error!r}") from error
 
 
-def _known(find: Find) -> str | None:
+def _first(find: Callable[[], str]) -> str:
+    """Returns the target to begin with; a text that is none may name servers that are to come.
+
+    Raises:
+        UnavailableError: for such a text, or if none is found.
+        InvalidRequestError: for something else.
+    """
+    found = _found(find)
+    try:
+        return checked_target(found)
+    except InvalidRequestError as error:
+        if not isinstance(found, str):
+            raise
+        message = f"target must be found by its function, got none: {error.message}"
+        raise UnavailableError(message, field=error.field) from error
+
+
+def _known(find: Callable[[], str]) -> str | None:
     """Returns a target that can be used; None, with a word in the log, where none is found."""
     try:
         return checked_target(_found(find))

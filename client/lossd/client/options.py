@@ -37,6 +37,7 @@ def channel_options() -> list[tuple[str, int | str]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         # So is one that restarts with another address; gRPC would look it up at most every 30 s.
+        # No option is for names that are missing, which ``moving`` is.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # In spite of its name, this limits a single attempt.
         ("grpc.min_reconnect_backoff_ms", 5_000),

@@ -1,11 +1,10 @@
 """How a client proves who it is, and knows whom it talks to: TLS and tokens.
 
-Nothing secret is ever shown. Files are read when a connection is made, and a token that is a path
-whenever its file changes, so that what is rotated needs no new client.
+Nothing secret is ever shown. Files of certificates and of a token are read whenever they change, so
+that what is rotated needs no new client.
 """
 
 import functools
-import os
 import re
 import ssl
 from collections.abc import Callable
@@ -17,8 +16,9 @@ import grpc
 
 from lossd.client import moving
 from lossd.client.errors import InvalidRequestError, LossdError, UnavailableError
+from lossd.client.followed import Followed
 from lossd.client.options import channel_options
-from lossd.client.target import Target
+from lossd.client.target import Target, is_looked_up
 
 Metadata = tuple[tuple[str, str], ...]
 Token: TypeAlias = str | Path | Callable[[], str]
@@ -46,6 +46,11 @@ class TLS:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise _refusal("tls", "have a certificate and its key, or neither", "one of them")
+
+    @property
+    def files(self) -> list[str | Path]:
+        """The paths of all files."""
+        return [path for path in (self.ca, self.certificate, self.key) if path is not None]
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Returns what gRPC takes, of the files as they are now.
@@ -76,7 +81,15 @@ class Security:
 
     tls: TLS | None = None
     token: Token | None = field(default=None, repr=False)
-    _read: tuple[object, str] = field(default=(None, ""), repr=False, init=False)
+    _credentials: Followed[Any] | None = field(default=None, repr=False, init=False)
+    _file: Followed[str] | None = field(default=None, repr=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.tls is not None:
+            self._credentials = Followed("tls", self.tls.files, self.tls.credentials)
+        if isinstance(self.token, Path):
+            read = functools.partial(_token_of, self.token)
+            self._file = Followed("token", (self.token,), read)
 
     @classmethod
     def checked(cls, tls: object, token: object, channel: object) -> "Security":
@@ -96,58 +109,57 @@ class Security:
         if isinstance(tls, bool):
             tls = TLS() if tls else None
         security = cls(tls, token)
-        if security.tls is not None:
-            security.tls.credentials()
+        for followed in (security._credentials, security._file):
+            if followed is not None:
+                followed.first()
         if not callable(token):
             security.metadata()
         return security
 
     def opened(self, gate: Any, target: Target) -> Any:
-        """Returns a channel to a target; ``gate`` is ``grpc`` or ``grpc.aio``."""
-        if callable(target):
-            return moving.channel(gate, target, functools.partial(self.opened, gate))
+        """Returns a channel to a target; ``gate`` is ``grpc`` or ``grpc.aio``.
+
+        Raises:
+            UnavailableError: if no target can be found, or no file of TLS be used, so far.
+            InvalidRequestError: if a function returns what is no text.
+        """
+        open_one = functools.partial(self._opened, gate)
+        if self.tls is not None and self.tls.files and self._credentials is not None:
+            return moving.channel(gate, target, open_one, self._credentials.current)
+        if callable(target) or is_looked_up(target):
+            return moving.channel(gate, target, open_one)
+        return open_one(target)
+
+    def _opened(self, gate: Any, target: str) -> Any:
+        """Returns gRPC's own channel to a target."""
         options = channel_options()
-        if self.tls is None:
+        if self.tls is None or self._credentials is None:
             return gate.insecure_channel(target, options)
         if self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-        return gate.secure_channel(target, self.tls.credentials(), options)
+        return gate.secure_channel(target, self._credentials.current(), options)
 
     def metadata(self, beside: Metadata = ()) -> Metadata:
         """Returns what goes with a call, the token among it.
 
         Raises:
-            InvalidRequestError: if there is no token where it should be.
+            InvalidRequestError: if a text, or what a function returns, is no token.
+            UnavailableError: if a function raises, or no file had a token so far.
         """
         token = self.token
         if token is None:
             return beside
-        found: Any  # whatever a function returns
-        if isinstance(token, Path):
-            found = self._of_file(token)
+        if self._file is not None:
+            found = self._file.current()
         else:
-            found = token() if callable(token) else token
-        if not isinstance(found, str) or not _TOKEN.fullmatch(found):
-            raise _refusal("token", "be one or more visible ASCII characters", "something else")
+            found = _checked(_told(token) if callable(token) else token)
         return (*beside, ("authorization", f"Bearer {found}"))
-
-    def _of_file(self, path: Path) -> str:
-        """The token of a file, which is read again when it has changed."""
-        try:
-            status = os.stat(path)  # noqa: PTH116 - for each call, and pathlib takes thrice as long
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if seen != self._read[0]:
-                self._read = (seen, path.read_text().strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unreadable("token", path, error) from error
-        return self._read[1]
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (self.tls, self.token)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.tls, self.token = state
-        self._read = (None, "")
+        self.__init__(*state)  # type: ignore[misc]  # what files hold is read where the copy is
 
 
 PLAIN = Security()
@@ -168,6 +180,29 @@ def explained(error: LossdError) -> LossdError:
             error.message = f"{meaning}, got: {error.message}"
             error.args = (error.message,)
     return error
+
+
+def _told(token: Callable[[], str]) -> str:
+    """Returns what a function tells; its error may hold secrets, and is the cause only."""
+    try:
+        return token()
+    except Exception as error:
+        raise UnavailableError(
+            f"token must be told by its function, got {type(error).__name__}", field="token"
+        ) from error
+
+
+def _token_of(path: Path) -> str:
+    try:
+        return _checked(path.read_text().strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable("token", path, error) from error
+
+
+def _checked(token: Any) -> str:
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise _refusal("token", "be one or more visible ASCII characters", "something else")
+    return token
 
 
 def _content(path: str | Path | None) -> bytes | None:

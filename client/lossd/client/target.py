@@ -59,6 +59,17 @@ def checked_target(target: object) -> str:
     return target
 
 
+def is_looked_up(target: str) -> bool:
+    """Returns whether a target is a name, which gRPC looks up in DNS."""
+    match = _SCHEME.fullmatch(target)
+    scheme = match["scheme"].lower() if match else ""
+    if scheme in ("unix", "unix-abstract", "ipv4", "ipv6", *_LEFT_TO_GRPC):
+        return False
+    if match and scheme == "dns":
+        return not _version(unquote(_AUTHORITY.sub("", match["rest"], count=1)))
+    return not _version(target)
+
+
 def _is_path(text: str) -> bool:
     if text.startswith("//") and not text.startswith("///"):
         return False
