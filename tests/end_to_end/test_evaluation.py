@@ -6,6 +6,7 @@ import re
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from lossd.client import (
     LossClient,
     LossdError,
     OverloadedError,
+    UnavailableError,
     UnknownMetricError,
 )
 from lossd.evaluation import METRICS
@@ -287,6 +289,27 @@ def test_an_evaluation_that_takes_too_long_is_told_its_timeout(server: Process) 
             asyncio.run(late(AsyncLossClient(server.address)))
 
 
+def test_the_time_of_an_evaluation_begins_when_it_is_entered(server: Process, connect: Any) -> None:
+    with connect(server.address) as client:
+        run = client.evaluation(Accuracy(), timeout=1.0)
+        time.sleep(1.2)
+        with run:
+            run.update(predictions=[1.0], targets=[1])
+            assert run.result().value == 1.0
+
+
+def test_an_evaluation_that_found_nobody_may_be_entered_later(connect: Any, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/lossd.sock"
+    with connect(address) as client:
+        run = client.evaluation(Accuracy(), timeout=10)
+        failed = client.evaluation(Accuracy(), timeout=0.3)
+        with pytest.raises((UnavailableError, DeadlineExceededError)), failed:
+            pass
+        with serve("--backend", "numpy", address=address), run:
+            run.update(predictions=[1.0], targets=[1])
+            assert run.result().value == 1.0
+
+
 def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
     """An interrupt from the keyboard would leave it locked, and the client would hang."""
     with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:
@@ -377,18 +400,16 @@ def test_streams_leave_threads_for_other_calls() -> None:
         LossClient(process.address) as client,
         contextlib.ExitStack() as stack,
     ):
-        runs = [stack.enter_context(client.evaluation(F1())) for _ in range(4)]
-        rejected = r'lossd_rejected_total\{reason="TOO_MANY_STREAMS"\}'
-        until(lambda: scraped(process, rejected) == 2)
+        runs = [stack.enter_context(client.evaluation(F1())) for _ in range(2)]
+        with (
+            pytest.raises(OverloadedError, match="must be at most 2, got 3") as refused,
+            client.evaluation(F1(), timeout=1),
+        ):
+            pass
+        assert refused.value.metadata["limit"] == "2"
+        assert scraped(process, r'lossd_rejected_total\{reason="TOO_MANY_STREAMS"\}') >= 2
         assert client.evaluate(F1(), predictions=[1.0], targets=[1]).value == 1.0
-        refused = []
-        for run in runs:
-            try:
-                run.result()
-            except OverloadedError as error:
-                refused.append(error)
-        assert [error.metadata["limit"] for error in refused] == ["2", "2"]
-        assert all("must be at most 2, got 3" in str(error) for error in refused)
+        assert [run.result().example_count for run in runs] == [0, 0]
 
 
 def test_a_stream_that_is_broken_off_leaves_nothing_behind() -> None:

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from lossd.client import (
+    CancelledError,
     DeadlineExceededError,
+    InvalidRequestError,
+    LossClient,
     LossResult,
     OverloadedError,
     UnavailableError,
 )
 from lossd.v1 import Accuracy, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
+from tests.waiting import until
 
 # Elements of float32 that go in the message, in shared memory where there is some, in chunks.
 SIZES = {"message": 320, "memory": 1 << 15, "chunks": 1 << 19}
@@ -148,3 +152,48 @@ def test_a_client_whose_calls_failed_for_long_finds_a_server_when_it_comes(
                 started = time.monotonic()
                 assert early.result(30).loss == 1
                 assert time.monotonic() - started < 5
+
+
+def evaluated(client: Any, **options: Any) -> float:
+    """Returns the result of an evaluation over a stream."""
+    with client.evaluation(Accuracy(), **options) as run:
+        run.update(predictions=[1.0, -1.0], targets=[1, 1])
+        found: float = run.result().value
+    return found
+
+
+def test_an_evaluation_begins_when_a_server_comes(connect: Any, address: str) -> None:
+    with connect(address) as client, ThreadPoolExecutor(1) as pool:
+        early = pool.submit(evaluated, client, timeout=30)
+        time.sleep(1)  # what is tested is that nobody is there meanwhile
+        assert not early.done()
+        with serve("--backend", "numpy", address=address):
+            assert early.result(30) == 0.5
+
+
+def test_an_evaluation_begins_when_there_is_room_for_it(connect: Any) -> None:
+    with (
+        serve("--backend", "numpy", "--max-calls", "2") as process,
+        connect(process.address) as client,
+        LossClient(process.address) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with other.evaluation(Accuracy()) as run:
+            run.update(predictions=[1.0], targets=[1])
+            late = pool.submit(evaluated, client, timeout=30)
+            until(lambda: metric(process, "lossd_rejected_total", reason="TOO_MANY_STREAMS") > 0)
+            assert not late.done()
+            assert run.result().value == 1.0
+        assert late.result(30) == 0.5
+
+
+def test_an_evaluation_that_waits_for_a_server_ends_with_its_client(
+    connect: Any, address: str
+) -> None:
+    client = connect(address)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(evaluated, client, timeout=30)
+        time.sleep(0.5)
+        client.close()
+        with pytest.raises((CancelledError, InvalidRequestError)):
+            waiting.result(10)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any, TypeVar, cast
 
@@ -20,12 +20,12 @@ from lossd.client.aio_status import UNEXPLAINED, ServerStatus
 from lossd.client.answer_memory import AnswerMemory
 from lossd.client.arrays import Array
 from lossd.client.call import (
-    REQUEST_ID_KEY,
     STREAM_LOSS,
     Answer,
     ClientCall,
     Method,
     RequestIds,
+    is_let_in,
     left_until,
     serialised,
 )
@@ -314,7 +314,7 @@ class AsyncConnection:
 
         async def messages() -> AsyncIterator[bytes]:
             yield question.first
-            if not _is_let_in(await replies.initial_metadata()):
+            if not is_let_in(await replies.initial_metadata()):
                 # To write to a refused call would hide why it was; its status is on the way.
                 await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
             for chunk in question.chunks():
@@ -334,25 +334,42 @@ class AsyncConnection:
                 replies.cancel()
         return answer.framed()
 
-    def follow(self, method: Method[Answer], call: ClientCall, traced: Metadata) -> Any:
-        """Opens a stream of requests; returns gRPC's call, which takes them.
+    async def follow(
+        self, method: Method[Answer], call: ClientCall, traced: Metadata
+    ) -> tuple[Any, ServerStatus]:
+        """Opens a stream of requests, again until there is room for it, as for threads.
 
-        Awaited, it is the answer, encoded. Nothing is repeated; ``traced`` is as for threads.
+        Returns:
+            gRPC's call, which takes them, and awaited is the answer, encoded; and its status.
 
         Raises:
-            InvalidRequestError: if the connection was closed, or is used in another event loop.
+            LossdError: the error of the last attempt.
+            asyncio.CancelledError: if the task is cancelled; the server is told.
         """
-        stream: Any = self.channel().stream_unary(method.path, serialised)
-        metadata = self._security.metadata(call.metadata + traced)
-        return stream(timeout=call.left(), metadata=metadata)
+
+        async def attempt(left: float) -> tuple[Any, ServerStatus]:
+            until = time.monotonic() + left
+            invoke: Any = self.channel().stream_unary(method.path, serialised)
+            proven = self._security.metadata(call.metadata + traced)
+            with self.translated():
+                stream = invoke(timeout=left_until(until), metadata=proven)
+                status = ServerStatus(stream)
+                try:
+                    if not is_let_in(await stream.initial_metadata()):
+                        await status.settle()
+                        await stream  # its error tells why
+                except grpc.RpcError as error:
+                    raise await status.explain(error) from error
+                except BaseException:
+                    stream.cancel()
+                    raise
+            return stream, status
+
+        return await self._retrier.call(attempt, call.left(), name=call.request_id)
 
 
 def _ended_error() -> UnavailableError:
     return UnavailableError("event loop must run until the server has answered, got none in time")
-
-
-def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-    return any(key == REQUEST_ID_KEY for key, _ in initial_metadata)
 
 
 def _why_cut(error: ServerError, call: ClientCall) -> LossdError:

@@ -6,6 +6,7 @@ It may import the arguments, the errors and the options; nothing here does any i
 import itertools
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -116,6 +117,10 @@ class ClientCall:
         known = ids.fresh() if request_id is None else arguments.checked_request_id(request_id)
         return cls(known, time.monotonic() + seconds)
 
+    def begun_again(self, seconds: float) -> Self:
+        """Returns the same call as one that begins now."""
+        return type(self)(self.request_id, time.monotonic() + seconds)
+
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata of each attempt."""
@@ -136,6 +141,11 @@ class ClientCall:
     ) -> None:
         if isinstance(error, LossdError):
             error.request_id = self.request_id
+
+
+def is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Returns whether a server says that there is room for a stream, which was refused if not."""
+    return any(key == REQUEST_ID_KEY for key, _ in initial_metadata)
 
 
 def serialised(message: Message) -> bytes:

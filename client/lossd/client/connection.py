@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -25,6 +25,7 @@ from lossd.client.call import (
     ClientCall,
     Method,
     RequestIds,
+    is_let_in,
     left_until,
     serialised,
 )
@@ -65,6 +66,18 @@ _LOOK_SECONDS = 1.0
 _GLANCE_SECONDS = 0.1
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
+
+
+class Requests(Protocol):
+    """The requests of one stream."""
+
+    def messages(self) -> Iterator[Message]:
+        """Yields them, for gRPC's thread."""
+        ...
+
+    def end(self) -> None:
+        """Has the thread end, as the stream has."""
+        ...
 
 
 class Connection:
@@ -363,20 +376,39 @@ class Connection:
     def follow(
         self,
         method: Method[Answer],
-        requests: Iterator[Message],
+        begin: Callable[[], Requests],
         call: ClientCall,
         traced: Metadata,
     ) -> Any:
-        """Sends a stream of requests; returns gRPC's future of the answer, encoded.
+        """Opens a stream of requests, again until there is room for it.
 
-        Nothing is repeated; ``traced`` is what the span tells the server.
+        Args:
+            method: The method that takes it.
+            begin: Returns what to send, for each attempt.
+            call: The call, which has to end in time with all that follows.
+            traced: What the span tells the server.
+
+        Returns:
+            gRPC's future of the answer, encoded.
 
         Raises:
-            InvalidRequestError: if the connection was closed.
+            LossdError: the error of the last attempt.
         """
-        metadata = self._security.metadata(call.metadata + traced)
-        try:
-            stream: Any = self.channel().stream_unary(method.path, serialised)
-            return stream.future(requests, timeout=call.left(), metadata=metadata)
-        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-            raise closed_error() from error
+
+        def attempt(left: float) -> Any:
+            until = time.monotonic() + left
+            invoke: Any = self.channel().stream_unary(method.path, serialised)
+            proven = self._security.metadata(call.metadata + traced)
+            with self.translated(), self._turns:
+                requests, left = begin(), left_until(until)
+                stream = invoke.future(requests.messages(), timeout=left, metadata=proven)
+                stream.add_done_callback(lambda _: requests.end())
+                try:
+                    if not is_let_in(stream.initial_metadata()):
+                        stream.result()  # its error tells why
+                except BaseException:
+                    stream.cancel()
+                    raise
+            return stream
+
+        return self._retrier.call(attempt, call.left(), name=call.request_id)

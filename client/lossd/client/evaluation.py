@@ -105,6 +105,7 @@ class _Evaluation(Generic[Connected, Results]):
         self._advance: Advance = _nothing
         self._connection: Connected = connection
         self._call = call
+        self._seconds = call.left()
         self._first = first
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
@@ -139,37 +140,46 @@ class _Evaluation(Generic[Connected, Results]):
         if self._answer.is_there:
             raise _not_open("has ended")
 
-    def _check_new(self) -> None:
-        """Raises InvalidRequestError if it was entered: a second stream would have no end."""
-        self._check_own()
-        if self._stream is not None:
-            raise InvalidRequestError("evaluation must be entered once, got a second time")
+    def _begin(self) -> ClientCall:
+        """Returns its call, whose time begins now.
+
+        Raises:
+            InvalidRequestError: if it was entered before: a second stream would have no end.
+        """
+        with self._call:
+            self._check_own()
+            if self._stream is not None:
+                raise InvalidRequestError("evaluation must be entered once, got a second time")
+        self._call = self._call.begun_again(self._seconds)
+        return self._call
 
 
 class Evaluation(_Evaluation[Connection, Results]):
     """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
 
-    Batches go to one server as they come, at most two ahead of it.  A batch that the server
-    refuses raises in a later ``update``, or in ``result``.  Nothing is repeated after a failure.
+    Batches go to one server as they come, at most two ahead of it.  It is entered as soon as one
+    has room for it, in the time that all of it may take.  A batch that the server refuses raises in
+    a later ``update``, or in ``result``.  Nothing is repeated after a failure.
     Forks wait until a batch is sent, and can call nobody.
     """
 
-    _parts: queue.Queue[Part | None]
-    _is_over = False  # once the thread that sends has seen the end
+    _sending: "_Sending"
 
     def __enter__(self) -> Self:
-        with self._call, contextlib.ExitStack() as opened:
-            self._check_new()
-            self._parts = queue.Queue(_AHEAD)
+        with self._begin(), contextlib.ExitStack() as opened:
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
-            with turns():
-                self._stream = self._connection.follow(
-                    EVALUATE_STREAM, self._sent(), self._call, traced
-                )
+            self._stream = self._connection.follow(
+                EVALUATE_STREAM, self._sent_anew, self._call, traced
+            )
             opened.callback(self._cancel)
             self._keep_open(opened)
         return self
+
+    def _sent_anew(self) -> "_Sending":
+        """Returns what an attempt sends."""
+        self._sending = _Sending(self._first)
+        return self._sending
 
     def __exit__(
         self,
@@ -187,27 +197,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         if not self._answer.is_there:
             with turns():
                 self._stream.cancel()
-            self._is_over = True
-
-    def _sent(self) -> Iterator[Part]:
-        """Yields the requests for gRPC's thread; ends with the call, or the thread never would.
-
-        It comes again when one is sent, so until then forks wait.
-        """
-        try:
-            with turns():
-                yield Part(part=self._first)
-            while self._stream is None or not self._stream.done():
-                try:
-                    part = self._parts.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                if part is None:
-                    return
-                with turns():
-                    yield part
-        finally:
-            self._is_over = True
+            self._sending.end()
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -254,14 +244,9 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     def _put(self, part: Part | None) -> None:
         self._check_open()
-        while not self._is_over:
-            try:
-                self._parts.put(part, timeout=0.2)
-            except queue.Full:
-                # Asked for each batch, an interrupt would often leave gRPC's lock of it locked.
-                self._is_over = bool(self._stream.done())
-                continue
-            return
+        while not self._sending.is_over:
+            if self._sending.put(part):
+                return
         self._receive()  # it failed; nothing else ends a call before its stream
 
     def _finish(self) -> None:
@@ -275,6 +260,51 @@ class Evaluation(_Evaluation[Connection, Results]):
         self._answer.take(encoded)
 
 
+class _Sending:
+    """Parts that go out on one stream; others before it may have been refused.
+
+    Attributes:
+        is_over: Whether nothing goes out any more.
+    """
+
+    def __init__(self, first: v1.EvaluateRequest) -> None:
+        self.is_over = False
+        self._first = first
+        self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
+
+    def put(self, part: Part | None) -> bool:
+        """Sends a part, or ends the stream with None; returns whether there was room for it."""
+        try:
+            self._parts.put(part, timeout=0.2)
+        except queue.Full:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Has nothing go out any more."""
+        self.is_over = True
+
+    def messages(self) -> Iterator[Part]:
+        """Yields the requests for gRPC's thread; ends with the call, or the thread never would.
+
+        It comes again when one is sent, so until then forks wait.
+        """
+        try:
+            with turns():
+                yield Part(part=self._first)
+            while not self.is_over:
+                try:
+                    part = self._parts.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if part is None:
+                    return
+                with turns():
+                    yield part
+        finally:
+            self.end()
+
+
 class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
 
@@ -285,12 +315,12 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     _turn: asyncio.Lock  # gRPC takes one message at a time
 
     async def __aenter__(self) -> Self:
-        with self._call, contextlib.ExitStack() as opened:
-            self._check_new()
+        with self._begin(), contextlib.ExitStack() as opened:
             traced = self._traced(opened)
-            self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
+            self._stream, self._status = await self._connection.follow(
+                EVALUATE_STREAM, self._call, traced
+            )
             opened.callback(self._stream.cancel)
-            self._status = ServerStatus(self._stream)
             self._turn = asyncio.Lock()
             await self._write(Part(part=self._first))
             self._keep_open(opened)

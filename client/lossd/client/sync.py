@@ -401,8 +401,9 @@ class LossClient(Submitting):
         Args:
             *metrics: Metrics over the same tensors, or a list of them.
             return_state: Whether ``state`` will be asked for.
-            timeout: Seconds that all of it may take; the server has a limit of its own, 300 by
-                default. For longer ones, run several evaluations and merge their states.
+            timeout: Seconds that all of it may take from when it is entered, the wait for a server
+                with room for it included; the server has a limit of its own, 300 by default. For
+                longer ones, run several evaluations and merge their states.
             request_id: As for ``compute``.
             progress: Whether to show on a terminal how many batches were sent; or how many will be.
 

@@ -72,7 +72,8 @@ class EvaluationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EvaluateStream(self, request_iterator, context):
-        """Evaluates many batches, and answers when the stream ends.
+        """Evaluates many batches, and answers when the stream ends. When there is room for it, the initial
+        metadata arrive with "x-request-id": until then the same stream may be opened again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -169,6 +169,7 @@ class EvaluationServicer:
         """Evaluates many batches."""
         self._streams.take(1)
         try:
+            call.let_in()
             return self._evaluate_stream(parts, call, ticket)
         finally:
             self._streams.give_back(1)
