@@ -1,6 +1,7 @@
 """The command ``lossd``, which is also ``python -m lossd``."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ _WIDTH = "COLUMNS"  # of the terminal, which what prints tables reads
 def main() -> None:
     """Runs the command line, or says what it lacks."""
     _open_what_was_closed()
+    _print_whatever_comes()
     _heed_signals()
     if sys.flags.optimize > 1:  # the descriptions of losses and metrics are those of their code
         sys.exit("Error: lossd needs its docstrings: run it without -OO or PYTHONOPTIMIZE=2")
@@ -57,6 +59,16 @@ def _open_what_was_closed() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _print_whatever_comes() -> None:
+    """Has standard streams show a question mark for a character that their encoding lacks.
+
+    What prints tables, for one, marks a cell that it cuts in any encoding.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _heed_signals() -> None:

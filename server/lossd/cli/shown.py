@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,15 @@ def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
     for name, value in rows:
         table.add_row(name, value)
     Console(markup=False, highlight=False).print(table)
+
+
+def can_show(text: str) -> bool:
+    """Returns whether stdout has every character of a text, which depends on its encoding."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_json(value: Any) -> None:

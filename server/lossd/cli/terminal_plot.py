@@ -4,6 +4,7 @@ import sys
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.cli import charts
+from lossd.cli.shown import can_show
 from lossd.engine import Engine
 from lossd.losses import Loss, Shape
 
@@ -14,7 +15,10 @@ _WIDEST = 72
 
 
 def plot_text(loss: Loss, width: int) -> str:
-    """Returns a plot of the loss and its gradient; an empty text without a curve or room for it."""
+    """Returns a plot of the loss and its gradient.
+
+    It is an empty text without a curve, and where there is no room for it or stdout cannot show it.
+    """
     try:
         import uniplot  # noqa: PLC0415 - only the extra "plot" has it
     except ModuleNotFoundError:
@@ -45,4 +49,5 @@ def plot_text(loss: Loss, width: int) -> str:
         )
         for title, lines in pictures.items()
     )
-    return "\n".join(line.rstrip() for text in drawn for line in text.splitlines())
+    plot = "\n".join(line.rstrip() for text in drawn for line in text.splitlines())
+    return plot if can_show(plot) else ""

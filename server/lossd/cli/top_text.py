@@ -6,10 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lossd.cli.shown import can_show
 from lossd.cli.top_view import LossRow, Timed, Used, View
 
 _MOST_ROWS = 12  # of a table, where the height is not known
 _BAR = 24
+_BLOCKS, _SIGNS = ("█", "░"), ("#", "-")  # of a bar: full and not, and where there are no blocks
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -79,7 +81,8 @@ def _bar(share: float | None) -> Text:
         return Text("")
     full = round(min(max(share, 0.0), 1.0) * _BAR)
     colour = "red" if share > 0.9 else "yellow" if share > 0.7 else "green"
-    return Text.assemble(("█" * full, colour), ("░" * (_BAR - full), "dim"))
+    filled, left = _BLOCKS if can_show("".join(_BLOCKS)) else _SIGNS
+    return Text.assemble((filled * full, colour), (left * (_BAR - full), "dim"))
 
 
 def _moved(view: View) -> Table:
