@@ -65,8 +65,6 @@ def scrape(url: str, authority: Path | None) -> Scrape:
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ScrapeError(f"{url}: {reason}") from error
-    except http.client.InvalidURL as error:
-        raise ScrapeError(f"url must be one of a page of metrics, got {url!r}: {error}") from error
     except (ValueError, http.client.HTTPException) as error:  # the port of gRPC, for example
         raise ScrapeError(f"{url} must be a page of metrics, got something else") from error
     return Scrape(now, series)

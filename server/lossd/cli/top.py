@@ -1,6 +1,8 @@
 """``lossd top``."""
 
+import contextlib
 import time
+import urllib.parse
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,10 +57,27 @@ def top(*, url: str, interval: float, once: bool, as_json: bool, tls_ca: Path | 
 
 
 def _completed(text: str) -> str:
-    """Returns the URL of the page on a host."""
+    """Returns the URL of the page on a host.
+
+    Raises:
+        click.UsageError: if it is the URL of no page.
+    """
     url = text if "://" in text else f"http://{text}"
     _, _, rest = url.partition("://")
+    if not _is_of_page(url):
+        raise click.UsageError(
+            f"url must be the page of a server's metrics, such as {_DEFAULT}, got {text!r}"
+        )
     return url if "/" in rest else f"{url}/metrics"
+
+
+def _is_of_page(url: str) -> bool:
+    if not url.isprintable() or " " in url:
+        return False
+    with contextlib.suppress(ValueError):  # of a host or a port that is none
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    return False
 
 
 def _watch(url: str, interval: float, authority: Path | None) -> None:
