@@ -418,6 +418,22 @@ def test_a_text_may_hold_what_separates_lines_elsewhere(tmp_path: Path, mark: st
     assert (found["value"], found["example_count"]) == (0.25, 4)  # "five" alone is another word
 
 
+def test_texts_come_in_on_stdin(tmp_path: Path) -> None:
+    (tmp_path / "meant.txt").write_text("one two\nthrée\n", encoding="utf-8")
+    arguments = ["evaluate", "word_error_rate", "--json", "--input=hypotheses=-"]
+    done = CliRunner().invoke(
+        command,
+        [*arguments, f"--input=references={tmp_path}/meant.txt"],
+        input="\ufeffone two\ntwo\n".encode(),
+    )
+    twice = lossd(*arguments, "--input=references=-")
+
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["value"] == pytest.approx(1 / 3)
+    assert twice.exit_code == 2
+    assert "- must stand for one file, got it for hypotheses, references" in twice.output
+
+
 def test_a_mark_of_the_byte_order_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "said.txt").write_text("one two\n", encoding="utf-8-sig")
     (tmp_path / "meant.txt").write_text("one two\n", encoding="utf-8")

@@ -212,13 +212,22 @@ def _parts(array: Array) -> Iterator[Array]:
 
 def _opened(path: str) -> IO[bytes]:
     if path == "-":
-        if sys.stdin is None:  # as Python has it where the shell closed it
-            raise OSError(errno.EBADF, "stdin is closed")
-        return _held(sys.stdin.buffer)
+        return _held(stdin())
     if not _is_read_once(path):
         return Path(path).open("rb")
     with Path(path).open("rb") as stream:
         return _held(stream)
+
+
+def stdin() -> IO[bytes]:
+    """Returns standard input.
+
+    Raises:
+        OSError: if there is none.
+    """
+    if sys.stdin is None:  # as Python has it where the shell closed it
+        raise OSError(errno.EBADF, "stdin is closed")
+    return sys.stdin.buffer
 
 
 def _held(stream: IO[bytes]) -> IO[bytes]:

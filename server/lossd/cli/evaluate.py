@@ -1,16 +1,17 @@
 """``lossd evaluate``."""
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from lossd import v1
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load, load_rows, path_of, save
+from lossd.cli.arrays import load, load_rows, path_of, save, stdin
 from lossd.cli.batches import PIECE_BYTES, LargeBatch, large_batch
 from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
 from lossd.cli.failures import told
@@ -112,6 +113,9 @@ def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
         raise click.UsageError(f"each batch must have a file of every input, got {listed}")
+    from_stdin = [name for name, sources in found.items() for one in sources if one == "-"]
+    if len(from_stdin) > 1:
+        raise click.UsageError(f"- must stand for one file, got it for {', '.join(from_stdin)}")
     return found
 
 
@@ -161,7 +165,7 @@ def _texts(sources: Mapping[str, str]) -> _Lines:
 def _lines(name: str, source: str) -> Iterator[Sequence[str]]:
     try:
         # A mark at the start is no text, and a line may hold other separators.
-        with Path(source).open(encoding="utf-8-sig", newline="\n") as file:
+        with _opened(source) as file:
             lines = (line.removesuffix("\n").removesuffix("\r") for line in file)
             yield list(islice(lines, _LINES))  # of an empty file none
             while found := list(islice(lines, _LINES)):
@@ -172,6 +176,12 @@ def _lines(name: str, source: str) -> Iterator[Sequence[str]]:
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     raise click.UsageError(f"{name} must be a readable text, got {source}: {reason}")
+
+
+def _opened(source: str) -> IO[str]:
+    if source == "-":
+        return io.TextIOWrapper(stdin(), encoding="utf-8-sig", newline="\n")
+    return Path(source).open(encoding="utf-8-sig", newline="\n")
 
 
 def _rows_of(name: str, source: str) -> Iterator[Any]:
