@@ -240,6 +240,17 @@ def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None
     assert lossd("config", "--check", LOSSD_THREAD="2").exit_code == 1
 
 
+@pytest.mark.parametrize("flag", ["--networks", "--shm-dir"])
+def test_config_check_fails_where_a_server_would_not_start(tmp_path: Path, flag: str) -> None:
+    assert lossd("config", "--check", flag, tmp_path).exit_code == 0
+    refused = lossd("config", "--check", flag, tmp_path / "none")
+    started = lossd("serve", "--address", "127.0.0.1:0", "--metrics-port", 0, flag, tmp_path / "no")
+
+    assert (refused.exit_code, started.exit_code) == (1, 1)
+    assert refused.output.startswith("Error: "), refused.output
+    assert not refused.output.count("in bounds")
+
+
 def test_doctor_is_content_with_this_machine() -> None:
     done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
 

@@ -28,7 +28,7 @@ _LEAST_FOR_VALUES = len("127.0.0.1:50051") + 1
 
 @click.command(epilog=SERVES_TOO)
 @click.option(
-    "--check", is_flag=True, help="Only check the settings, and the files that say who may come in."
+    "--check", is_flag=True, help="Only check the settings, and the files that they name."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_hidden_settings
@@ -40,6 +40,7 @@ def config(*, config: Config, check: bool, as_json: bool) -> None:
         raise click.ClickException(f"variables must be settings of lossd, got {said}")
     if check:
         _warn(config)
+        _check_files(config)
         click.echo("every setting is in bounds")
         return
     shown = [(setting, getattr(config, setting.name), _source(setting)) for setting in settings()]
@@ -68,6 +69,19 @@ def _warn(config: Config) -> None:
         raise click.ClickException(str(error)) from error
     for said in found:
         click.echo(f"warning: {said}", err=True)
+
+
+def _check_files(config: Config) -> None:
+    """Checks what a server would read or share beside, as ``lossd doctor`` does.
+
+    Raises:
+        click.ClickException: if it cannot be used.
+    """
+    from lossd.cli.machine import files_here  # noqa: PLC0415 - it imports all that computes
+
+    for finding in files_here(config):
+        if finding.is_bad:
+            raise click.ClickException(finding.found)
 
 
 def _source(setting: Setting) -> str:

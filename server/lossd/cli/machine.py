@@ -73,8 +73,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield Finding("open files", f"at most {files}", is_bad=0 <= files < config.max_calls)
     yield _memory(config, 0 if config.backend is BackendChoice.NUMPY else available.count)
-    yield _shared_directory(config)
-    yield _networks(config)
+    yield from files_here(config)
     yield from _entrance(config)
 
 
@@ -94,6 +93,12 @@ def _entrance(config: Config) -> Iterator[Finding]:
     for setting, pair in entered.certificates().items():
         days = (pair.value.expires - time.time()) / 86400
         yield Finding(setting, f"expires in {days:.1f} days", is_bad=days < 0)
+
+
+def files_here(config: Config) -> Iterator[Finding]:
+    """Yields whether what a server reads and shares is there."""
+    yield _shared_directory(config)
+    yield _networks(config)
 
 
 def _shared_directory(config: Config) -> Finding:
