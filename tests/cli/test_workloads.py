@@ -100,7 +100,6 @@ def test_optional_inputs_are_sent_when_asked_for(engine: Engine, any_loss: Loss)
     [
         ("label_smoothing=7", r"label_smoothing must be in \[0, 1\], got 7"),
         ("class_axis=9", r"class_axis must be in \[-8, 7\], got 9"),
-        ("class_axis=5", "--shape must have the axis 5, got 32x10"),
         ("prediction_kind=probs", "did you mean PROBABILITIES"),
     ],
 )

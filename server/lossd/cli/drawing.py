@@ -27,7 +27,10 @@ _USUAL: Mapping[int, Sequence[tuple[int, ...]]] = {
 def usual_shapes(loss: Loss, parameters: Mapping[str, Any]) -> Sequence[tuple[int, ...]]:
     """Returns shapes of the first input that are worth measuring."""
     letters = _letters(_patterns_of_first(loss, parameters)[0])
-    return _USUAL[max(sum(letter != _REST for letter in letters), 2 if _REST in letters else 1)]
+    count = max(sum(letter != _REST for letter in letters), 2 if _REST in letters else 1)
+    axis = parameters.get("class_axis") or 0
+    count = max(count, axis + 1, -axis)
+    return _USUAL.get(count, ((2,) * count,))
 
 
 def draw(
@@ -36,10 +39,13 @@ def draw(
     names: Collection[str],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
+    *,
+    most: int | None = None,
 ) -> dict[str, Array]:
     """Draws some inputs of a loss, always the same ones; ``shape`` is that of the first.
 
-    ``parameters`` are all of them, and ``dtype`` is the type of what may have a fraction.
+    ``parameters`` are all of them, ``dtype`` is the type of what may have a fraction, and ``most``
+    bounds the first axis of the shape that is drawn.
 
     Raises:
         click.UsageError: if the first input cannot have the shape, or another has none with it.
@@ -47,7 +53,9 @@ def draw(
     axis = parameters.get("class_axis")
     if axis is not None and not -len(shape) <= axis < len(shape):
         raise click.UsageError(f"--shape must have the axis {axis}, got {_text(shape)}")
-    sizes = _sizes(loss, parameters, _to_end(shape, axis))
+    sizes = _sizes(loss, parameters, shape, axis)
+    if most is not None:
+        sizes = _sizes(loss, parameters, (min(shape[0], most), *shape[1:]), axis)
     random = np.random.default_rng(0)
     drawn: dict[str, Array] = {}
     for declared in (one.under(parameters) for one in loss.inputs if one.name in names):
@@ -90,9 +98,11 @@ def _letters(pattern: str) -> list[str]:
     return [letter for letter in inside.replace(" ", "").split(",") if letter]
 
 
-def _sizes(loss: Loss, parameters: Mapping[str, Any], shape: tuple[int, ...]) -> Sizes:
+def _sizes(
+    loss: Loss, parameters: Mapping[str, Any], shape: tuple[int, ...], axis: int | None
+) -> Sizes:
     patterns = _patterns_of_first(loss, parameters)
-    bound = (_bound(_letters(pattern), shape) for pattern in patterns)
+    bound = (_bound(_letters(pattern), _to_end(shape, axis)) for pattern in patterns)
     sizes = next(filter(None, bound), None)
     if sizes is None:
         wanted = " or ".join(patterns)

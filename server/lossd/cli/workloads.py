@@ -45,13 +45,13 @@ class Workload:
         """Returns shapes to measure where none is given."""
         return usual_shapes(self.loss, self._values())
 
-    def draw(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Draws its inputs, the first of a shape.
+    def draw(self, shape: tuple[int, ...], most: int | None = None) -> dict[str, Any]:
+        """Draws its inputs, the first of a shape, or of a smaller one as ``drawing.draw`` says.
 
         Raises:
             click.UsageError: if the first input cannot have it.
         """
-        return draw(self.loss, self._values(), self.inputs, shape, DTYPES[self.dtype])
+        return draw(self.loss, self._values(), self.inputs, shape, DTYPES[self.dtype], most=most)
 
     def subject(self, client: LossClient, shape: tuple[int, ...], *, is_shared: bool) -> Subject:
         """Returns what to time; for shared memory its large inputs lie there already."""
