@@ -67,8 +67,9 @@ def nowhere(files: Path, name: str) -> list[str]:
         ["bench", "huber", "--param", "delta=much"],
         ["bench", "huber", "--dtype", "int8"],
         ["bench", "huber", "--param", "delta=-1"],
-        ["bench", "cross_entropy", "--param", "class_axis=5"],
+        ["bench", "cross_entropy", "--param", "class_axis=5", "--shape", "32x10"],
         ["bench", "--transport", "tcp", "--address", "127.0.0.1:1"],
+        ["bench", "--networks", "{files}", "--address", "127.0.0.1:1"],
         ["bench", "--plot", "chart.tuna"],
         ["compute"],
         ["compute", "cross_entropy"],
@@ -78,6 +79,7 @@ def nowhere(files: Path, name: str) -> list[str]:
         ["compute", "cross_entropy", *FILES, "--mask", "{files}/x.npy"],
         ["compute", "cross_entropy", *FILES, "--input=targets={files}/y.npy"],
         ["compute", "cross_entropy", *FILES, "--networks", "{files}/no"],
+        ["compute", "cross_entropy", *FILES, "--networks", "{files}", "--address", "127.0.0.1:1"],
         *(
             [*command, *FILES, "--output", output]
             for command in (["compute", "cross_entropy"], ["evaluate", "accuracy"])
@@ -123,6 +125,42 @@ def test_it_is_refused_in_one_line(files: Path, arguments: list[str]) -> None:
     assert done.exit_code == 2, done.output
     if arguments:
         assert done.output.splitlines()[-1].startswith("Error: "), done.output
+
+
+@pytest.mark.parametrize(
+    "flag", ["--tls", "--tls-ca=x.npy", "--tls-server-name=a", "--client-cert=x.npy",
+             "--client-key=x.npy", "--token-file=x.npy"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [["bench", "huber"], ["compute", "cross_entropy", *FILES], ["doctor"],
+     ["evaluate", "accuracy", *FILES], ["losses"], ["metrics"]],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_what_says_how_to_reach_a_server_comes_with_where_it_is(
+    files: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], flag: str
+) -> None:
+    if arguments[0] == "doctor" and flag.startswith("--token"):
+        pytest.skip("without a server it is a setting of one")
+    monkeypatch.chdir(files)
+    done = lossd(*(argument.replace("{files}", str(files)) for argument in arguments), flag)
+
+    assert done.exit_code == 2, done.output
+    name, where = flag.partition("=")[0], "--server" if arguments == ["doctor"] else "--address"
+    assert done.output.splitlines()[-1] == f"Error: {name} must come with {where}, got it alone"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [(["cross_entropy"], "64"), (["cross_entropy", "--param=class_axis=2"], "64x5"),
+     (["dice", "--param=class_axis=0"], "7"), (["triplet"], "64")],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else one,
+)  # fmt: skip
+def test_a_shape_that_cannot_be_is_told_as_it_was_given(arguments: list[str], shape: str) -> None:
+    done = lossd("bench", *arguments, "--shape", shape)
+
+    assert done.exit_code == 2, done.output
+    assert done.output.splitlines()[-1].endswith(f", got {shape}")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +220,13 @@ def test_an_address_where_nothing_answers_is_said_soon(
     assert time.monotonic() - started < 15
 
 
+def test_an_axis_of_classes_takes_a_shape_that_has_it() -> None:
+    one = ("--seconds=0.1", "--callers=1", "--transport=unix", "--json")
+    done = lossd("bench", "cross_entropy", "--param=class_axis=2", "--shape=4x5x6", *one)
+
+    assert done.exit_code == 0, done.output
+
+
 def test_trying_an_output_leaves_everything_as_it_was(files: Path) -> None:
     (files / "kept.npz").write_bytes(b"kept")
     for name in ("kept.npz", "new.npz"):
@@ -222,13 +267,15 @@ EVALUATE = ["evaluate", "accuracy", "--input=targets=y.npy"]
         [*COMPUTE, "--input=predictions=x.npy", "--mask=in.npz:y", "--output=in.npz"],
         [*COMPUTE, "--input=predictions=x.npy", "--networks=networks",
          "--output=networks/vgg16.safetensors"],
-        [*COMPUTE, "--input=predictions=x.npy", "--token-file=in.npz", "--output=in.npz"],
+        [*COMPUTE, "--input=predictions=x.npy", "--address=localhost:1", "--token-file=in.npz",
+         "--output=in.npz"],
         [*EVALUATE, "--input=predictions=in.npz:x", "--output=in.npz"],
         [*EVALUATE, "--input=predictions=in.npz:x", "--output=linked.npz"],
         [*EVALUATE, "--input=predictions=x.npy", "--weights=in.npz:y", "--output=in.npz"],
-        [*EVALUATE, "--input=predictions=x.npy", "--tls-ca=in.npz", "--output=in.npz"],
+        [*EVALUATE, "--input=predictions=x.npy", "--address=localhost:1", "--tls-ca=in.npz",
+         "--output=in.npz"],
         ["bench", "--compare", "before.json", "before.json", "--json=before.json"],
-        ["bench", "--token-file=before.json", "--json=before.json"],
+        ["bench", "--address=localhost:1", "--token-file=before.json", "--json=before.json"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +22,13 @@ from lossd.cli.completing import complete_losses, complete_parameters
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, PlotFile, check_outputs, writing
 from lossd.cli.measuring import Effort, KindOfCall, Row, ServerMemory, measure
-from lossd.cli.reaching import Credentials, connected_client, takes_credentials
+from lossd.cli.reaching import (
+    Credentials,
+    connected_client,
+    is_given,
+    refuse_with_address,
+    takes_credentials,
+)
 from lossd.cli.served import RunningServer, running_server
 from lossd.cli.shown import plain
 from lossd.cli.workloads import DTYPES, Workload, workload
@@ -153,14 +158,13 @@ def _measured(
         for transport in transports:
             yield from _of_own(transport, work, kinds, effort, networks)
         return
-    _refuse("transports", "--transport must be left out with --address, got both")
-    _refuse("networks", "--networks must be left out with --address, got both")
+    refuse_with_address("transports", "networks")
     yield from _of_running(address, credentials, work, kinds, effort)
 
 
 def _effort(*, seconds: float, load: float, rate: float | None, closed: bool) -> Effort:
     """Returns how to measure; how many calls are due can be said in one way only."""
-    names = [name for name in ("load", "rate", "closed") if _is_given(name)]
+    names = [name for name in ("load", "rate", "closed") if is_given(name)]
     if len(names) > 1:
         flags = " and ".join(f"--{name}" for name in names)
         raise click.UsageError(f"--load, --rate or --closed must come alone, got {flags}")
@@ -174,7 +178,7 @@ def _compare(files: tuple[Path, Path], report: Path | None) -> None:
         click.UsageError: if a flag of a measurement is given too.
     """
     own = ("compare", "report")
-    if any(_is_given(name) for name in click.get_current_context().params if name not in own):
+    if any(is_given(name) for name in click.get_current_context().params if name not in own):
         raise click.UsageError(
             "--compare must come alone or with --json, got more of a measurement"
         )
@@ -192,16 +196,6 @@ def _report(found: Sequence[Row | Change], shown: Iterable[Table], report: Path 
     if report is not None:
         with writing(report):
             report.write_text(text)
-
-
-def _refuse(name: str, said: str) -> None:
-    if _is_given(name):
-        raise click.UsageError(said)
-
-
-def _is_given(name: str) -> bool:
-    context = click.get_current_context()
-    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _of_own(

@@ -28,7 +28,12 @@ from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_loss
 from lossd.cli.merging import Compute, Merged, can_be_cut, merged
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.reaching import Credentials, connected_client, takes_credentials
+from lossd.cli.reaching import (
+    Credentials,
+    connected_client,
+    refuse_with_address,
+    takes_credentials,
+)
 from lossd.cli.rows import Array
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
@@ -102,6 +107,8 @@ def compute(
 
     --param 'terms=[{"weight": 0.7, "loss": {"huber": {"delta": 2}}}, ...]'
     """
+    if address is not None:
+        refuse_with_address("networks")
     name = loss_named(loss)
     message: Loss = getattr(v1, loss_messages()[name])()
     set_parameters(message, parameters)

@@ -13,7 +13,12 @@ from lossd.cli.listed import page_named, served_losses
 from lossd.cli.names import loss_named
 from lossd.cli.page_text import print_pages, terminal_width
 from lossd.cli.pages import loss_pages
-from lossd.cli.reaching import Credentials, connected_client, takes_credentials
+from lossd.cli.reaching import (
+    Credentials,
+    connected_client,
+    refuse_with_address,
+    takes_credentials,
+)
 from lossd.cli.terminal_plot import plot_text
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
@@ -42,8 +47,7 @@ def losses(
 ) -> None:
     """List the losses; with NAME, say everything about one."""
     if address is not None:
-        if plot is not None:
-            raise click.UsageError("--plot must be left out with --address, got both")
+        refuse_with_address("plot")
         with told(), connected_client(address, credentials) as client:
             pages = served_losses(client)
         served = None if name is None else page_named(name, pages)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lossd.cli.failures import told
 from lossd.client import TLS, LossClient
@@ -15,6 +16,8 @@ Command = Callable[..., Any]
 
 _SECONDS = 5.0
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+# Parameters of a command that say where a server is: the first that it has.
+_WHERE = ("server", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,38 @@ def connected_client(address: str, credentials: Credentials) -> Iterator[LossCli
         yield client
 
 
+def is_given(name: str) -> bool:
+    """Returns whether a parameter of the running command was typed."""
+    context = click.get_current_context()
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse_with_address(*names: str) -> None:
+    """Refuses flags that say how to do without the server at an address, beside that address."""
+    for name in filter(is_given, names):
+        raise click.UsageError(f"{_flag(name)} must be left out with --address, got both")
+
+
+def _refuse_alone(*names: str) -> None:
+    """Refuses flags that say how to reach a server, where no server is to be reached."""
+    params = click.get_current_context().params
+    where = next(name for name in _WHERE if name in params)
+    for name in filter(is_given, names if params[where] is None else ()):
+        raise click.UsageError(f"{_flag(name)} must come with {_flag(where)}, got it alone")
+
+
+def _flag(name: str) -> str:
+    """Returns what is typed for a parameter of the running command."""
+    known = click.get_current_context().command.params
+    return next(one.opts[0] for one in known if one.name == name)
+
+
 def takes_credentials(command: Command) -> Command:
     """Gives a command the flags of TLS and of a token; it is called with ``Credentials``."""
     flag = click.option("--token-file", type=_FILE, help="File with the token that says who asks.")
 
     def with_token(*, token_file: Path | None, credentials: Credentials, **values: Any) -> Any:
+        _refuse_alone("token_file")
         return command(credentials=Credentials(credentials.tls, token_file), **values)
 
     return takes_tls(flag(_named(with_token, command)))
@@ -62,6 +92,7 @@ def takes_tls(command: Command) -> Command:
         client_key: Path | None,
         **values: Any,
     ) -> Any:
+        _refuse_alone("tls", "tls_ca", "tls_server_name", "client_cert", "client_key")
         given = (tls_ca, client_cert, client_key, tls_server_name)
         with told():
             made = TLS(*given) if tls or any(given) else None
