@@ -79,14 +79,14 @@ def _reader(field: Any) -> Read:
         read = functools.partial(_member, field.enum_type)
     else:
         read = _OF_KINDS.get(field.cpp_type, _single)
-    if not _is_repeated(field):
+    if not is_repeated(field):
         return read
     is_ordered = not field.enum_type
     return functools.partial(_each, read, is_ordered=is_ordered)
 
 
-def _is_repeated(field: Any) -> bool:
-    # Which of the two exists depends on the version of protobuf.
+def is_repeated(field: Any) -> bool:
+    """Returns whether a field is a list or a map; how it says so depends on protobuf's version."""
     if hasattr(field, "is_repeated"):
         return bool(field.is_repeated)
     return bool(field.label == FieldDescriptor.LABEL_REPEATED)

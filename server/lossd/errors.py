@@ -6,6 +6,7 @@
     │  └─ InvalidTensor      an input, the weights, the mask or the cotangent
     ├─ UnknownLoss           this server does not know it
     ├─ UnknownMetric         nor this one
+    ├─ UnknownField          nor this one, of a newer contract
     ├─ Unauthenticated       the caller does not prove who it is
     ├─ Forbidden             it does, and may not do this
     ├─ SegmentNotFound       there is no such shared memory
@@ -79,6 +80,12 @@ class UnknownMetric(ServiceError):  # noqa: N818
     """The request names no metric that this server knows."""
 
     reason = "UNKNOWN_METRIC"
+
+
+class UnknownField(ServiceError):  # noqa: N818
+    """The request has a field that this server does not know: a newer one may."""
+
+    reason = "UNKNOWN_FIELD"
 
 
 class Unauthenticated(ServiceError):  # noqa: N818

@@ -70,6 +70,9 @@ def test_an_unknown_loss_is_told_from_an_unknown_method(status_bytes: Any, info:
     code = grpc.StatusCode.UNIMPLEMENTED
     unknown = from_rpc_error(Failure(code, status_bytes(info("UNKNOWN_LOSS"))))
     assert type(unknown) is client.UnknownLossError
+    newer = from_rpc_error(Failure(code, status_bytes(info("UNKNOWN_FIELD"))))
+    assert type(newer) is client.InvalidRequestError
+    assert newer.code == "UNIMPLEMENTED"
     assert type(from_rpc_error(Failure(code))) is client.ServerError
 
 

@@ -192,9 +192,9 @@ def test_tensors_may_stay_in_the_message(stream: Any) -> None:
 
 
 def test_chunks_may_be_encoded_in_another_way(stream: Any) -> None:
-    """With a field behind them that nobody knows yet."""
+    """With an empty one before each, of which the last counts."""
     first, *rest = messages_of(call_of())
-    odd = [message + b"\x10\x00" for message in rest]
+    odd = [message[:1] + b"\0" + message for message in rest]
     assert all(chunks.chunk_of(message) is None for message in odd)
     (reply,) = answers(stream(iter([first, *odd])))
     assert reply.loss == 4

@@ -148,7 +148,11 @@ _class_of_code: Mapping[grpc.StatusCode, type[LossdError]] = MappingProxyType(
 
 
 _class_of_reason: Mapping[str, type[LossdError]] = MappingProxyType(
-    {"UNKNOWN_LOSS": UnknownLossError, "UNKNOWN_METRIC": UnknownMetricError}
+    {
+        "UNKNOWN_LOSS": UnknownLossError,
+        "UNKNOWN_METRIC": UnknownMetricError,
+        "UNKNOWN_FIELD": InvalidRequestError,
+    }
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from lossd import tensors, v1
 from lossd.checkpoints import Checkpoint, never_stop
 from lossd.engine import Hold, hold_nothing
-from lossd.errors import InvalidRequest
+from lossd.errors import InvalidRequest, UnknownField
 from lossd.evaluation import (
     ClassificationTask,
     Metric,
@@ -104,6 +104,10 @@ def read(
 def _parsed(encoded: bytes, path: str, hold: Hold, checkpoint: Checkpoint) -> v1.EvaluationState:
     try:
         return parse(v1.EvaluationState, encoded, hold, checkpoint)
+    except UnknownField as error:
+        raise _invalid(
+            path, f"state must have fields that this server knows, got {error.field}"
+        ) from error
     except InvalidRequest as error:
         raise _invalid(
             path, f"state must be one that a server made, got {len(encoded)} bytes that are none"

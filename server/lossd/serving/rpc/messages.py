@@ -17,6 +17,7 @@ from lossd.checkpoints import Checkpoint, never_stop
 from lossd.engine import Hold, hold_nothing
 from lossd.errors import InvalidRequest, TooLarge
 from lossd.framing import Framed
+from lossd.serving.rpc.unknown_fields import refuse_unknown_fields
 from lossd.weighing import TextTooLongError, TooManyFieldsError, weigh
 
 M = TypeVar("M", bound=Message)
@@ -41,19 +42,24 @@ def parse(
 
     Raises:
         InvalidRequest: if the bytes are no such message.
+        UnknownField: if it has a field that this server does not know.
         TooLarge: if it has more fields than any batch, or a longer text.
         Overloaded: if there is no room for them.
     """
     _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
-        return message.FromString(data)
+        found = message.FromString(data)
+    refuse_unknown_fields(found, len(data), checkpoint)
+    return found
 
 
 def parse_framed(message: type[M], data: bytes, hold: Hold, checkpoint: Checkpoint) -> Framed[M]:
     """Reads a message, and leaves the data of its tensors where it is; raises as ``parse``."""
     _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
-        return Framed.parse(message, data)
+        found = Framed.parse(message, data)
+    refuse_unknown_fields(found.message, len(data) - found.bulk_bytes, checkpoint)
+    return found
 
 
 def _weigh(message: type[Message], data: bytes, hold: Hold, checkpoint: Checkpoint) -> None:

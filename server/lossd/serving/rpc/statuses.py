@@ -20,6 +20,7 @@ from lossd.errors import (
     ServiceError,
     TooLarge,
     Unauthenticated,
+    UnknownField,
     UnknownLoss,
     UnknownMetric,
 )
@@ -30,6 +31,7 @@ _CODES = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
     UnknownMetric: grpc.StatusCode.UNIMPLEMENTED,
+    UnknownField: grpc.StatusCode.UNIMPLEMENTED,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     SegmentNotFound: grpc.StatusCode.NOT_FOUND,
