@@ -26,8 +26,8 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
     top_k: The target counts as found among this many largest scores; of equal scores the lowest
@@ -76,8 +76,8 @@ Args:
     prediction_kind: The kind of the scores; it matters for several classes only, where logits
         become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
         "PROBABILITIES".
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
         "WEIGHTED", "NONE".
 """,
@@ -153,7 +153,7 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    ignore_index: Class index that marks an example as ignored. Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
         by default: true for a binary task, false for several classes.
 """,
@@ -164,7 +164,7 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    ignore_index: Class index that marks an example as ignored. Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     bins: Number of bins of equal width over [0, 1], each including its upper edge. In [1,
         65536]. Default 15.
     norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
@@ -224,10 +224,10 @@ Args:
         predictions, targets, weights and mask, and the loss's parameters hold for them too:
         examples with its ignore index are ignored, classes lie on its class axis, and a metric
         whose task or prediction kind is unset takes the loss's.
-    weights: One weight for each example, floating point, each in [0, inf) and with a finite
-        sum; unset for 1.
+    weights: One weight for each example, of any type, each in [0, inf) and with a finite sum;
+        unset for 1.
     mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
-    cotangent: Upstream gradient: floating point, a single number or one for each example; unset
+    cotangent: Upstream gradient: a single number or one for each example, of any type; unset
         for 1. It scales the gradients, never the loss.
     inputs: The inputs that the loss declares, each once. At most 64 tensors in all.
 """,
@@ -272,8 +272,8 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
     normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
@@ -452,7 +452,8 @@ Args:
 Args:
     whole: The results.
 """,
-        "EvaluationBatch": """Predictions, targets, and which examples count.
+        "EvaluationBatch": """Predictions, targets, and which examples count. Tensors have their elements in the message
+itself.
 
 Args:
     weights: One weight for each example, each in [0, inf); unset for 1.
@@ -487,8 +488,8 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -504,8 +505,8 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -700,7 +701,8 @@ Args:
         "Limits": """Limits of requests.
 
 Args:
-    message_size_bytes: Bytes of one message, in either direction.
+    message_size_bytes: Bytes of one request. A reply may be larger, as one with many metrics
+        is.
     tensors: Tensors of one request.
     axes: Axes of one tensor.
     concurrent_calls: How many calls are served at a time.
@@ -733,7 +735,7 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    ignore_index: Class index that marks an example as ignored. Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
 """,
         "LossDescription": """The description of one loss.
 
@@ -835,7 +837,7 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
         for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored. Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
 """,
@@ -978,8 +980,8 @@ Args:
 
 Args:
     name: Its name, as in the message of the loss or the metric.
-    type: Its type: "double", "int64", "bool", "string" or the name of an enum; "repeated" and
-        one of these for a list.
+    type: Its type: "double", "int64" for any whole number, "bool", "string" or the name of an
+        enum; "repeated" and one of these for a list.
     default: The default, as text; empty for unset, "required" where there is none.
     bounds: The legal values, as text, for example "(0, inf)".
     differentiability: Whether the gradient with respect to it can be returned, under its name,
@@ -1079,8 +1081,8 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -1131,8 +1133,8 @@ Args:
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -1168,8 +1170,8 @@ Args:
     prediction_kind: The kind of the scores; it matters for several classes only, where logits
         become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
         "PROBABILITIES".
-    ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-        Unset by default.
+    ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+        targets. Unset by default.
     average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
         "WEIGHTED", "NONE".
     multiclass: How several classes are compared. Default "ONE_VS_REST". One of "ONE_VS_REST",
@@ -1268,7 +1270,8 @@ Args:
         "StreamLossRequest": """A call, or a chunk of its tensors.
 
 Args:
-    call: A call. Tensors may be announced as Chunks; shared memory goes with ComputeLoss.
+    call: A call. Tensors may be announced as Chunks, and are nowhere else; shared memory and
+        device memory, also for the reply, go with ComputeLoss.
     chunk: The next bytes of the tensors that were announced, of one of them and at least one
         byte. 1 MiB is fast; a chunk may be as long as a message.
 """,

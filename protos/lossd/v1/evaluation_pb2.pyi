@@ -379,8 +379,8 @@ class Accuracy(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
         top_k: The target counts as found among this many largest scores; of equal scores the lowest
@@ -419,8 +419,8 @@ class Precision(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -454,8 +454,8 @@ class Recall(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -489,8 +489,8 @@ class F1(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -524,8 +524,8 @@ class FBeta(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
@@ -562,7 +562,7 @@ class MatthewsCorrelation(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
             for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored. Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
     """
@@ -589,8 +589,8 @@ class ConfusionMatrix(_AnyMetric):
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
         normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
@@ -620,8 +620,8 @@ class RocAuc(_AnyMetric):
         prediction_kind: The kind of the scores; it matters for several classes only, where logits
             become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
             "PROBABILITIES".
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
             "WEIGHTED", "NONE".
         multiclass: How several classes are compared. Default "ONE_VS_REST". One of "ONE_VS_REST",
@@ -653,8 +653,8 @@ class AveragePrecision(_AnyMetric):
         prediction_kind: The kind of the scores; it matters for several classes only, where logits
             become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
             "PROBABILITIES".
-        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
-            Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
+            targets. Unset by default.
         average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
             "WEIGHTED", "NONE".
     """
@@ -678,7 +678,7 @@ class LogLoss(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        ignore_index: Class index that marks an example as ignored. Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -697,7 +697,7 @@ class Brier(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        ignore_index: Class index that marks an example as ignored. Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
             by default: true for a binary task, false for several classes.
     """
@@ -720,7 +720,7 @@ class CalibrationError(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        ignore_index: Class index that marks an example as ignored. Unset by default.
+        ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         bins: Number of bins of equal width over [0, 1], each including its upper edge. In [1,
             65536]. Default 15.
         norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".

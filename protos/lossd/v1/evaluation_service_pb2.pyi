@@ -29,7 +29,8 @@ class EvaluateRequest(_message.Message):
     def __init__(self, metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., states: _Optional[_Iterable[bytes]] = ..., return_state: bool = ..., batch: _Optional[_Union[EvaluationBatch, _Mapping]] = ...) -> None: ...
 
 class EvaluationBatch(_message.Message):
-    """Predictions, targets, and which examples count.
+    """Predictions, targets, and which examples count. Tensors have their elements in the message
+    itself.
 
     Args:
         weights: One weight for each example, each in [0, inf); unset for 1.

@@ -140,10 +140,10 @@ class ComputeLossRequest(_message.Message):
             predictions, targets, weights and mask, and the loss's parameters hold for them too:
             examples with its ignore index are ignored, classes lie on its class axis, and a metric
             whose task or prediction kind is unset takes the loss's.
-        weights: One weight for each example, floating point, each in [0, inf) and with a finite
-            sum; unset for 1.
+        weights: One weight for each example, of any type, each in [0, inf) and with a finite sum;
+            unset for 1.
         mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
-        cotangent: Upstream gradient: floating point, a single number or one for each example; unset
+        cotangent: Upstream gradient: a single number or one for each example, of any type; unset
             for 1. It scales the gradients, never the loss.
         inputs: The inputs that the loss declares, each once. At most 64 tensors in all.
     """
@@ -182,7 +182,8 @@ class StreamLossRequest(_message.Message):
     """A call, or a chunk of its tensors.
 
     Args:
-        call: A call. Tensors may be announced as Chunks; shared memory goes with ComputeLoss.
+        call: A call. Tensors may be announced as Chunks, and are nowhere else; shared memory and
+            device memory, also for the reply, go with ComputeLoss.
         chunk: The next bytes of the tensors that were announced, of one of them and at least one
             byte. 1 MiB is fast; a chunk may be as long as a message.
     """
@@ -515,8 +516,8 @@ class ParameterDescription(_message.Message):
 
     Args:
         name: Its name, as in the message of the loss or the metric.
-        type: Its type: "double", "int64", "bool", "string" or the name of an enum; "repeated" and
-            one of these for a list.
+        type: Its type: "double", "int64" for any whole number, "bool", "string" or the name of an
+            enum; "repeated" and one of these for a list.
         default: The default, as text; empty for unset, "required" where there is none.
         bounds: The legal values, as text, for example "(0, inf)".
         differentiability: Whether the gradient with respect to it can be returned, under its name,
@@ -689,7 +690,8 @@ class Limits(_message.Message):
     """Limits of requests.
 
     Args:
-        message_size_bytes: Bytes of one message, in either direction.
+        message_size_bytes: Bytes of one request. A reply may be larger, as one with many metrics
+            is.
         tensors: Tensors of one request.
         axes: Axes of one tensor.
         concurrent_calls: How many calls are served at a time.
