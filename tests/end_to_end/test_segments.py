@@ -18,7 +18,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lossd import tensors, v1
-from lossd.client import LossClient
+from lossd.client import LossClient, errors
 from lossd.v1 import CrossEntropy, SquaredError
 from tests.end_to_end.conftest import Process, serve
 from tests.end_to_end.test_shared_memory import batch
@@ -66,6 +66,13 @@ class Raw:
         method = cast("Any", self._channel.unary_unary(COMPUTE))
         answer = method(request.SerializeToString(), timeout=60)
         return v1.ComputeLossResponse.FromString(answer)
+
+    def told(self, method: str, *messages: bytes) -> errors.LossdError:
+        """Sends the messages of a call or a stream, and returns what is told of its refusal."""
+        called: Any = self._channel.stream_stream(f"/lossd.v1.{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(called(iter(messages), timeout=20))
+        return errors.from_rpc_error(caught.value)
 
     def refused(self, call: Callable[..., Any], *arguments: Any) -> tuple[grpc.StatusCode, str]:
         with pytest.raises(grpc.RpcError) as caught:
@@ -210,6 +217,64 @@ def test_nothing_is_read_or_written_beyond_a_segment(
 def test_a_segment_of_nobody_is_not_found(raw: Raw, token: bytes) -> None:
     assert raw.refused(raw.compute, request(token, 0, 10))[0] is NOT_FOUND
     assert raw.refused(raw.detach, token)[0] is NOT_FOUND
+
+
+def test_a_file_or_a_segment_that_is_refused_is_told_with_its_field(
+    raw: Raw, directory: Path
+) -> None:
+    attach, detach = "SharedMemoryService/AttachSegment", "SharedMemoryService/DetachSegment"
+    beacon = next(path.name for path in directory.iterdir() if "beacon" in path.name)
+    with locked_file(directory) as (name, descriptor):
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        for one in ("nothing", beacon, name, "a/b"):
+            asked = v1.AttachSegmentRequest(name=one, size=1).SerializeToString()
+            assert raw.told(attach, asked).field == "name"
+    unknown = v1.DetachSegmentRequest(segment=b"x").SerializeToString()
+    assert raw.told(detach, unknown).field == "segment"
+    lost = request(b"x", 0, 10)
+    told = raw.told("LossService/ComputeLoss", lost.SerializeToString())
+    assert (told.reason, told.field) == ("SEGMENT_NOT_FOUND", "inputs[1].tensors[0]")
+    lost.reply.start.segment = b"x"
+    assert raw.told("LossService/ComputeLoss", lost.SerializeToString()).field == "reply"
+
+
+@pytest.mark.parametrize("kind", ["shared_memory", "device_memory"])
+def test_what_travels_in_messages_is_no_segment(raw: Raw, directory: Path, kind: str) -> None:
+    """A caller who has one is told so, and not that the server has none."""
+    with locked_file(directory) as (name, _):
+        token = raw.attach(name, 1 << 16)
+        asked = request(token, 0, 10)
+        if kind == "device_memory":
+            asked.inputs[1].tensors[0].device_memory.segment = token
+        evaluated = v1.EvaluateRequest(metrics=[v1.MetricSpec(regression_errors={})])
+        evaluated.batch.inputs.extend(asked.inputs)
+        for method, message, around in (
+            ("LossService/StreamLoss", v1.StreamLossRequest(call=asked), ""),
+            ("EvaluationService/Evaluate", evaluated, "batch."),
+            (
+                "EvaluationService/EvaluateStream",
+                v1.EvaluateStreamRequest(part=evaluated),
+                "batch.",
+            ),
+        ):
+            told = raw.told(method, message.SerializeToString())
+            assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_TENSOR")
+            assert told.field == f"{around}inputs[1].tensors[0]"
+            assert str(told).endswith(f"must be data, or chunks in StreamLoss, got {kind}")
+        raw.detach(token)
+
+
+@pytest.mark.parametrize("path", ["reply", "device.reply"])
+def test_an_answer_on_a_stream_has_no_place_elsewhere(raw: Raw, path: str) -> None:
+    asked = v1.ComputeLossRequest(loss=v1.LossSpec(squared_error=SquaredError()))
+    for name in ("predictions", "targets"):
+        tensors.fill(asked.inputs.add(name=name).tensors.add(), np.zeros(1, np.float32))
+    if path == "reply":
+        asked.reply.SetInParent()
+    else:
+        asked.device.reply.SetInParent()
+    told = raw.told("LossService/StreamLoss", v1.StreamLossRequest(call=asked).SerializeToString())
+    assert (told.reason, told.field) == ("INVALID_TENSOR", path)
 
 
 def test_a_server_that_shares_nothing_finds_nothing(server: Process) -> None:

@@ -23,10 +23,11 @@ Inputs = Mapping[str, Sequence[Array]]
 
 
 class DeviceLease:
-    """The device memory of one call; without ``memory`` there is none.
+    """The device memory of one call; without ``memory`` the server has none for its caller.
 
     ``use`` is what the request says of it, and ``caller`` the name of who calls.  ``checkpoint``
-    may raise to end a wait for the client, and ``hold`` counts memory of the host.
+    may raise to end a wait for the client, and ``hold`` counts memory of the host.  ``is_taken`` is
+    whether the method takes tensors of device memory at all.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class DeviceLease:
         caller: str,
         checkpoint: Callable[[], None],
         hold: Callable[[int], None],
+        is_taken: bool = True,
     ) -> None:
         self._memory = memory
+        self._is_taken = is_taken
         self._use = use
         self._caller = caller
         self._checkpoint = checkpoint
@@ -146,9 +149,15 @@ class DeviceLease:
         return array if self._memory is None else self._memory.exports.fetch(array)
 
     def _part(self, position: v1.DeviceMemory, size: int, field: str) -> Array:
+        if not self._is_taken:
+            raise InvalidTensor(
+                f"{field} must be data, or chunks in StreamLoss, got device_memory", field=field
+            )
         if self._memory is None:
-            raise SegmentNotFound("device memory must be shared, got some of a server without")
-        exported = self._memory.find(position.segment, self._caller).exported
+            raise SegmentNotFound(
+                "device memory must be shared, got some of a server without", field=field
+            )
+        exported = self._memory.find(position.segment, self._caller, field).exported
         end = position.offset + size
         if end > exported.size:
             raise InvalidTensor(
@@ -168,5 +177,10 @@ class DeviceLease:
 
 
 NO_DEVICE = DeviceLease(
-    None, v1.DeviceUse(), caller="", checkpoint=lambda: None, hold=lambda _: None
+    None,
+    v1.DeviceUse(),
+    caller="",
+    checkpoint=lambda: None,
+    hold=lambda _: None,
+    is_taken=False,
 )

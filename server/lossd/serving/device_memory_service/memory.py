@@ -84,16 +84,16 @@ class DeviceMemory:
                 f"device_uuid must be of a device of the server, got {device_uuid[:16].hex()!r}",
                 field="device_uuid",
             )
-        owner = self._shared.find(lease).owner
+        owner = self._shared.find(lease, "lease").owner
         if caller and owner != caller:
-            raise _unknown()
+            raise _unknown("lease")
         with self._lock:
             self._check_room(whole_pages(size), owner, owned_bytes or self._max_owned)
             made = self.exports.allocate(size, device_uuid)
             token = secrets.token_bytes(TOKEN_BYTES)
             self._segments[token] = DeviceSegment(made, lease, owner, caller)
         try:
-            self._shared.find(lease)
+            self._shared.find(lease, "lease")
         except SegmentNotFound:  # it went meanwhile
             self._free_all_of(lease)
             raise
@@ -108,15 +108,15 @@ class DeviceMemory:
         self.find(token, caller)
         self._segments.pop(token, None)
 
-    def find(self, token: bytes, caller: str = "") -> DeviceSegment:
-        """Returns the memory of a token.
+    def find(self, token: bytes, caller: str = "", field: str = "segment") -> DeviceSegment:
+        """Returns the memory of a token; errors give the field that has it.
 
         Raises:
             SegmentNotFound: if the caller has none of that token.
         """
         segment = self._segments.get(token)
         if segment is None or segment.caller != caller:
-            raise _unknown()
+            raise _unknown(field)
         return segment
 
     def close(self) -> None:
@@ -145,5 +145,5 @@ class DeviceMemory:
                 )
 
 
-def _unknown() -> SegmentNotFound:
-    return SegmentNotFound("device memory must be the caller's, got a token of none")
+def _unknown(field: str) -> SegmentNotFound:
+    return SegmentNotFound("device memory must be the caller's, got a token of none", field=field)

@@ -192,7 +192,7 @@ class LossServicer:
             stream.fill(assembly, messages, collect, call.checkpoint)
             call.awaits_chunk = False
             request_bytes = len(first) + assembly.size_bytes
-            reply = self._reply(assembly.framed, call, Lease(None, call.hold))
+            reply = self._reply(assembly.framed, call, Lease(None, call.hold, is_taken=False))
             del assembly
             header, following = chunks.split(reply)
             payload_bytes = sum(map(len, following))

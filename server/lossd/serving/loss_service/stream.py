@@ -7,7 +7,7 @@ from lossd import v1
 from lossd.checkpoints import Checkpoint
 from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
 from lossd.engine import Hold
-from lossd.errors import InvalidRequest, TooLarge
+from lossd.errors import InvalidRequest, InvalidTensor, TooLarge
 from lossd.serving.rpc.messages import check_count, parse
 from lossd.serving.wire.reader import Limits
 
@@ -30,6 +30,7 @@ def open_call(
     if part.WhichOneof("part") != "call":
         got = part.WhichOneof("part") or "no part"
         raise _broken(f"part must be a call, got {got}")
+    _refuse_regions(part.call)
     most = limits.tensors + _BESIDE_INPUTS
     check_count("inputs", len(part.call.inputs), limits.tensors)  # what has no tensor counts too
     check_count("tensors", sum(1 for _ in islice(tensors_of(part.call), most + 1)), most)
@@ -70,6 +71,16 @@ def fill(
             assembly.take(chunk)
         except ChunkError as error:
             raise _broken(str(error)) from error
+
+
+def _refuse_regions(request: v1.ComputeLossRequest) -> None:
+    """Refuses places for the answer, which comes on the stream."""
+    for path, is_set in (
+        ("reply", request.HasField("reply")),
+        ("device.reply", request.device.HasField("reply")),
+    ):
+        if is_set:
+            raise InvalidTensor(f"{path} must be unset in StreamLoss, got a region", field=path)
 
 
 def _broken(message: str) -> InvalidRequest:

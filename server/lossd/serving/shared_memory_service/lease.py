@@ -24,14 +24,22 @@ ALIGNMENT = 64  # bytes of a cache line and of the widest vector register
 
 
 class Lease:
-    """The shared memory of one call; without ``shared`` there is none.
+    """The shared memory of one call; without ``shared`` the server has none for its caller.
 
-    ``hold`` counts private memory that the call takes besides, and may refuse it.
+    ``hold`` counts private memory that the call takes besides, and may refuse it.  ``is_taken`` is
+    whether the method takes tensors of shared memory at all.
     """
 
-    def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        shared: SharedMemory | None,
+        hold: Callable[[int], None],
+        *,
+        is_taken: bool = True,
+    ) -> None:
         self._shared = shared
         self._hold = hold
+        self._is_taken = is_taken
         self._segments: list[AttachedSegment] = []
         self._token = b""
         self._region: Bytes = np.empty(0, np.uint8)
@@ -120,9 +128,15 @@ class Lease:
             )
 
     def _part(self, position: v1.SharedMemory, size: int, field: str) -> Bytes:
+        if not self._is_taken:
+            raise InvalidTensor(
+                f"{field} must be data, or chunks in StreamLoss, got shared_memory", field=field
+            )
         if self._shared is None:
-            raise SegmentNotFound("segment must be attached, got one of a server that has none")
-        segment = self._shared.find(position.segment)
+            raise SegmentNotFound(
+                "segment must be attached, got one of a server that has none", field=field
+            )
+        segment = self._shared.find(position.segment, field)
         end = position.offset + size
         if end > segment.size:
             raise InvalidTensor(

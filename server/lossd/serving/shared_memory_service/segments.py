@@ -158,7 +158,7 @@ class SharedMemory:
                 field="name",
             )
         if name.startswith(BEACON_PREFIX):
-            raise SegmentRefused("file must be the client's, got a beacon")
+            raise SegmentRefused("file must be the client's, got a beacon", field="name")
         place = self.place  # another thread may find that it is another
         descriptor = _opened(name, place)
         with contextlib.ExitStack() as undo:
@@ -187,10 +187,10 @@ class SharedMemory:
             SegmentNotFound: if there is none.
         """
         if not self._drop(token):
-            raise _unknown()
+            raise _unknown("segment")
 
-    def find(self, token: bytes) -> AttachedSegment:
-        """Returns the segment of a token.
+    def find(self, token: bytes, field: str = "segment") -> AttachedSegment:
+        """Returns the segment of a token; errors give the field that has it.
 
         Raises:
             SegmentNotFound: if there is none.
@@ -200,7 +200,7 @@ class SharedMemory:
             self._drop(token)
             segment = None
         if segment is None:
-            raise _unknown()
+            raise _unknown(field)
         return segment
 
     def watch(self, dropped: Callable[[bytes], None]) -> None:
@@ -222,18 +222,24 @@ class SharedMemory:
     def _check(self, descriptor: int, size: int) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise SegmentRefused("file must be a plain one, got another kind")
+            raise SegmentRefused("file must be a plain one, got another kind", field="name")
         if found.st_nlink != 1:
-            raise SegmentRefused(f"file must have a single name, got {found.st_nlink}")
+            raise SegmentRefused(
+                f"file must have a single name, got {found.st_nlink}", field="name"
+            )
         if found.st_uid != os.geteuid():
-            raise SegmentRefused("file must belong to the server's user, got another's")
+            raise SegmentRefused(
+                "file must belong to the server's user, got another's", field="name"
+            )
         if not 0 < size <= found.st_size:
             raise InvalidRequest(
                 f"size must be in [1, {found.st_size}], the size of the file, got {size}",
                 field="size",
             )
         if not _is_locked(descriptor):
-            raise InvalidRequest("file must be locked by its client, got one that is not")
+            raise InvalidRequest(
+                "file must be locked by its client, got one that is not", field="name"
+            )
 
     def _check_room(self, size: int) -> None:
         for thing, limit, wanted in (
@@ -307,7 +313,9 @@ def _opened(name: str, place: SharedDirectory) -> int:
     try:
         return os.open(name, _OPEN, dir_fd=place.descriptor)
     except FileNotFoundError as error:
-        raise SegmentNotFound("file must be in the directory, got none of that name") from error
+        raise SegmentNotFound(
+            "file must be in the directory, got none of that name", field="name"
+        ) from error
     except OSError as error:  # a link, a directory, a socket, or somebody else's
         raise _not_to_be("a plain one", error) from error
 
@@ -334,8 +342,8 @@ def _not_to_be(what: str, error: OSError | ValueError) -> ServiceError:
     got = getattr(error, "strerror", None) or str(error)
     if getattr(error, "errno", None) in _LACKING:
         return TooLarge(f"server must have room for a file, got: {got}", reason="SEGMENTS_FULL")
-    return SegmentRefused(f"file must be {what}, got {got}")
+    return SegmentRefused(f"file must be {what}, got {got}", field="name")
 
 
-def _unknown() -> SegmentNotFound:
-    return SegmentNotFound("segment must be attached, got a token of none")
+def _unknown(field: str) -> SegmentNotFound:
+    return SegmentNotFound("segment must be attached, got a token of none", field=field)

@@ -34,7 +34,7 @@ class RequestReader:
 
     payloads: Payloads | None
     limits: Limits
-    lease: Lease = field(default_factory=lambda: Lease(None, lambda _: None))
+    lease: Lease = field(default_factory=lambda: Lease(None, lambda _: None, is_taken=False))
     row_axis: int | None = None
     device: DeviceLease = NO_DEVICE
     in_place: frozenset[str] = frozenset()
