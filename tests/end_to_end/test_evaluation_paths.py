@@ -85,7 +85,9 @@ WRONG: dict[str, tuple[Callable[[], v1.EvaluateRequest], Callable[[Any], Any], s
     "sequences twice": (
         texts, lambda r: r.batch.sequences.add(name="references"), "batch.sequences[2].name",
     ),
-    "other sequences": (texts, lambda r: r.batch.sequences.add(name="x"), "batch.sequences"),
+    "other sequences": (
+        texts, lambda r: r.batch.sequences.add(name="x"), "batch.sequences[2].name",
+    ),
 }  # fmt: skip
 
 

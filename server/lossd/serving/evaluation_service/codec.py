@@ -171,15 +171,16 @@ def _check_names(given: Iterable[str], metrics: Sequence[Requested], *, texts: b
     taken = {i.name: i.is_text for one in metrics for i in one.metric.inputs}
     fields = ("inputs", "sequences")
     field = fields[texts]
-    for name in given:
+    for position, name in enumerate(given):
+        path = f"{field}[{position}].name"
         if name not in taken:
             hint = guess(name[:64], (*taken, "weights", "mask", "states"))
             raise InvalidTensor(
-                f"inputs must be among {', '.join(taken)}, got {name[:64]!r}{hint}", field=field
+                f"inputs must be among {', '.join(taken)}, got {name[:64]!r}{hint}", field=path
             )
         if taken[name] is not texts:
             raise InvalidTensor(
-                f"{name} must be among {fields[not texts]}, got it among {field}", field=field
+                f"{name} must be among {fields[not texts]}, got it among {field}", field=path
             )
 
 
@@ -215,6 +216,8 @@ def _sequences(
 def _grouped(named: v1.NamedSequences, path: str, read: RequestReader) -> Sequences:
     are_texts = not named.HasField("tokens")
     check_count("texts", len(named.texts), MAX_SEQUENCES, f"{path}.texts")
+    if are_texts and named.HasField("lengths"):
+        raise InvalidTensor("lengths must go with tokens, got none", field=f"{path}.lengths")
     each: Sequence[Any] = _texts(named) if are_texts else _tokens(named, path, read)
     if not named.HasField("counts"):
         return Sequences(tuple((one,) for one in each), are_texts)

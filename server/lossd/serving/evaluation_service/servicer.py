@@ -1,12 +1,12 @@
 """The methods of ``EvaluationService``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.engine import Hold
-from lossd.errors import InvalidRequest, TooLarge
+from lossd.errors import InvalidRequest, InvalidTensor, TooLarge
 from lossd.evaluation import MetricBatch, State, StateError, merged
 from lossd.framing import Payloads
 from lossd.serving.call import Call, Received
@@ -92,7 +92,7 @@ class RunningEvaluation:
             try:
                 self.states = [merged(states) for states in added]
             except StateError as error:
-                raise InvalidRequest(str(error), reason="INVALID_STATE", field="states") from error
+                raise _misfit(added, error, has_batch=batch is not None) from error
 
     def _observe(
         self, batch: MetricBatch, added: list[list[State]], call: Call, hold: Hold
@@ -133,6 +133,23 @@ class RunningEvaluation:
             hold(_COPIES * self.nbytes)
             reply.state = evaluation_state.write(self.metrics, self.states)
         write_timing(reply.server_timing, call.seconds)
+
+
+def _misfit(
+    added: Sequence[Sequence[State]], error: StateError, *, has_batch: bool
+) -> InvalidRequest:
+    """Returns the error for what does not fit; the batch of a part is the last that was added."""
+    try:
+        for states in added if has_batch else ():
+            merged(states[:-1])
+    except StateError as earlier:
+        error = earlier
+    else:
+        if has_batch:
+            return InvalidTensor(
+                f"batch must be like the data before it, got one where {error}", field="batch"
+            )
+    return InvalidRequest(str(error), reason="INVALID_STATE", field="states")
 
 
 class EvaluationServicer:
