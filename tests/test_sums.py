@@ -210,7 +210,7 @@ def test_a_parameter_goes_by_the_place_of_its_term(engine: Engine) -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidRequest, match=f"gradients must be among {possible}") as caught:
             _run(engine, *_three(), inputs=_vectors(), gradients=("queries", wrong))
-        assert caught.value.field == "gradients.inputs"
+        assert caught.value.field == "gradients.inputs[1]"
         assert str(caught.value).endswith(f"got {wrong!r}")
     name = "terms[1].bias"
     taken = _term(1, "squared_error", {"predictions": name, "targets": "keys"})
@@ -705,8 +705,11 @@ def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> N
 def test_what_has_no_meaning_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="reduction must be mean, batch_mean or sum"):
         _run(engine, *_two(reduction=Reduction.NONE))
-    with pytest.raises(InvalidTensor, match="inputs must be among predictions, targets, other, g"):
+    with pytest.raises(
+        InvalidTensor, match="inputs must be among predictions, targets, other, g"
+    ) as caught:
         _run(engine, *_two(), inputs={**_classes(), "more": np.zeros(3)})
+    assert caught.value.field == f"inputs[{len(_classes())}].name"
     with pytest.raises(InvalidRequest, match="gradients must be among predictions, other for"):
         _run(engine, *_two(), gradients=("targets",))
     with pytest.raises(InvalidTensor, match=r"terms\[1\]: other must be given as one tensor"):

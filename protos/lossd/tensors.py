@@ -73,7 +73,8 @@ def read(
     """
     dtype = dtype_of_type.get(tensor.dtype)
     if dtype is None:
-        raise TensorError("dtype", f"dtype must be one of DType, got {tensor.dtype}")
+        names = ", ".join(map(v1.DType.Name, dtype_of_type))
+        raise TensorError("dtype", f"dtype must be one of {names}, got {tensor.dtype}")
     if len(tensor.shape) > MAX_AXES:  # before anything is iterated
         raise TensorError(
             "shape", f"shape must have at most {MAX_AXES} axes, got {len(tensor.shape)}"

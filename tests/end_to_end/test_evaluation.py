@@ -344,7 +344,7 @@ def test_errors_name_the_field(client: LossClient) -> None:
     assert caught.value.field == "metrics[1].accuracy.top_k"
     with pytest.raises(InvalidRequestError, match="did you mean predictions") as caught:
         client.evaluate(F1(), prediction=[1.0], targets=[1])  # type: ignore[call-overload]
-    assert caught.value.field == "batch.inputs"
+    assert caught.value.field == "batch.inputs[0].name"
     with pytest.raises(
         InvalidRequestError, match="inputs must be among predictions, targets, got 'hypotheses'"
     ):

@@ -228,7 +228,9 @@ def test_an_example_without_elements(engine: Engine, loss: Loss) -> None:
 
 def test_inputs_are_the_declared_ones(engine: Engine, loss: Loss) -> None:
     case = plain(loss)
-    refused(engine, case.with_inputs(prediction=np.zeros(7)), InvalidTensor, "'prediction'")
+    more = case.with_inputs(prediction=np.zeros(7))
+    error = refused(engine, more, InvalidTensor, "'prediction'")
+    assert error.field == f"inputs[{len(case.inputs)}].name"
     refused(engine, case.with_inputs(**{"x" * 999: np.zeros(7)}), InvalidTensor, "'" + "x" * 64)
     for name in case.inputs:
         missing = {n: a for n, a in case.inputs.items() if n != name}
@@ -252,5 +254,5 @@ def test_gradients_are_of_differentiable_inputs(engine: Engine, loss: Loss) -> N
                 f"got '{name}'",
                 gradients=[*case.differentiable, name],
             )
-            assert error.field == "gradients.inputs"
+            assert error.field == f"gradients.inputs[{len(case.differentiable)}]"
     assert any(i.differentiable is not Differentiable.NO for i in loss.inputs)

@@ -31,11 +31,12 @@ def named_arrays(job: Job) -> dict[str, Array]:
         InvalidTensor: for one that is missing, unknown, or of a type that is not accepted.
     """
     names = [i.name for i in job.loss.inputs]
-    for name in job.inputs:
+    for position, name in enumerate(job.inputs):
         if name not in names:
             hint = guess(name[:64], (*names, *_BESIDE))
             raise InvalidTensor(
-                f"inputs must be among {', '.join(names)}, got {name[:64]!r}{hint}", field="inputs"
+                f"inputs must be among {', '.join(names)}, got {name[:64]!r}{hint}",
+                field=f"inputs[{position}].name",
             )
     found = {}
     for declared in job.loss.inputs:
@@ -128,7 +129,7 @@ def wanted_gradients(job: Job, operands: Sequence[Operand]) -> tuple[str, ...]:
             raise InvalidRequest(
                 f"gradients must be among {', '.join(possible)} for {job.loss.message} "
                 f"with these inputs, got {name[:64]!r}{guess(name[:64], possible)}",
-                field="gradients.inputs",
+                field=f"gradients.inputs[{job.gradients.index(name)}]",
             )
         wanted += possible[name]
     return tuple(wanted)

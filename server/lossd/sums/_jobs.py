@@ -66,10 +66,11 @@ def check(job: SumJob) -> None:
         InvalidRequest: if an input, a gradient or the reduction breaks its rule.
     """
     known = dict.fromkeys(name for term in job.terms for name in term.names.values())
-    for name in job.inputs:
+    for position, name in enumerate(job.inputs):
         if name not in known:
             raise InvalidTensor(
-                f"inputs must be among {_named(known)}, got {name[:64]!r}", field="inputs"
+                f"inputs must be among {_named(known)}, got {name[:64]!r}",
+                field=f"inputs[{position}].name",
             )
     for term in job.terms:
         if term.job.reduction is Reduction.NONE:
@@ -95,12 +96,12 @@ def _check_gradients(job: SumJob, known: Collection[str]) -> None:
             )
     inputs = (name for term in job.terms for name in _differentiable(job, term).values())
     possible = dict.fromkeys([*inputs, *parameters])
-    for name in job.gradients or ():
+    for position, name in enumerate(job.gradients or ()):
         if name not in possible:
             raise InvalidRequest(
                 f"gradients must be among {_named(possible)} for these terms "
                 f"with these inputs, got {name[:64]!r}",
-                field="gradients.inputs",
+                field=f"gradients.inputs[{position}]",
             )
 
 
