@@ -13,7 +13,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sklearn.datasets import load_digits
 
 from lossd import v1
@@ -213,6 +215,35 @@ def test_health_and_reflection_are_served(server: Process) -> None:
         for service in ("", "lossd.v1.LossService"):
             reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+SYMBOLS = {
+    "lossd.v1.LossService": "lossd/v1/loss_service.proto",
+    "lossd.v1.LossService.ComputeLoss": "lossd/v1/loss_service.proto",
+    "lossd.v1.EvaluationService.EvaluateStream": "lossd/v1/evaluation_service.proto",
+    "lossd.v1.Tensor": "lossd/v1/tensor.proto",
+    "lossd.v1.Tensor.shape": "lossd/v1/tensor.proto",
+    "grpc.health.v1.Health.Check": "",
+    "lossd.v1.LossService.Nothing": None,
+    "lossd.v1.Nothing.ComputeLoss": None,
+    "lossd.v1.Nothing": None,
+    "": None,
+}
+
+
+def test_whatever_has_a_name_is_found_by_it(server: Process) -> None:
+    asked = [
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol) for symbol in SYMBOLS
+    ]
+    with grpc.insecure_channel(server.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        answers = list(stub.ServerReflectionInfo(iter(asked), timeout=10))
+    for answer, file in zip(answers, SYMBOLS.values(), strict=True):
+        found = answer.file_descriptor_response.file_descriptor_proto
+        files = [descriptor_pb2.FileDescriptorProto.FromString(one).name for one in found]
+        assert bool(files) == (file is not None)
+        assert files[:1] == [file] or not file
+        assert files or answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 def test_the_readme_call_with_buf_curl_works(server: Process) -> None:
