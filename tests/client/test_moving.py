@@ -163,6 +163,82 @@ def test_waiting_goes_on_where_the_target_went(servers: tuple[Server, Server]) -
         waiting.result(20)
 
 
+def test_asyncio_waits_where_the_target_went_too(servers: tuple[Server, Server]) -> None:
+    with contextlib.closing(Server("gone")) as gone:
+        nowhere = gone.target
+
+    async def waits() -> None:
+        told = Told(nowhere)
+        async with AsyncLossClient(told) as client:
+            waiting = asyncio.create_task(client.wait_until_ready(20))
+            await asyncio.to_thread(told.is_asked_twice)
+            assert not waiting.done()
+            told.target = servers[1].target
+            await waiting
+
+    for _ in range(5):  # a channel that was closed while it was waited for showed now and then
+        asyncio.run(waits())
+
+
+class Channels:
+    """Opens channels, and knows the targets of those that were closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+
+    def __call__(self, target: str) -> grpc.Channel:
+        made = grpc.insecure_channel(target)
+        close = made.close
+
+        def note() -> None:
+            self.closed.append(target)
+            close()
+
+        setattr(made, "close", note)  # noqa: B010 - mypy refuses to assign a method
+        return made
+
+
+@contextlib.contextmanager
+def following(told: Told, channels: Channels) -> Iterator[Any]:
+    with contextlib.closing(moving.channel(grpc, told, channels)) as followed:
+        yield followed
+
+
+def test_a_channel_that_was_left_is_closed_once_its_calls_have_ended(
+    servers: tuple[Server, Server],
+) -> None:
+    one, two = servers
+    told, channels = Told(one.target), Channels()
+    with following(told, channels) as followed:
+        ask = followed.unary_unary(SERVER_INFO)
+        ask(b"")
+        one.asked.clear()
+        one.may_answer.clear()
+        under_way = ask.future(b"")
+        assert one.asked.wait(20)
+        told.target = two.target
+        for _ in range(3):
+            told.is_asked_twice()
+        assert not channels.closed
+        one.may_answer.set()
+        under_way.result(20)
+        until(lambda: channels.closed == [one.target])
+
+
+def test_closing_closes_what_was_left_too(servers: tuple[Server, Server]) -> None:
+    one, two = servers
+    told, channels = Told(one.target), Channels()
+    with following(told, channels) as followed:
+        one.may_answer.clear()
+        under_way = followed.unary_unary(SERVER_INFO).future(b"")
+        assert one.asked.wait(20)
+        told.target = two.target
+        told.is_asked_twice()
+        assert not channels.closed
+    assert sorted(channels.closed) == sorted([one.target, two.target])
+    assert under_way.code() is grpc.StatusCode.CANCELLED
+
+
 def told_of_another_process(target: str) -> str:
     return target
 

@@ -298,8 +298,8 @@ class AsyncMoving(_Following):
         """Returns when a server is connected, wherever the target went meanwhile."""
         while not self._is_closed:
             self._changed.clear()
-            waited_for = self._current.channel
-            ready = asyncio.ensure_future(waited_for.channel_ready())
+            opened = self.take()  # or it would be closed while it is waited for
+            ready = asyncio.ensure_future(opened.channel.channel_ready())
             moved = asyncio.ensure_future(self._changed.wait())
             try:
                 await asyncio.wait(
@@ -308,11 +308,12 @@ class AsyncMoving(_Following):
                 if ready.done():
                     await ready
                     return
-                if waited_for.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                if opened.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                     self.look_again()
             finally:
                 ready.cancel()
                 moved.cancel()
+                self.leave(opened)
         raise given_up_error()
 
     async def close(self) -> None:
