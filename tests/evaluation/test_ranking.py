@@ -10,6 +10,7 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from lossd.evaluation import InputError
+from lossd.evaluation import retrieval_at_k as retrieval
 from lossd.evaluation._averages import Average
 from lossd.evaluation.calibration_error import CalibrationNorm
 from lossd.evaluation.regression_errors import RegressionError
@@ -248,6 +249,7 @@ def test_regression(shape: tuple[int, ...], *, weighted: bool) -> None:
         inputs = {"predictions": given, "targets": targets, "weights": weights}
         found = score("regression_errors", {"error": error}, **inputs)
         assert found.value == exact(oracle(targets, given, sample_weight=weights))
+        assert found.reason == ""
         assert found.outputs[error.value] == found.value
         if len(shape) > 1:
             each = oracle(targets, given, sample_weight=weights, multioutput="raw_values")
@@ -297,24 +299,29 @@ def test_the_other_measures_against_the_definitions() -> None:
     relevances[:, 0] = True
     found = score("retrieval_at_k", {"k": 4}, predictions=scores, targets=relevances).outputs
     everything = score("retrieval_at_k", {"k": 9}, predictions=scores, targets=relevances).outputs
-    mrr, recall = [], []
+    mrr, mean_precision, recall = [], [], []
     for query, relevant in zip(scores, relevances, strict=True):
         ranked = relevant[np.argsort(-query)]
         hits = [rank for rank in range(4) if ranked[rank]]
         mrr.append(1 / (1 + hits[0]) if hits else 0)
+        precisions = [ranked[: rank + 1].mean() for rank in hits]
+        mean_precision.append(sum(precisions) / relevant.sum())
         recall.append(len(hits) / relevant.sum())
     assert found["mrr"] == exact(np.mean(mrr))
+    assert found["map"] == exact(np.mean(mean_precision))
     assert found["recall"] == exact(np.mean(recall))
     assert everything["map"] == exact(
         np.mean(list(map(metrics.average_precision_score, relevances, scores)))
     )
 
 
-def test_documents_that_do_not_exist_do_not_count() -> None:
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_documents_that_do_not_exist_do_not_count(*, is_tied: bool) -> None:
     random = np.random.default_rng(9)
     scores, relevances = random.random((6, 8)), random.integers(0, 3, (6, 8))
     there = np.arange(8) < 5
-    dirty = np.where(there, scores, np.nan)
+    lowest = scores[:, :5].min(axis=1, keepdims=True)
+    dirty = np.where(there, scores, lowest if is_tied else np.nan)
     for measure in RetrievalMeasure:
         parameters = {"k": 6, "measure": measure}
         assert value(
@@ -330,3 +337,26 @@ def test_documents_that_do_not_exist_do_not_count() -> None:
         )
     nothing = score("retrieval_at_k", predictions=[[1.0, 2.0]], targets=[[0, 0]])
     assert (nothing.value, nothing.reason) == (None, "no query has a relevant document")
+
+
+def test_a_query_that_is_left_out_takes_its_weight_along() -> None:
+    mrr: Any = {"measure": RetrievalMeasure.MRR}
+    given: dict[str, Any] = {"predictions": [[2.0, 1.0]] * 3, "targets": [[0, 0], [1, 0], [0, 1]]}
+    found = value("retrieval_at_k", mrr, **given, weights=[5.0, 1.0, 3.0])
+    assert found == exact((1 * 1 + 3 / 2) / 4)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 1000001.0, np.nan])
+def test_a_wrong_relevance_is_named_by_its_place_in_the_batch(wrong: float) -> None:
+    """Not in what is left of it without queries of weight 0."""
+    targets = [[0.0, 1.0], [0.0, 1e6], [0.0, wrong]]
+    with pytest.raises(InputError) as caught:
+        score("retrieval_at_k", predictions=[[1.0, 2.0]] * 3, targets=targets, weights=[0, 1, 1])
+    assert str(caught.value) == f"targets[2, 1] must be in [0, 1e+06], got {wrong}"
+
+
+def test_one_query_may_have_more_documents_than_are_ranked_at_once() -> None:
+    count = 2 * retrieval._BLOCK
+    scores, targets = np.arange(count)[None] / 1, np.arange(count)[None] == count - 3
+    parameters = {"measure": RetrievalMeasure.MRR}
+    assert value("retrieval_at_k", parameters, predictions=scores, targets=targets) == 1 / 3
