@@ -86,6 +86,16 @@ def test_bleu_of_what_is_short_or_empty() -> None:
     assert (nothing.value, nothing.reason) == (None, "there is no example")
 
 
+@pytest.mark.parametrize("tokenizer", BleuTokenizer)
+def test_space_at_the_end_of_a_text_is_no_part_of_it(tokenizer: BleuTokenizer) -> None:
+    """A line break after a hyphen would join two lines to one."""
+    hypotheses, references = ["a the well-\n", "a cat "], [["a the well-"], ["a cat"]]
+    expected = BLEU(tokenize=tokenizer.value, max_ngram_order=2)
+    assert value(
+        "bleu", {"tokenizer": tokenizer, "order": 2}, hypotheses=hypotheses, references=references
+    ) == pytest.approx(expected.corpus_score(hypotheses, streams(references)).score, rel=1e-12)
+
+
 def test_token_ids_are_scored_as_words_are() -> None:
     hypotheses, references = corpus(6)
     plain = {"tokenizer": BleuTokenizer.NONE}
@@ -121,6 +131,13 @@ def test_chrf(word_order: int, *, whitespace: bool, lowercase: bool) -> None:
         level = options | {"level": TextLevel.SENTENCE}
         found = score("chrf", level, **given)
         np.testing.assert_allclose(values_of(found), each, rtol=1e-12)
+
+
+def test_a_punctuation_mark_alone_is_one_word() -> None:
+    hypotheses, references = ["a . b !", "- c"], [["a . c !"], ["- c"]]
+    expected = CHRF(word_order=2).corpus_score(hypotheses, streams(references)).score
+    found = value("chrf", {"word_order": 2}, hypotheses=hypotheses, references=references)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def distance(left: Sequence[Any], right: Sequence[Any]) -> int:
