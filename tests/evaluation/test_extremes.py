@@ -344,6 +344,12 @@ def root(exactly: Fraction) -> float:
     return number(Fraction(math.isqrt(scaled.numerator // scaled.denominator), 2**power))
 
 
+def test_outputs_have_a_mean_where_their_sum_is_beyond_the_largest_number() -> None:
+    given: Data = {"predictions": [[1.5e308, 1.7e308]], "targets": [[0.0, 0.0]]}
+    found = score("regression_errors", {"error": RegressionError.MAE}, **given)
+    assert found.value == exact(1.6e308)
+
+
 @pytest.mark.parametrize(
     ("gain", "largest"), [(RetrievalGain.EXPONENTIAL, 1e6), (RetrievalGain.LINEAR, 1e6)]
 )

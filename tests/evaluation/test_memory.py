@@ -105,6 +105,20 @@ def taken(work: Callable[[], Any]) -> tuple[Any, int]:
     return found, peak - before
 
 
+def test_a_state_takes_no_more_than_it_says() -> None:
+    """Of one example and many outputs, all of it is exact sums."""
+    given, metric = many_outputs(np.random.default_rng(1), COUNT), METRICS["regression_errors"]
+    whole, complete = batch(**given), metric.complete({})
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        state = metric.observe(whole, complete)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert SMALL < after - before <= state.nbytes + SMALL
+
+
 def test_every_metric_is_looked_at() -> None:
     assert {name for name, _, _ in CASES} == set(METRICS)
 

@@ -18,7 +18,7 @@ from lossd.evaluation._exact import UNIT, exact_sums
 from lossd.evaluation._text import TextLevel
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.evaluation_service.codec import Requested, read_spec
-from tests.evaluation.run import score, score_of, state
+from tests.evaluation.run import score, score_of, state, values_of
 
 Data = dict[str, Any]
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -212,6 +212,14 @@ def test_counts_that_add_up_beyond_64_bits_are_refused() -> None:
             merged([many] * 4)
 
 
+def test_batches_of_no_weight_are_as_one() -> None:
+    silent = yes_or_no(np.random.default_rng(7), 9) | {"weights": np.zeros(9)}
+    for name in ("f1", "log_loss", "roc_auc"):
+        states = [state(name, **part(silent, np.arange(n, n + 3))) for n in (0, 3, 6)]
+        assert merged(states).silent_count == 9
+        assert same(score_of(name, states), score(name, **silent))
+
+
 def test_many_small_batches_stay_few_tables() -> None:
     states = [state("roc_auc", predictions=[float(i)], targets=[i % 2]) for i in range(500)]
     kept = merged(states)
@@ -370,6 +378,37 @@ def test_a_sum_beyond_every_number_is_said() -> None:
     result = METRICS["log_loss"].score(found, {**METRICS["log_loss"].complete({})})
     assert result.value is None
     assert result.is_nonfinite
+
+
+def test_sums_below_zero_of_what_cannot_be_are_none() -> None:
+    def change(entry: v1.MetricState) -> None:
+        for tally in entry.tallies[:2]:  # squares and magnitudes
+            tally.fractions[:] = [b"\xff"]
+
+    ((_, found),) = hostile(change, "regression_errors")
+    outputs = score_of("regression_errors", [found]).outputs
+    assert (outputs["mse"], outputs["rmse"], outputs["mae"]) == (0, 0, 0)
+
+
+def test_counts_of_no_class_have_a_reason() -> None:
+    def change(entry: v1.MetricState) -> None:
+        entry.task = v1.CLASSIFICATION_TASK_MULTICLASS
+        for tally in entry.tallies:
+            tally.integers.data = bytes(8 * 2)
+
+    ((_, found),) = hostile(change)
+    result = score_of("f1", [found])
+    assert (result.value, result.reason) == (None, "no class occurs")
+
+
+def test_bins_that_were_not_asked_for_count_nothing() -> None:
+    def change(entry: v1.MetricState) -> None:
+        for tally in entry.tallies:
+            tally.integers.shape[:] = [100]
+            tally.integers.data = np.ones(100, np.int64).tobytes()
+
+    ((_, found),) = hostile(change, "calibration_error")
+    assert values_of(score_of("calibration_error", [found])).shape == (15,)
 
 
 def test_a_state_names_its_parameters() -> None:
