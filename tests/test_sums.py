@@ -467,6 +467,26 @@ def test_what_is_not_finite_is_of_the_first_term_that_says_so(engine: Engine) ->
     assert caught.value.reason == "NONFINITE_RESULT"
 
 
+def test_the_status_of_an_example_is_that_of_the_first_term_that_has_one(engine: Engine) -> None:
+    inputs = {
+        "predictions": np.zeros((1, 1, 3)), "targets": np.array([[1, 2]]),  # in one frame
+        "numbers": np.array([1e200]), "zeros": np.zeros(1),
+    }  # fmt: skip
+    terms = {
+        Status.INFEASIBLE: _term(1, "ctc", reduction=Reduction.SUM),
+        Status.NONFINITE: _term(
+            1,
+            "squared_error",
+            {"predictions": "numbers", "targets": "zeros"},
+            reduction=Reduction.SUM,
+        ),
+    }
+    for first, second in (tuple(terms), tuple(terms)[::-1]):
+        found = _run(engine, terms[first], terms[second], inputs=inputs)
+        assert found.statuses.indices.tolist() == found.nonfinite_examples.tolist() == [0]
+        assert found.statuses.numbers.tolist() == [first]
+
+
 @pytest.mark.parametrize(("number", "weight"), [(np.nan, 1.0), (1e300, 1e300)], ids=["term", "sum"])
 def test_statuses_of_many_examples_are_no_numbers_of_python(number: float, weight: float) -> None:
     """Those of a large batch take gigabytes, and the interpreter for seconds."""
@@ -516,9 +536,12 @@ def test_what_is_infinite_in_the_total_alone_is_zeroed_or_refused(
     assert_same_bits(zeroed.gradients["predictions"][1:], others.gradients["predictions"])
     assert zeroed.loss == pytest.approx(others.loss)
     assert zeroed.loss_sum == pytest.approx(others.loss_sum)
-    mean = run(nonfinite=NonfinitePolicy.ZERO, reduction=Reduction.MEAN, cotangent=cotangent * 3)
     assert others.loss is not None
-    assert mean.loss == pytest.approx(others.loss / 3)
+    for divisor, more in ((3, {}), (5, {"normalizer": 5.0})):
+        given = {"reduction": Reduction.MEAN, "cotangent": cotangent * divisor, **more}
+        mean = run(nonfinite=NonfinitePolicy.ZERO, **given)
+        assert mean.nonfinite_examples.tolist() == [0]
+        assert mean.loss == pytest.approx(others.loss / divisor)
     with pytest.raises(InvalidRequest, match="must have a finite weighted sum") as caught:
         run(nonfinite=NonfinitePolicy.ERROR)
     assert caught.value.reason == "NONFINITE_RESULT"
@@ -557,13 +580,19 @@ def test_examples_are_found_on_their_axes_also_where_others_are_as_long(
     )
 
 
-@pytest.mark.parametrize("count", [4, 5])
-def test_what_all_examples_share_is_none_of_theirs(engine: Engine, count: int) -> None:
-    """Also where there are as many negatives as queries."""
+def _with_negatives(count: int, near_zero: str) -> dict[str, npt.NDArray[Any]]:
+    """Four queries, and negatives that they share; one vector has a large gradient."""
     random = np.random.default_rng(3)
     names = {"queries": (4, 2), "keys": (4, 2), "negatives": (count, 2)}
     inputs = {name: random.normal(size=axes).astype(np.float32) for name, axes in names.items()}
-    inputs["negatives"][1] *= 1e-30  # so that its gradient is large
+    inputs[near_zero][1] *= 1e-30
+    return inputs
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_what_all_examples_share_is_none_of_theirs(engine: Engine, count: int) -> None:
+    """Also where there are as many negatives as queries."""
+    inputs = _with_negatives(count, "negatives")
     term = _term(1e10, "info_nce", reduction=Reduction.SUM)
     result = _run(engine, term, inputs=inputs)
     assert not np.isfinite(result.gradients["negatives"][1]).all()
@@ -575,6 +604,19 @@ def test_what_all_examples_share_is_none_of_theirs(engine: Engine, count: int) -
     assert_zero(zeroed.gradients["negatives"][lost])
     assert_same_bits(zeroed.gradients["negatives"][~lost], result.gradients["negatives"][~lost])
     assert_same_bits(zeroed.gradients["queries"], result.gradients["queries"])
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_an_example_that_is_zeroed_leaves_what_all_share(engine: Engine, count: int) -> None:
+    inputs = _with_negatives(count, "queries")
+    term = _term(1e10, "info_nce", reduction=Reduction.SUM)
+    result = _run(engine, term, inputs=inputs)
+    term = replace(term, job=replace(term.job, nonfinite=NonfinitePolicy.ZERO))
+    zeroed = _run(engine, term, inputs=inputs)
+    assert zeroed.nonfinite_examples.tolist() == result.nonfinite_examples.tolist() == [1]
+    assert_zero(zeroed.gradients["queries"][1])
+    assert_same_bits(zeroed.gradients["queries"][2:], result.gradients["queries"][2:])
+    assert_same_bits(zeroed.gradients["negatives"], result.gradients["negatives"])
 
 
 def test_a_slope_that_a_weight_makes_infinite_says_so(engine: Engine) -> None:
@@ -693,6 +735,21 @@ def test_what_is_left_of_large_losses_has_a_mean_where_its_sum_is_infinite(
     found = _run(engine, term, inputs=inputs)
     assert found.nonfinite_examples.tolist() == [0]
     assert found.loss == pytest.approx(0.5e308, rel=1e-14)
+
+
+def test_a_term_of_two_sides_keeps_its_loss_where_an_example_is_zeroed(engine: Engine) -> None:
+    inputs = {
+        "predictions": np.array([1.2e154, 2, 1]), "other": np.zeros(3),
+        "fake": np.array([0.3, -0.2, 1]),
+    }  # fmt: skip
+    options: dict[str, Any] = {"nonfinite": NonfinitePolicy.ZERO}
+    errors = [_term(1, "squared_error", SAME, **options) for _ in range(2)]
+    other = _term(1, "generator_loss", **options)
+    found, alone = _run(engine, *errors, other, inputs=inputs), _alone(engine, other, inputs)
+    assert found.nonfinite_examples.tolist() == [0]
+    assert alone.loss is not None
+    assert found.loss == pytest.approx(2 * (4 + 1) / 3 + alone.loss)
+    assert found.loss_sum == pytest.approx(2 * (4 + 1) + alone.loss_sum)
 
 
 def test_a_batch_of_which_all_is_zeroed_is_not_an_empty_one(engine: Engine) -> None:
