@@ -88,6 +88,16 @@ def test_any_other_is_refused_with_its_reason(token: str, reason: str) -> None:
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize(("claim", "direction"), [("exp", -1), ("nbf", 1)])
+def test_clocks_may_differ_by_some_seconds_and_no_more(claim: str, direction: int) -> None:
+    subject = verifier(jwks("ES256"), issuer="us", audience="lossd")
+
+    now: Any = time.time()
+    assert subject(signed(**{claim: now + 3 * direction})) == "trainer"
+    with pytest.raises(Unauthenticated):
+        subject(signed(**{claim: now + 30 * direction}))
+
+
 @pytest.mark.parametrize(
     "content",
     [

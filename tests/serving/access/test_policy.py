@@ -57,9 +57,10 @@ def test_rules_grant_what_they_say_and_no_more() -> None:
     assert policy.identify("another-token-in-plain", (), "").name == "trainer"
     assert policy.identify(None, ["x", "judge.example.com"], "").name == "judge"
     assert policy.identify(None, ["somebody"], "").groups == {Group.INFORMATION}
-    with pytest.raises(Unauthenticated) as caught:  # worse than none: somebody tries
-        policy.identify("another-token-in-plaiN", (), "")
-    assert caught.value.reason == "TOKEN_UNKNOWN"
+    for wrong in ("another-token-in-plaiN", ""):  # worse than none: somebody tries
+        with pytest.raises(Unauthenticated) as caught:
+            policy.identify(wrong, (), "")
+        assert caught.value.reason == "TOKEN_UNKNOWN"
 
 
 def test_an_unknown_certificate_is_told_from_none() -> None:
@@ -73,6 +74,9 @@ def test_an_unknown_certificate_is_told_from_none() -> None:
 
 def test_a_certificate_of_the_authority_is_enough_where_nothing_else_is_asked_for() -> None:
     assert Policy(certified=True).identify(None, ["a", "b"], "").name == "a"
+    with pytest.raises(Unauthenticated):
+        Policy(certified=True).identify(None, (), "")
+    assert not Policy(certified=True).is_open
     both = Policy(certified=True, tokens=tokens.read_lines(TOKEN.encode()))
     with pytest.raises(Unauthenticated):
         both.identify(None, ["a"], "")
@@ -84,7 +88,7 @@ def test_a_certificate_of_the_authority_is_enough_where_nothing_else_is_asked_fo
         ("[callers.a]\ntokens = ['0123456789abcdef']", "callers.a.may must be a list of texts"),
         ("[callers.a]\nmay = ['all']\ntokens = []", "callers.a.may must hold some of compute,"),
         ("[callers.a]\nmay = []", "callers.a must have one of tokens,"),
-        ("[callers.a]\nmay = []\ntokens = ['short']", "callers.a.tokens must be sha256:"),
+        ("[callers.a]\nmay = []\ntokens = ['of-15-letters..']", "callers.a.tokens must be sha256:"),
         ("[callers.a]\nmay = []\ntoken = []", "callers.a must have keys of may,"),
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = 0", "callers.a.calls must be a number"),
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = true", "callers.a.calls must be"),
@@ -104,7 +108,7 @@ def test_a_file_with_a_mistake_is_refused_with_its_place(content: str, said: str
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"# none\n", b"short\n", b"\xff\xfe", b"two words here 12345"]
+    "content", [b"", b"# none\n", b"of-15-letters..\n", b"\xff\xfe", b"two words here 12345"]
 )
 def test_a_token_file_without_usable_tokens_is_refused(content: bytes) -> None:
     with pytest.raises(AccessError):
