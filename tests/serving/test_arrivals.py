@@ -106,6 +106,16 @@ def test_who_is_late_goes_before_the_others(waiting: Waiting, now: Callable[[flo
     assert waiting.ended == ["stalled", "c", "b"]
 
 
+def test_the_late_of_several_kinds_are_no_more_than_have_to_go(
+    waiting: Waiting, now: Callable[[float], None]
+) -> None:
+    waiting.wait("rests", "rests", by=waiting.idle)
+    waiting.wait("stalled", "stalled")
+    now(arrivals._LARGE_SECONDS)
+    assert waiting.arrivals(lambda: LIMIT + 1).look() == 3  # of 1001 bytes 500 stay
+    assert waiting.ended.count("stalled") == 1
+
+
 def test_even_the_only_one_if_it_is_late(waiting: Waiting, now: Any) -> None:
     waiting.wait("stalled")
     now(arrivals._LARGE_SECONDS)

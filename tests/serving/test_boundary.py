@@ -543,15 +543,40 @@ def test_an_answer_may_take_the_longer_to_be_read_the_larger_it_is(
 
 def test_an_answer_of_a_conversation_is_read_before_the_next_one() -> None:
     calls: list[Call] = []
+    awaited: list[float] = []  # when the answer before should have been read
 
     def converse(messages: Iterator[bytes], call: Call, _: AdmissionTicket) -> Iterator[bytes]:
         calls.append(call)
-        yield from messages
+        for message in messages:
+            awaited.append(call.read_by)
+            yield message
 
     service = served(lambda *_: b"", conversations={METHOD + "s": converse})
     method: Any = service.boundary.service(cast("Any", Details(METHOD + "s")))
     answers = method.stream_stream(iter([b"a", b"b"]), Context())
     assert next(answers) == b"a"
     (call,) = calls
-    assert math.isfinite(call.read_by)
+    assert 1 < call.read_by - time.monotonic() < 2  # a second at least, however small it is
     assert list(answers) == [b"b"]
+    assert [*awaited, call.read_by] == [math.inf] * 3
+
+
+@pytest.mark.parametrize("awaits_chunk", [False, True])
+def test_who_has_begun_a_batch_is_told_from_who_rests(*, awaits_chunk: bool) -> None:
+    def converse(messages: Iterator[bytes], call: Call, _: AdmissionTicket) -> Iterator[bytes]:
+        for message in messages:
+            call.awaits_chunk = awaits_chunk
+            yield message
+
+    service = served(lambda *_: b"", conversations={METHOD + "s": converse})
+    begun, resting = service.boundary._chunk, service.boundary._between
+    watched: list[tuple[int, int]] = []
+
+    def messages() -> Iterator[bytes]:
+        for _ in range(3):
+            watched.append((len(begun), len(resting)))
+            yield b"a"
+
+    method: Any = service.boundary.service(cast("Any", Details(METHOD + "s")))
+    assert len([*method.stream_stream(messages(), Context())]) == 3
+    assert watched == [(0, 0), *[(1, 0) if awaits_chunk else (0, 1)] * 2]

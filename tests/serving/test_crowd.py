@@ -151,6 +151,10 @@ def test_while_others_want_places_a_connection_has_half(room: Room) -> None:
     assert room.crowd.turned_away("other")
     with pytest.raises(Overloaded, match="of one connection must be at most 4 while others want"):
         room.take("one")
+    room.silent.end_newest(PLACES // 2, "one")
+    room.take("one")  # which makes half of them
+    with pytest.raises(Overloaded):
+        room.take("one")
     end(room.take("other"))
 
     room.now = 60.0  # nobody has wanted one for long

@@ -116,6 +116,10 @@ def test_a_rate_says_when_there_is_room_again() -> None:
     with pytest.raises(Overloaded) as caught:
         rate.take()
     assert caught.value.retry_seconds == pytest.approx(0.5)
+    now[0] += 0.2
+    with pytest.raises(Overloaded) as caught:
+        rate.take()
+    assert caught.value.retry_seconds == pytest.approx(0.3)
     now[0] += caught.value.retry_seconds
     rate.take()
     now[0] += 1000
@@ -132,6 +136,16 @@ def test_a_crowd_of_callers_takes_no_memory_for_ever() -> None:
         shares.take(Caller(host=f"host {number}"), ticket)
         end(ticket)
     assert len(shares._shares) <= 1024
+
+
+def test_a_caller_with_a_call_keeps_its_share_whoever_else_comes() -> None:
+    admission, shares = Admission(calls=2, request_bytes=100), Shares(Config(caller_calls=1))
+    shares.take(ONE, admission.enter())
+    for number in range(3000):
+        ticket = admission.enter()
+        shares.take(Caller(host=f"host {number}"), ticket)
+        end(ticket)
+    assert not shares.has_room(ONE)
 
 
 @pytest.mark.parametrize(("whole", "share"), [(1, 1), (2, 1), (4, 3), (64, 48)])

@@ -66,6 +66,24 @@ def test_a_system_without_threads_is_told_of_at_once(monkeypatch: pytest.MonkeyP
         Threads(5, "worker")
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_what_is_useless_when_late_comes_after_what_is_new(*, newest_first: bool) -> None:
+    begun, may_end, done = threading.Event(), threading.Event(), list[int]()
+
+    def busy() -> None:
+        begun.set()
+        assert may_end.wait(20)
+
+    with Threads(1, "worker", newest_first=newest_first) as threads:
+        threads.submit(busy)
+        assert begun.wait(20)
+        tasks = [threads.submit(done.append, number) for number in range(3)]
+        may_end.set()
+        for task in tasks:
+            task.result(20)
+    assert done == ([2, 1, 0] if newest_first else [0, 1, 2])
+
+
 class Silent:
     """Somebody who keeps a thread until it is taken away."""
 
