@@ -33,6 +33,7 @@ WORTHWHILE_BYTES = 1 << 15
 MAX_FIELDS = 4096
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
+_BITS = 32  # of a tag or a size; protobuf takes none of more bytes, whatever they say
 _REFERENCE = struct.Struct("<I")
 
 M = TypeVar("M", bound=Message)
@@ -157,12 +158,12 @@ class _Walk:
         while at < len(view):
             self._count()
             start = at
-            tag, at = varint(view, at)
+            tag, at = varint(view, at, _BITS)
             number, kind = tag >> 3, tag & 7
             if number not in route or kind != _DELIMITED:
                 at = _skip(view, at, kind)
                 continue
-            size, at = varint(view, at)
+            size, at = varint(view, at, _BITS)
             body = view[at : at + size]
             if len(body) != size:
                 raise IrregularError
@@ -187,15 +188,15 @@ class _Walk:
             raise IrregularError
 
 
-def varint(view: memoryview, at: int) -> tuple[int, int]:
+def varint(view: memoryview, at: int, bits: int = 64) -> tuple[int, int]:
     """Returns the number at a position, and the position after it.
 
     Raises:
-        IrregularError: for one of more than 64 bits.
+        IrregularError: for one of more bytes than ``bits`` take.
         IndexError: for one that is cut off.
     """
     value = shift = 0
-    while shift < 64:
+    while shift < bits:
         byte = view[at]
         at += 1
         value |= (byte & 0x7F) << shift

@@ -90,6 +90,35 @@ def test_damaged_bytes_are_judged_as_protobuf_judges_them(data: st.DataObject) -
     )
 
 
+@pytest.mark.parametrize("length", range(3, 12))
+@pytest.mark.parametrize("which", ["tag", "size"])
+def test_a_number_of_more_bytes_than_it_needs_is_judged_as_protobuf_judges_it(
+    which: str, length: int
+) -> None:
+    encoded = v1.ComputeLossRequest(weights=array_of(LARGE)).SerializeToString()
+    tag, at = framing.varint(memoryview(encoded), 0)
+    size, at = framing.varint(memoryview(encoded), at)
+    lengths = {"tag": 2, "size": 3, which: length}
+    head = lengthened(tag, lengths["tag"]) + lengthened(size, lengths["size"])
+    changed = head + encoded[at:]
+
+    assert outcome(lambda: Framed.parse(v1.ComputeLossRequest, changed)) == outcome(
+        lambda: Framed(v1.ComputeLossRequest.FromString(changed))
+    )
+
+
+def array_of(array: Any) -> v1.Tensor:
+    tensor = v1.Tensor()
+    tensors.fill(tensor, array)
+    return tensor
+
+
+def lengthened(number: int, length: int) -> bytes:
+    """A number in so many bytes, the last ones of which add nothing."""
+    parts = [number >> 7 * place & 0x7F for place in range(length)]
+    return bytes([*(part | 0x80 for part in parts[:-1]), parts[-1]])
+
+
 def test_a_field_given_twice_merges_as_in_protobuf() -> None:
     first = request({}, None, weights=LARGE).SerializeToString()
     second = request({}, None, weights=np.zeros(3, np.uint8)).SerializeToString()
