@@ -75,6 +75,17 @@ def test_axes_that_no_array_could_have_are_refused(shape: list[int]) -> None:
     assert got.value.field == "shape"
 
 
+def test_more_axes_than_may_be_are_refused_on_both_sides() -> None:
+    array, tensor = np.zeros((1,) * 9, np.int8), v1.Tensor()
+    for write in (tensors.fill, lambda *_: tensors.refer(tensor, array, v1.SharedMemory())):
+        with pytest.raises(tensors.TensorError, match="shape must have at most 8 axes, got 9"):
+            write(tensor, array)
+    assert tensor == v1.Tensor()
+    tensor = v1.Tensor(dtype=v1.D_TYPE_INT8, shape=array.shape, data=b"\0")
+    with pytest.raises(tensors.TensorError, match="shape must have at most 8 axes, got 9"):
+        tensors.read(tensor)
+
+
 def test_a_source_of_the_future_is_refused_not_taken_for_empty() -> None:
     tensor = v1.Tensor(dtype=v1.D_TYPE_FLOAT32, shape=[0])
 
