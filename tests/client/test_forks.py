@@ -158,6 +158,21 @@ for thread in threads:
 assert entered.is_set()
 """
 
+AFTER_A_FORK = """
+from lossd.client import forks
+turns, entered = forks.turns(), threading.Event()
+
+def call():
+    with turns:
+        entered.set()
+
+turns._before()
+threading.Thread(target=call, daemon=True).start()
+assert not entered.wait(0.2)
+turns._in_parent()
+assert entered.wait(30)
+"""
+
 WITHIN_A_CALL = """
 from lossd.client import forks
 forks.PATIENCE = 0.1
@@ -170,6 +185,20 @@ def look():
 with turns:
     assert ended_well(forked(look))
 assert ended_well(forked(look))
+"""
+
+AFTER_ITS_PARENTS_CALL = """
+import time
+from lossd.client import forks
+forks.PATIENCE = 0.1
+turns = forks.turns()
+with turns:
+    child = os.fork()
+if child == 0:
+    forks.PATIENCE, began = 30, time.monotonic()
+    is_well = ended_well(forked(sys.stdout.flush))
+    os._exit(0 if is_well and time.monotonic() - began < 20 else 1)
+assert ended_well(child)
 """
 
 
@@ -209,6 +238,14 @@ def test_a_child_that_dies_at_once_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_fork_waits_for_calls_and_the_next_calls_for_it(tmp_path: Path) -> None:
     run(IN_TURN, tmp_path)
+
+
+def test_a_call_that_a_fork_kept_waiting_begins_after_it(tmp_path: Path) -> None:
+    run(AFTER_A_FORK, tmp_path)
+
+
+def test_a_fork_of_a_fork_waits_for_no_call_of_before(tmp_path: Path) -> None:
+    run(AFTER_ITS_PARENTS_CALL, tmp_path)
 
 
 def test_a_call_that_forks_waits_for_itself_only_so_long(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lossd.client import (
     InvalidRequestError,
     LossClient,
     cautions,
+    submitting,
 )
 from lossd.client.submitting import CALLS
 from lossd.v1 import F1, Accuracy, CrossEntropy, PairwiseAuc, SquaredError
@@ -166,6 +167,44 @@ def test_the_timeout_counts_from_the_call(client: LossClient) -> None:
     with pytest.raises(DeadlineExceededError):
         late.result(30)
     assert [future.result(30).loss for future in busy] == [0.0] * CALLS
+
+
+def test_what_waited_for_a_turn_has_the_rest_of_its_time(
+    server: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "CALLS", 1)
+    timeouts: list[float] = []
+
+    class Slow(LossClient):
+        def compute(self, *_: Any, timeout: float, **__: Any) -> None:  # type: ignore[override]
+            timeouts.append(timeout)
+            time.sleep(0.3)
+
+    with Slow(server.address) as client:
+        futures = [client.submit(SquaredError(), [2.0], [0.0], timeout=60) for _ in range(3)]
+        concurrent.futures.wait(futures, 30)
+    for waited, left in enumerate(timeouts):
+        assert left <= 60 - 0.3 * waited
+
+
+def test_what_is_made_ready_while_the_client_closes_is_given_up(server: Process) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    class Late:
+        """An input that is there when the client is closed."""
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            begun.set()
+            may_go_on.wait(30)
+            return np.zeros(1, dtype)
+
+    client = LossClient(server.address)
+    client.compute(SquaredError(), [2.0], [0.0])
+    future = client.submit(SquaredError(), Late(), [0.0])
+    assert begun.wait(30)
+    client.close()
+    may_go_on.set()
+    assert isinstance(future.exception(30), CancelledError)
 
 
 def test_closing_gives_up_what_is_not_done() -> None:
