@@ -141,8 +141,11 @@ def test_rows_that_a_mask_drops_hide_nothing() -> None:
     padded = SOFTMAX.copy()
     padded[::3] = 0
     mask = np.arange(40) % 3 != 0
-    assert not linted(v1.CrossEntropy(), predictions=padded, targets=LABELS)
-    assert linted(v1.CrossEntropy(), predictions=padded, targets=LABELS, mask=mask)
+    for times in (1, 1000):  # the latter is more than is looked at
+        predictions, targets = np.tile(padded, (times, 1)), np.tile(LABELS, times)
+        given: Any = {"predictions": predictions, "targets": targets}
+        assert not linted(v1.CrossEntropy(), **given)
+        assert linted(v1.CrossEntropy(), **given, mask=np.tile(mask, times))
 
 
 def test_a_large_batch_is_not_looked_through() -> None:

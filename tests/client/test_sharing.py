@@ -376,14 +376,45 @@ def test_a_call_that_has_ended_takes_no_more_memory(
     assert server.questions == 0
 
 
+def test_a_beacon_of_another_user_is_none(
+    server: SharingServer, sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose directory it is could read and change what is shared."""
+    monkeypatch.setattr("lossd.client.sharing.os.geteuid", lambda: -1)
+    with sharing.lease() as lease:
+        filled(lease)
+        assert not lease.in_use
+    assert not server.attached
+
+
+def test_a_segment_that_the_server_refuses_leaves_no_file(
+    server: SharingServer, tmp_path: Path
+) -> None:
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        if isinstance(request, v1.AttachSegmentRequest):
+            assert (tmp_path / request.name).exists()
+            raise LossdError("full", reason="TOO_MANY_SEGMENTS")
+        return server.ask(method, request, timeout)
+
+    with Sharing(ask).lease() as lease:
+        filled(lease)
+        assert not lease.in_use
+    assert [path.name for path in tmp_path.iterdir()] == ["beacon"]
+
+
 def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:
     with sharing.lease() as lease:
         request = filled(lease)
         start, size = request.reply.start, request.reply.size
         assert len(lease.view(start, size)) == size
         assert not lease.view(start, size).flags.writeable
-        with pytest.raises(ValueError, match="must lie in the reply's region"):
-            lease.view(v1.SharedMemory(segment=b"x", offset=start.offset), size)
+        assert start.offset > 0
+        for place in (
+            v1.SharedMemory(segment=b"x", offset=start.offset),
+            v1.SharedMemory(segment=start.segment, offset=start.offset - 1),
+        ):
+            with pytest.raises(ValueError, match="must lie in the reply's region"):
+                lease.view(place, size)
 
 
 @pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES + 3])
