@@ -51,8 +51,10 @@ def test_bleu(tokenizer: BleuTokenizer, smoothing: BleuSmoothing) -> None:
         found = score("bleu", parameters, hypotheses=hypotheses, references=references)
         expected = oracle.corpus_score(hypotheses, streams(references))
         assert found.value == pytest.approx(expected.score, rel=1e-12, abs=1e-300)
-        if tokenizer is not BleuTokenizer.NONE:
-            assert found.signature == str(oracle.get_signature())
+        signature = str(oracle.get_signature())
+        if tokenizer is BleuTokenizer.NONE:  # nothing is sacrebleu's own
+            signature, _, _ = signature.partition("|version:")
+        assert found.signature == signature
 
 
 def test_bleu_of_each_sentence() -> None:
@@ -179,6 +181,7 @@ def test_wrong_sequences_are_refused() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"hypotheses": ["a"], "references": []}, "references must be given for each of 1"),
         ({"hypotheses": ["a"], "references": [[]]}, "references must be 1 to 64 a hypothesis"),
+        ({"hypotheses": ["a"], "references": [["a"] * 65]}, "references must be 1 to 64 a"),
         ({"hypotheses": ["a"], "references": [["a"]], "weights": [1.0]}, "weights must be unset"),
         ({"hypotheses": ["a"], "references": [[[1]]]}, "references must be texts where"),
     ]

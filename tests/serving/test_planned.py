@@ -383,16 +383,16 @@ def test_plans_take_as_many_bytes_as_may_be(serve: Serve) -> None:
 
     assert 0 < servicer._plans.nbytes <= 50_000
     assert len(servicer._plans) == 2
-    case = replace(_small(LOSSES["cross_entropy"]), parameters={"class_weights": (1.0,) * 10_000})
-    answer(servicer, request_of(case).SerializeToString())
+    case = _with_spread_numbers(2.0, pairs=1 << 13)  # which takes more alone
+    answer(servicer, build_request(message_of(case), case.inputs).serialise())
     assert len(servicer._plans) == 2
 
 
-def _with_spread_numbers(second: float) -> Case:
+def _with_spread_numbers(second: float, *, pairs: int = 1 << 11) -> Case:
     """One example of many pairs, with a weight for the first and the second of each."""
-    case = plain(LOSSES["binary_cross_entropy"], rows=1, length=1 << 12).astype(np.float32)
-    pairs = {name: array.reshape(1, -1, 2) for name, array in case.inputs.items()}
-    return replace(case, inputs=pairs, parameters={"positive_weights": (1.0, second)})
+    case = plain(LOSSES["binary_cross_entropy"], rows=1, length=2 * pairs).astype(np.float32)
+    inputs = {name: array.reshape(1, -1, 2) for name, array in case.inputs.items()}
+    return replace(case, inputs=inputs, parameters={"positive_weights": (1.0, second)})
 
 
 def test_numbers_that_are_spread_over_a_row_count(serve: Serve) -> None:
