@@ -19,6 +19,7 @@ from lossd.errors import ServiceError
 from lossd.losses import LOSSES, Loss
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
+from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import ComputeSlots
@@ -185,3 +186,13 @@ def test_a_plan_by_header_holds_nothing_of_the_data(host: Host) -> None:
     (plan,) = servicer._plans_by_header._kept
     assert not plan.asked.inputs
     assert all(operand.rows.size == 0 for operand in plan.laid.template.operands)
+
+
+@pytest.mark.parametrize(("size", "has_header"), [(1_000_000, True), (1_100_000, False)])
+def test_no_header_is_made_of_a_message_that_is_large_itself(
+    size: int, *, has_header: bool
+) -> None:
+    """Its data would be copied to be taken out."""
+    message = v1.ComputeLossRequest(loss=v1.LossSpec(huber=v1.Huber()))
+    message.inputs.add(name="predictions").tensors.add(data=bytes(size))
+    assert (header_of(message, most=9) is not None) == has_header

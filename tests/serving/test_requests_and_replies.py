@@ -132,6 +132,31 @@ def test_a_term_without_a_loss_is_refused_by_its_field() -> None:
     assert caught.value.field == "loss.weighted_sum.terms[1].loss"
 
 
+@pytest.mark.parametrize("weight", [math.inf, -math.inf, math.nan])
+def test_a_weight_of_a_term_that_is_not_finite_is_refused_by_its_field(weight: float) -> None:
+    summed = v1.LossSpec(weighted_sum={"terms": [{"loss": CROSS_ENTROPY, "weight": weight}]})
+    with pytest.raises(InvalidParameter, match=r"weight must be in \(-inf, inf\), got ") as caught:
+        loss_requests.read_request(request(loss=summed), LIMITS)
+    assert caught.value.field == "loss.weighted_sum.terms[0].weight"
+
+
+def test_a_sum_of_losses_is_no_term_of_another() -> None:
+    inner = v1.LossSpec(weighted_sum={"terms": [{"loss": CROSS_ENTROPY}]})
+    summed = v1.LossSpec(weighted_sum={"terms": [{"loss": CROSS_ENTROPY}, {"loss": inner}]})
+    with pytest.raises(UnknownLoss, match="must be a single loss, got a sum of") as caught:
+        loss_requests.read_request(request(loss=summed), LIMITS)
+    assert caught.value.field == "loss.weighted_sum.terms[1].loss"
+
+
+def test_gradients_are_not_asked_for_a_million_times() -> None:
+    made = request(loss=CROSS_ENTROPY)
+    made.message.gradients.inputs.extend(["predictions"] * 1_000_000)
+    with pytest.raises(
+        TooLarge, match=r"gradients.inputs must have at most \d+ entries, got 1000000"
+    ):
+        loss_requests.job(made, LIMITS)
+
+
 def test_a_choice_is_not_made_a_million_times() -> None:
     chosen = [v1.CROSS_ENTROPY_OUTPUT_ENTROPY] * 1_000_000
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=chosen))

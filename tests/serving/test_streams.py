@@ -10,16 +10,19 @@ from prometheus_client import CollectorRegistry
 
 from lossd import v1
 from lossd.backends.choose import Chosen, cpu_backend
+from lossd.checkpoints import never_stop
 from lossd.client.requests import build_request
-from lossd.engine import Engine
-from lossd.errors import InvalidRequest
+from lossd.engine import Engine, hold_nothing
+from lossd.errors import InvalidRequest, TooLarge
 from lossd.losses import LOSSES
 from lossd.serving.call import Call
 from lossd.serving.config import Config
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
+from lossd.serving.loss_service.stream import OpenedCall, open_call
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
+from lossd.serving.wire.reader import Limits
 from tests.drawn_networks import NETWORKS
 from tests.serving.test_planned import Streaming
 
@@ -88,3 +91,17 @@ def test_the_time_between_two_batches_counts_for_neither(
     assert total("lossd_phase_duration_seconds", phase="receive") == 0
     method = {"grpc_type": "bidi_stream", "grpc_service": SERVICE, "grpc_method": "StreamLoss"}
     assert total("grpc_server_handling_seconds", **method) >= 2000
+
+
+def test_a_call_announces_no_more_bytes_than_may_be() -> None:
+    def opened(*sizes: int) -> OpenedCall:
+        call = v1.ComputeLossRequest(loss=v1.LossSpec(squared_error=v1.SquaredError()))
+        for position, size in enumerate(sizes):
+            tensor = call.inputs.add(name=f"input {position}").tensors.add()
+            tensor.chunks.position, tensor.chunks.size_bytes = position, size
+        encoded = v1.StreamLossRequest(call=call).SerializeToString()
+        return open_call(encoded, Limits(), 100, hold_nothing, never_stop)
+
+    assert opened(60, 40).size_bytes == 100
+    with pytest.raises(TooLarge, match="must have at most 100 bytes, got 101"):
+        opened(60, 41)
