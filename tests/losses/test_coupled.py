@@ -356,6 +356,17 @@ def test_what_is_not_finite_is_seen_zeroed_or_refused(engine: Engine, loss: Loss
             _run(engine, bad, nonfinite=NonfinitePolicy.ERROR)
 
 
+def test_an_example_that_is_zeroed_has_no_outputs(engine: Engine, loss: Loss) -> None:
+    for case in _cases_with_outputs(loss):
+        name = loss.inputs[0].name
+        given = case.inputs[name].copy()
+        given[3, 1] = np.nan
+        result = _run(engine, case.with_inputs(**{name: given}), nonfinite=NonfinitePolicy.ZERO)
+        assert 3 in result.nonfinite_examples, case
+        for output in result.outputs.values():
+            assert (output[result.nonfinite_examples] == -1).all(), case
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_no_example_or_a_single_one(engine: Engine, loss: Loss, rows: int) -> None:
     for case in coupled_cases(loss, rows=rows):
