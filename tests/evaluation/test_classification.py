@@ -380,6 +380,12 @@ def test_wrong_inputs_are_refused(wrong: Wrong) -> None:
         score("f1", **given)
 
 
+def test_more_labels_than_may_be_are_refused() -> None:
+    many = np.zeros((0, 1_000_001), np.float32)
+    with pytest.raises(InputError, match="predictions must have at most 1000000 labels"):
+        score("f1", predictions=many, targets=many)
+
+
 @pytest.mark.parametrize("shape", [(40,), (20, 2)])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
 def test_yes_and_no_may_be_numbers(shape: tuple[int, ...], dtype: Any) -> None:
