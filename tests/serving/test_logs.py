@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -91,3 +92,22 @@ def test_a_name_that_any_terminal_shows_is_left_as_it_is(
     logging.getLogger("lossd.test").warning("refused", extra={"caller": "Zoë\\x1b"})
 
     assert capsys.readouterr().err.endswith(" caller=Zoë\\x1b\n")
+
+
+def test_lines_that_nobody_reads_are_told_once_on_a_line_of_their_own() -> None:
+    end, written = os.pipe()
+    with os.fdopen(end, "rb", buffering=0) as pipe, os.fdopen(written, "w") as stream:
+        lines = logs.Lines(stream)
+
+        def log(text: str) -> None:
+            lines.emit(logging.makeLogRecord({"msg": text}))
+
+        log("x" * 1_000_000)  # of which the end is cut off
+        log("of which not even the beginning has room")
+        assert lines.lost == 2
+        assert not pipe.read(1 << 20).strip(b"x")
+        log("one")
+        log("two")
+        assert pipe.read(1 << 20).decode().split("\n") == [
+            "", "lines were lost: nobody read them", "one", "two", "",
+        ]  # fmt: skip
