@@ -182,6 +182,28 @@ def test_a_mask_of_ratios_takes_nothing_of_what_overflows(engine: Engine) -> Non
     assert result.gradients[LOSS].tolist() == [[0.0, -1.0]]
 
 
+@pytest.mark.parametrize(
+    "objective", [PolicyObjective.PPO_CLIP, PolicyObjective.DUAL_CLIP, PolicyObjective.CISPO]
+)
+def test_a_ratio_at_a_bound_is_neither_clipped_nor_dropped(
+    engine: Engine, objective: PolicyObjective
+) -> None:
+    logs = [[-1.0, -0.5]] * 2
+    names = (LOSS, "sampling_log_probabilities", "rollout_log_probabilities")
+    result = policy(
+        engine,
+        {**dict.fromkeys(names, logs), "advantages": [2.0, -2.0]},
+        objective=objective,
+        **dict.fromkeys(OBJECTIVES[objective], 1.0),
+        rollout_correction=RolloutCorrection.TOKEN_MASK,
+        rollout_low=1.0,
+        rollout_high=1.0,
+        outputs=(PolicyGradientOutput.CLIP_FRACTION,),
+    )
+    assert result.gradients[LOSS].tolist() == [[-1.0, -1.0], [1.0, 1.0]]
+    assert result.outputs["clip_fraction"].tolist() == [0.0, 0.0]
+
+
 def test_what_the_objective_clips_is_told_apart_from_what_a_correction_drops(
     engine: Engine,
 ) -> None:
