@@ -300,6 +300,18 @@ def set_shape(*shape: int) -> Callable[[v1.MetricState], None]:
     return change
 
 
+def lengthen(entry: v1.MetricState) -> None:
+    set_shape(4097, 1)(entry)
+    entry.tallies[0].integers.data = bytes(8 * 4097)
+
+
+def repeat_fraction(entry: v1.MetricState) -> None:
+    tally = entry.tallies[0]
+    tally.indices.shape[:] = [2]
+    tally.indices.data = bytes(2 * 8)
+    tally.fractions[:] = [b"\x01"] * 2
+
+
 def set_fraction(size: int) -> Callable[[v1.MetricState], None]:
     def change(entry: v1.MetricState) -> None:
         tally = entry.tallies[0]
@@ -323,13 +335,16 @@ HOSTILE: list[tuple[str, Callable[[v1.MetricState], Any], str]] = [
     ("f1", set_shape(1 << 40), "data must have"),
     ("f1", set_shape(2, 1), "must be int64 on 1 axes"),
     ("f1", set_fraction(901), "at most 900 bytes"),
+    ("f1", repeat_fraction, "indices must ascend"),
     ("f1", lambda entry: entry.columns.add(name="scores"), "columns must be at most 0"),
     ("roc_auc", lambda entry: entry.ClearField("columns"), "scores must be there"),
     ("roc_auc", lambda entry: entry.columns.pop(), "columns must be scores and targets"),
     ("roc_auc", lambda entry: setattr(entry, "task", 2), "columns must be None"),
+    ("confusion_matrix", lengthen, "at most 4096 along an axis"),
     ("confusion_matrix", set_shape(4, 1), "pairs must be square"),
     ("confusion_matrix", set_shape(1, 4), "pairs must be square"),
     ("roc_auc", lambda entry: setattr(entry, "example_count", 8), "a row for each of 8 examples"),
+    ("roc_auc", lambda entry: setattr(entry, "silent_count", 1), "a row for each of 8 examples"),
     ("bleu", set_fraction(8), "must be counts, got fractions"),
 ]
 
@@ -341,6 +356,12 @@ def test_a_state_that_no_server_made_is_refused(
     with pytest.raises(InvalidRequest, match=message) as caught:
         hostile(change, name)
     assert caught.value.field == "states[0]"
+
+
+def test_states_of_more_metrics_than_may_be_are_refused() -> None:
+    many = b"\x0a\x00" * ((1 << 15) + 1)  # empty ones
+    with pytest.raises(TooLarge, match="states must have at most 32768 entries, got 32769"):
+        evaluation_state.read([many], [])
 
 
 @pytest.mark.parametrize("encoded", [b"\0", b"\xff" * 9, b"state"])

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from lossd import tensors, v1
-from lossd.errors import Abandoned, TooLarge
+from lossd.errors import Abandoned, InvalidRequest, TooLarge
 from lossd.evaluation import METRICS, State
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
@@ -126,6 +126,32 @@ def test_a_call_takes_no_more_than_it_counts(*, streamed: bool) -> None:
         tracemalloc.stop()
     assert len(reply) > 6 * 4 * 1_600_000  # counts of three kinds, and values
     assert peak - before <= admission.take_most()
+
+
+def streamed(servicer: EvaluationServicer, *parts: v1.EvaluateRequest) -> v1.EvaluateResponse:
+    messages = (v1.EvaluateStreamRequest(part=part).SerializeToString() for part in parts)
+    ticket = Admission(calls=1, request_bytes=1 << 30).enter()
+    reply = servicer.evaluate_stream(messages, Call(Waiting(), "id"), ticket)
+    return v1.EvaluateStreamResponse.FromString(reply).whole
+
+
+@pytest.mark.parametrize("asking", [0, 1])
+def test_any_part_of_a_stream_may_ask_for_its_state(asking: int) -> None:
+    telemetry = Telemetry(CollectorRegistry(), losses=(), evaluated=METRICS)
+    servicer = EvaluationServicer(Config(), ComputeSlots(1), telemetry)
+    parts = [two_examples(v1.MetricSpec(f1=v1.F1())), two_examples()]
+    assert not streamed(servicer, *parts).state
+    parts[asking].return_state = True
+    assert streamed(servicer, *parts).state
+
+
+def test_a_stream_that_has_ended_leaves_its_room_to_others() -> None:
+    telemetry = Telemetry(CollectorRegistry(), losses=(), evaluated=METRICS)
+    servicer = EvaluationServicer(Config(max_calls=2), ComputeSlots(1), telemetry)
+    for _ in range(2):  # one at a time
+        assert streamed(servicer, two_examples(v1.MetricSpec(f1=v1.F1()))).results
+        with pytest.raises(InvalidRequest, match="stream must have a part"):
+            streamed(servicer)
 
 
 @pytest.mark.parametrize("name", ["inputs", "sequences"])
