@@ -306,6 +306,10 @@ def test_an_ignored_or_weightless_example_changes_nothing_whatever_it_holds() ->
             "targets": [0, 1, 1, -100],
         }
         assert score(name, {"ignore_index": -100}, **dirty).value == clean.value
+        for weight in (np.nan, -1):
+            weights = [1, 1, 1, weight]
+            found = score(name, {"ignore_index": -100}, weights=weights, **dirty)
+            assert found.value == exact(clean.value)
         assert score(name, mask=[True, True, True, False], **dirty).value == clean.value
         assert score(name, weights=[1, 1, 1, 0], **dirty).value == exact(clean.value)
 
