@@ -77,8 +77,8 @@ def remote_loss(
 
     Raises:
         InvalidRequestError: if it is no loss, or an option breaks its rule; from the function, when
-            it is traced, if an input is missing, or one is given that the loss has not, or is
-            differentiated that the loss has no gradient of.
+            it is traced, if an input is missing, or one is given that the loss has not, or a
+            gradient is wanted with respect to one that has none.
     """
     arguments.member("reduction", arguments.reductions, reduction)
     arguments.member("empty", arguments.empty_policies, empty)
