@@ -49,7 +49,7 @@ def parse(
     _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
         found = message.FromString(data)
-    refuse_unknown_fields(found, len(data), checkpoint)
+    refuse_unknown_fields(found, len(data))
     return found
 
 
@@ -58,7 +58,7 @@ def parse_framed(message: type[M], data: bytes, hold: Hold, checkpoint: Checkpoi
     _weigh(message, data, hold, checkpoint)
     with _refusing(message, data):
         found = Framed.parse(message, data)
-    refuse_unknown_fields(found.message, len(data) - found.bulk_bytes, checkpoint)
+    refuse_unknown_fields(found.message, len(data) - found.bulk_bytes)
     return found
 
 

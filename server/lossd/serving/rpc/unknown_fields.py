@@ -13,7 +13,6 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from lossd import v1
-from lossd.checkpoints import Checkpoint, never_stop
 from lossd.errors import UnknownField
 from lossd.forms import is_repeated
 
@@ -24,18 +23,16 @@ _KIND = "kind"
 _AROUND = ("call.", "part.")
 # Below this two copies of a message take less time than to look at all that is in it.
 _FEW_BYTES = 1 << 12
-# Messages between two checks whether to stop: some hundredths of a second.
-_MESSAGES_A_CHECK = 1 << 13
+# To look at more messages than these by themselves, a hundredth of a second, would take too long.
+_MOST_MESSAGES = 1 << 13
 
 
-def refuse_unknown_fields(
-    message: Message, nbytes: int, checkpoint: Checkpoint = never_stop
-) -> None:
+def refuse_unknown_fields(message: Message, nbytes: int) -> None:
     """Refuses a message that has one, at any depth; ``nbytes`` are about those of the message.
 
-    Texts and the data of tensors are not looked at.  Of a small message unknown fields are dropped,
-    if all that they are is the kind of a loss or of a metric, which is refused elsewhere.
-    ``checkpoint`` is called between many messages.
+    Texts and the data of tensors are not looked at.  Of a message that is small, or has very many
+    within, unknown fields are dropped, if all that they are is the kind of a loss or of a metric,
+    which is refused elsewhere.
 
     Raises:
         UnknownField: if there is any.
@@ -46,16 +43,30 @@ def refuse_unknown_fields(
         if message.ByteSize() == len(encoded):
             return
         message = type(message).FromString(encoded)
-    path = _Search(checkpoint).path(message)
+    search = _Search()
+    path = search.path(message)
     if path:
-        for around in _AROUND:
-            path = path.removeprefix(around)
-        outer, _, number = path.rpartition("#")
-        raise UnknownField(
-            f"{outer.rstrip('.') or 'request'} must have fields that this server knows, got number "
-            f"{number}: ask a newer server",
-            field=path,
-        )
+        raise _refusal(path)
+    if search.has_given_up and _loses_some(message):
+        raise UnknownField("request must have fields that this server knows: ask a newer server")
+
+
+def _refusal(path: str) -> UnknownField:
+    for around in _AROUND:
+        path = path.removeprefix(around)
+    outer, _, number = path.rpartition("#")
+    return UnknownField(
+        f"{outer.rstrip('.') or 'request'} must have fields that this server knows, got number "
+        f"{number}: ask a newer server",
+        field=path,
+    )
+
+
+def _loses_some(message: Message) -> bool:
+    """Drops unknown fields; returns whether there were any."""
+    before = message.ByteSize()
+    message.DiscardUnknownFields()
+    return message.ByteSize() != before
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +95,21 @@ def _submessages(kind: Descriptor) -> _Submessages:
 
 
 class _Search:
-    """One search for an unknown field."""
+    """One search for an unknown field, which gives up where there are very many messages."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self) -> None:
         self._messages = 0
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether not all messages were looked at."""
+        return self._messages > _MOST_MESSAGES
 
     def path(self, message: Any) -> str:
         """Returns the path of the first that is found; an empty one where there is none."""
         self._messages += 1
-        if self._messages % _MESSAGES_A_CHECK == 0:
-            self._checkpoint()
+        if self.has_given_up:
+            return ""
         kind = message.DESCRIPTOR
         unknown = UnknownFieldSet(message)
         if len(unknown) and not (kind in _SPECS and message.WhichOneof(_KIND) is None):
@@ -109,6 +124,7 @@ class _Search:
                 return f"{name}.{found}"
         for name in known.several:
             for position, one in enumerate(getattr(message, name)):
-                if found := self.path(one):
-                    return f"{name}[{position}].{found}"
+                found = self.path(one)
+                if found or self.has_given_up:
+                    return found and f"{name}[{position}].{found}"
         return ""
