@@ -173,9 +173,10 @@ class Connection:
         def attempt(left: float) -> None:
             until = time.monotonic() + left
             check = self._unary_call(_CHECK)
-            while not self._is_healthy(check, until):
-                if until <= time.monotonic():
-                    raise not_ready_error(seconds)
+            while until > time.monotonic():  # of a call without time gRPC begins one now and then
+                if self._is_healthy(check, until):
+                    return
+            raise not_ready_error(seconds)
 
         self._retrier.call(attempt, seconds, name="wait_until_ready")
 
