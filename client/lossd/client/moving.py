@@ -125,6 +125,15 @@ class _Following:
         with self._lock:
             return [each.channel for each in (*self._left, self._current)]
 
+    def look_again(self) -> None:
+        """Opens the channel anew, where that might help calls that found nobody."""
+        if self._must_open_again():
+            self._go(self._current.target)
+
+    def _go(self, target: str) -> None:
+        """Moves to a target, unless it was closed."""
+        raise NotImplementedError
+
     def _close(self, channels: Iterable[Any]) -> None:
         """Closes channels that have no calls."""
         raise NotImplementedError
@@ -215,11 +224,6 @@ class Moving(_Following):
         if target is not None and self._is_new(target):
             self._go(target)
 
-    def look_again(self) -> None:
-        """Opens the channel anew, where that might help calls that found nobody."""
-        if self._must_open_again():
-            self._go(self._current.target)
-
     def _go(self, target: str) -> None:
         with self._turn:
             before = self._current.channel
@@ -284,11 +288,6 @@ class AsyncMoving(_Following):
         target = await asyncio.to_thread(_known, self._find)
         if target is not None and self._is_new(target):
             self._go(target)
-
-    def look_again(self) -> None:
-        """Opens the channel anew, where that might help calls that found nobody."""
-        if self._must_open_again():
-            self._go(self._current.target)
 
     def _go(self, target: str) -> None:
         if not self._is_closed and self._move(target):
