@@ -12,6 +12,7 @@ from lossd.client.seams._policies import check_taken, taken
 from lossd.client.seams._statistics import sums_of
 from lossd.client.sync import LossClient
 from lossd.client.torch import RemoteLoss
+from lossd.naming import name_of
 
 # What NeMo-RL calls the further inputs of a loss.
 BESIDE: Mapping[str, str] = MappingProxyType(
@@ -103,10 +104,8 @@ def _normalizations(levels: Any, loss: v1.PolicyGradient) -> dict[str, Any]:
     """Returns by what each number is divided, which NeMo-RL may do itself afterwards."""
     by_token = loss.aggregation == v1.TOKEN_AGGREGATION_TOKEN_MEAN
     of_statistics = levels.TOKENS if _is_told_by_token(loss) else levels.SEQUENCES
-    names = (
-        v1.PolicyGradientOutput.Name(one).removeprefix("POLICY_GRADIENT_OUTPUT_").lower()
-        for one in loss.outputs
-    )
+    outputs = v1.PolicyGradientOutput.DESCRIPTOR
+    names = (name_of(outputs, one).lower() for one in loss.outputs)
     return {
         **dict.fromkeys(names, of_statistics),
         "loss": levels.TOKENS if by_token else levels.SEQUENCES,
