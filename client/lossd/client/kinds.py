@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from lossd import v1
+from lossd.client.arguments import have_places
 from lossd.client.errors import InvalidRequestError, UnknownLossError
 from lossd.client.hints import LossInputs
 from lossd.naming import guess
@@ -263,14 +264,22 @@ class InputNames:
         name = loss if isinstance(loss, str) else _member_of(v1.LossSpec, loss)
         return None if name is None or name == "weighted_sum" else self._known.get(name)
 
-    def find(self, loss: object) -> tuple[str, ...] | None:
+    def find(
+        self, loss: object, count: int = 0, named: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...] | None:
         """Returns those of a loss, also of a sum; None where the server has to be asked.
+
+        It has to be asked again where they have no place for so many positional inputs and for
+        those by name: the one there now may be newer.
 
         Raises:
             InvalidRequestError: if it is no loss.
         """
-        spec, known = spec_of(loss), self._known
-        return names_of(spec, known) if known.keys() >= set(loss_names(spec)) else None
+        found = self.of_single(loss)
+        if found is None:
+            spec, known = spec_of(loss), self._known
+            found = names_of(spec, known) if known.keys() >= set(loss_names(spec)) else None
+        return found if found is not None and have_places(found, count, named or {}) else None
 
     def learned(self, loss: object, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
         """Keeps what the server said, and returns those of a loss.

@@ -497,14 +497,10 @@ class LossClient(Submitting):
         count: int = 0,
         named: Mapping[str, Any] | None = None,
     ) -> tuple[str, ...]:
-        """Returns the inputs of a loss in order; concurrent threads may each ask the server.
-
-        It is asked again where the names have no place for so many positional inputs and for those
-        by name: the one there now may be newer.
-        """
+        """Returns the inputs of a loss in order; concurrent threads may each ask the server."""
         names = self._input_names
-        found = names.of_single(loss) or names.find(loss)
-        if found is not None and arguments.have_places(found, count, named or {}):
+        found = names.find(loss, count, named)
+        if found is not None:
             return found
         response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
         return names.learned(loss, read_input_names(response.message))
