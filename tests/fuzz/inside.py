@@ -20,6 +20,9 @@ from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.crowd import Crowd
+from lossd.serving.rpc.dispatch import Dispatch
+from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
@@ -114,7 +117,7 @@ def inside() -> Iterator[Inside]:
     checked = CheckedDevice(Chosen(backend, "it is there"), Engine(backend, NETWORKS), {})
     telemetry = Telemetry(CollectorRegistry(), losses=LOSSES, evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
-    slots = ComputeSlots(1)
+    slots, line = ComputeSlots(1), Threads(1, "lossd-line")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, ThreadPoolExecutor(1) as threads:
         shared = SharedMemory(folder, segments=8, segment_bytes=_MIB, owned_segments=8)
         losses = LossServicer(config, checked, slots, telemetry, shared)
@@ -122,15 +125,18 @@ def inside() -> Iterator[Inside]:
         methods = {
             **losses.methods(), **evaluation.methods(), **SharedMemoryServicer(shared).methods()
         }  # fmt: skip
+        watchdogs = Watchdogs.ending_after(call=3600, first_message=3600, idle=3600)
+        crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
         boundary = Boundary(
             methods,
             streams=evaluation.streams(),
             conversations=losses.conversations(),
             admission=admission,
             telemetry=telemetry,
-            watchdogs=Watchdogs.ending_after(call=3600, first_message=3600, idle=3600),
+            watchdogs=watchdogs,
             threads=threads,
             refusing_threads=threads,
+            dispatch=Dispatch(crowd, lambda: (), line),
             device_lost=lambda: None,
             let_in=lambda *_: HERE,
             turned_away=lambda *_: False,

@@ -24,11 +24,14 @@ from lossd.serving.call import Call, Received
 from lossd.serving.caller import HERE
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.crowd import Crowd
+from lossd.serving.rpc.dispatch import Dispatch
 from lossd.serving.rpc.giving_way import TurnedAway
 from lossd.serving.rpc.handlers import BeginTrace, ConversationHandler, Handler
-from lossd.serving.rpc.resets import SEEN, UNSEEN
+from lossd.serving.rpc.resets import SEEN, SILENT, UNSEEN
 from lossd.serving.rpc.statuses import code_of
-from lossd.serving.rpc.watchdog import Watchdogs
+from lossd.serving.rpc.threads import Threads
+from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
 from lossd.serving.telemetry import Telemetry
 
 M = TypeVar("M", bound=Message)
@@ -128,6 +131,12 @@ class Service:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
+def dispatch() -> Dispatch:
+    """Hands each call to its threads: nobody has his share of so many slots."""
+    nobody = Watchdog(lambda: 3600, every=3600)
+    return Dispatch(Crowd(1000, (), nobody), lambda: (), Threads(1, "line"))
+
+
 def served(
     handler: Handler,
     *,
@@ -138,6 +147,7 @@ def served(
     turned_away: TurnedAway = lambda *_: False,
     conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
     trace: BeginTrace | None = None,
+    watchdogs: Watchdogs | None = None,
 ) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
@@ -148,9 +158,10 @@ def served(
             conversations=conversations,
             admission=admission,
             telemetry=Telemetry(registry, losses=()),
-            watchdogs=Watchdogs.ending_after(call=3600, first_message=3600, idle=3600),
+            watchdogs=watchdogs or Watchdogs.ending_after(call=3600, first_message=3600, idle=3600),
             threads=threads,
             refusing_threads=threads,
+            dispatch=dispatch(),
             device_lost=device_lost,
             let_in=lambda *_: HERE,
             turned_away=turned_away,
@@ -485,6 +496,39 @@ def test_a_call_is_dropped_that_ends_before_it_is_answered() -> None:
         raise errors.Abandoned("call must be waited for, got a cancelled one")
 
     served(left, dropped=dropped).call(b"")
+    assert dropped.calls == [("ipv4:127.0.0.1:1", SEEN)]
+
+
+@pytest.mark.parametrize(("remaining", "amount"), [(None, SILENT), (9.0, SILENT), (0.0, SEEN)])
+def test_a_call_that_was_dropped_before_it_said_a_word_counts_for_some(
+    remaining: float | None, amount: int
+) -> None:
+    dropped = Dropped()
+    context = Context(remaining=remaining)
+
+    def messages() -> Iterator[bytes]:
+        context.active = False
+        context.end()
+        yield from ()
+
+    with pytest.raises(Aborted):
+        served(lambda *_: b"", dropped=dropped).method().stream_unary(messages(), context)
+    assert dropped.calls == [("ipv4:127.0.0.1:1", amount)]
+
+
+def test_a_call_that_the_server_ended_for_its_silence_counts_for_one() -> None:
+    dropped = Dropped()
+    watchdogs = Watchdogs.ending_after(call=3600, first_message=3600, idle=3600)
+    context = Context()
+
+    def messages() -> Iterator[bytes]:
+        assert watchdogs.first_message.end_newest(1) == 1
+        context.end()
+        yield from ()
+
+    service = served(lambda *_: b"", dropped=dropped, watchdogs=watchdogs)
+    with pytest.raises(Aborted):
+        service.method().stream_unary(messages(), context)
     assert dropped.calls == [("ipv4:127.0.0.1:1", SEEN)]
 
 

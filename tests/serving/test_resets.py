@@ -143,6 +143,48 @@ def test_an_address_that_had_to_wait_may_drop_an_eighth_until_it_is_forgiven() -
     assert list(watched.waiting) == [HERE]
 
 
+def test_who_drops_calls_on_another_connection_after_one_was_ended_waits_for_the_next() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:1", LIMIT + 1)
+    assert not watched.waiting
+    watched.drop(f"ipv4:{HERE}:2", LIMIT // 8)
+    assert not watched.waiting
+    watched.drop(f"ipv4:{HERE}:2", 1)
+    assert list(watched.waiting) == [HERE]
+
+
+def test_an_address_is_no_longer_suspected_a_minute_after_one_was_ended() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:1", LIMIT + 1)
+    watched.rest(61)
+    watched.drop(f"ipv4:{HERE}:2", LIMIT)
+    assert not watched.waiting
+
+
+def test_connections_that_were_ended_are_known_for_two_seconds() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:1", LIMIT + 1)
+    watched.drop(f"ipv4:{THERE}:1", 1)
+    assert [*watched.resets.ended] == [f"ipv4:{HERE}:1"]
+    watched.rest(1.9)
+    assert watched.resets.ended
+    watched.rest(0.2)
+    assert not watched.resets.ended
+
+
+def test_a_connection_that_was_ended_is_not_looked_for_again_at_once() -> None:
+    watched = Watched()
+    for _ in range(3):
+        watched.drop(f"ipv4:{HERE}:1", LIMIT + 1)
+    assert watched.ended == [f"ipv4:{HERE}:1"]
+
+
+def test_callers_by_a_socket_file_have_one_name_and_none_of_them_is_taken_for_ended() -> None:
+    watched = Watched()
+    watched.drop("unix:", LIMIT + 1)
+    assert not watched.resets.ended
+
+
 def test_an_address_waits_alone() -> None:
     watched = Watched()
     watched.drop(f"ipv6:%5B{THERE}%5D:1", 2 * LIMIT + 1)

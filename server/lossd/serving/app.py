@@ -42,6 +42,7 @@ from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
+from lossd.serving.rpc.dispatch import Dispatch
 from lossd.serving.rpc.giving_way import TurnedAway, refusing_threads
 from lossd.serving.rpc.handlers import LetIn
 from lossd.serving.rpc.prompt import Prompt
@@ -104,7 +105,7 @@ def start(
         first_message=config.first_message_seconds,
         idle=config.idle_seconds,
     )
-    door = _door(config, entered, watchdogs, telemetry)
+    door = _door(config, entered, watchdogs, telemetry, process.line)
     boundary = _boundary(
         services, process, watchdogs, door, admission, telemetry=telemetry, tracing=tracing
     )
@@ -143,6 +144,7 @@ class _Process:
 
     calls: Threads
     refusing: Threads
+    line: Threads
     prompt: Prompt
     health: Health
     pulse: Pulse
@@ -172,24 +174,28 @@ def _process(
     """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
     refusing = Threads(refusing_threads(config.max_calls), "lossd-refuse")
+    line = Threads(1, "lossd-line")
     prompt = Prompt()
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
     pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
     pages = _serve_pages(config, telemetry, state, pulse, entered)
-    return _Process(calls, refusing, prompt, state, pulse, pages, fail)
+    return _Process(calls, refusing, line, prompt, state, pulse, pages, fail)
 
 
 @dataclass(frozen=True, slots=True)
 class _Door:
-    """Who is let in, and what becomes of those who are not."""
+    """Who is let in, what becomes of those who are not, and who serves which."""
 
     let_in: LetIn
     turned_away: TurnedAway
     resets: Resets
+    dispatch: Dispatch
 
 
-def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry) -> _Door:
+def _door(
+    config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry, line: Threads
+) -> _Door:
     crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
     gate, shares = entered.gate, Shares(config)
     admit = None if gate is None else let_in_by(gate, shares)
@@ -212,7 +218,8 @@ def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Te
         return crowd.turned_away(context.peer(), own)
 
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
-    return _Door(let_in, turned_away, resets)
+    dispatch = Dispatch(crowd, lambda: resets.ended, line)
+    return _Door(let_in, turned_away, resets, dispatch)
 
 
 def _who_may_come(
@@ -245,6 +252,7 @@ def _boundary(
         watchdogs=watchdogs,
         threads=process.calls,
         refusing_threads=process.refusing,
+        dispatch=door.dispatch,
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
         let_in=door.let_in,
         turned_away=door.turned_away,

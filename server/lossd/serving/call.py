@@ -16,7 +16,7 @@ GRPC, SHARED_MEMORY, DEVICE_MEMORY = "grpc", "shared_memory", "device_memory"
 # With so little left, a call that ended did so for its deadline.
 _DEADLINE_SECONDS = 0.05
 # How long an answer may take to be read before it gives way to a call that finds no room.
-_READING_SECONDS, READING_BYTES = 0.1, 10_000_000  # the latter in a second
+_READING_SECONDS, READING_BYTES = 0.05, 10_000_000  # the latter in a second
 
 
 class Context(Protocol):
@@ -85,7 +85,8 @@ class Call:
     it takes beside its message's; it raises Overloaded if they do not fit.  ``collecting`` counts
     some for as long as they are taken.  ``read_by`` is when the caller should have read what it was
     sent.  On a stream ``began`` is when the batch began that is answered now, and ``awaits_chunk``
-    says that the next message should be a small part of it.
+    says that the next message should be a small part of it.  ``has_spoken`` says that a message has
+    come, and ``gave_way`` that the server ended the call while it waited for one.
     """
 
     context: Context
@@ -98,6 +99,8 @@ class Call:
     trace: Trace | None = None
     began: float | None = None
     is_answered: bool = False
+    has_spoken: bool = False
+    gave_way: bool = False
     awaits_chunk: bool = False
     read_by: float = math.inf
     _wake: Callable[[], None] | None = None
@@ -154,6 +157,11 @@ class Call:
         wake = self._wake
         if wake is not None:
             wake()
+
+    def give_way(self) -> None:
+        """Ends, since others need what it takes while it says nothing."""
+        self.gave_way = True
+        self.context.cancel()
 
     def renew(self) -> None:
         """Forgets phases and labels: on a stream one call follows another."""

@@ -30,6 +30,7 @@ from lossd.errors import (
 )
 from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Context, Received, Trace
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.dispatch import Dispatch, Incoming
 from lossd.serving.rpc.giving_way import GivingWay, TurnedAway
 from lossd.serving.rpc.handlers import (
     BeginTrace,
@@ -41,7 +42,7 @@ from lossd.serving.rpc.handlers import (
     Requests,
     StreamHandler,
 )
-from lossd.serving.rpc.resets import SEEN, UNSEEN
+from lossd.serving.rpc.resets import SEEN, SILENT, UNSEEN
 from lossd.serving.rpc.statuses import code_of, status_of
 from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
 from lossd.serving.telemetry import Telemetry
@@ -70,8 +71,8 @@ class Boundary(grpc.GenericRpcHandler):
     answer with one too; they count the bytes that they keep with the call's ticket.
 
     Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
-    on ``refusing_threads``, and so do calls for which another one gave way.  ``device_lost`` is
-    called for every call that finds the device lost.
+    on ``refusing_threads``, and so do calls for which another one gave way.  ``dispatch`` hands
+    them to these.  ``device_lost`` is called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
     ``turned_away`` is asked whether another call gives way to one that found no room; ``dropped``
@@ -91,6 +92,7 @@ class Boundary(grpc.GenericRpcHandler):
         watchdogs: Watchdogs,
         threads: ThreadPoolExecutor,
         refusing_threads: ThreadPoolExecutor,
+        dispatch: Dispatch,
         device_lost: Callable[[], None],
         let_in: LetIn,
         turned_away: TurnedAway,
@@ -110,6 +112,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._between = watchdogs.between
         self._threads = threads
         self._refusing_threads = refusing_threads
+        self._dispatch = dispatch
         self._device_lost = device_lost
         self._let_in = let_in
         self._giving_way = GivingWay(admission, turned_away)
@@ -134,21 +137,39 @@ class Boundary(grpc.GenericRpcHandler):
             return None
         self._telemetry.started(details.method)
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
+        kind = _conversation if details.method in self._conversations else _unary
+        return kind(self.incoming(entrance))
+
+    def incoming(self, entrance: "_Entrance") -> Incoming:
+        """Looks for room for a call, and returns what is to run for it, and where."""
+        is_conversation = entrance.method in self._conversations
         try:
             self._check_open()
             ticket = self._admission.enter()
         except Draining as error:
-            return _unary(Pinned.to(self._refusing_threads, self._refuse, entrance, error))
+            incoming = Incoming.to(self._dispatch, self._refuse, entrance, error)
+            incoming.threads = self._refusing_threads
         except Overloaded as error:
-            # The error must not be kept by a local: its traceback has this frame.
-            if details.method in self._conversations:
-                return _conversation(
-                    Pinned.to(self._refusing_threads, self._converse_late, entrance, error)
-                )
-            return _unary(Pinned.to(self._refusing_threads, self._serve_late, entrance, error))
-        if details.method in self._conversations:
-            return _conversation(Pinned.to(self._threads, self._converse, entrance, ticket))
-        return _unary(Pinned.to(self._threads, self._serve, entrance, ticket))
+            # The error must not be kept with its traceback, which has this frame.
+            late = error.with_traceback(None)
+            serve_late = self._converse_late if is_conversation else self._serve_late
+            incoming = Incoming.to(self._dispatch, serve_late, entrance, late)
+            incoming.threads, incoming.late = self._refusing_threads, late
+        else:
+            serve = self._converse if is_conversation else self._serve
+            incoming = Incoming.to(self._dispatch, serve, entrance, ticket)
+            incoming.threads, incoming.ticket = self._threads, ticket
+        incoming.door, incoming.entrance = self, entrance
+        return incoming
+
+    def refuse_in_turn(
+        self, entrance: "_Entrance", error: ServiceError, _: Requests, context: grpc.ServicerContext
+    ) -> None:
+        """Refuses a call that waited in line, and may have been dropped there."""
+        call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
+        if not context.is_active():
+            self._dropped(context.peer(), SEEN)
+        self._end(entrance, call, context, error)
 
     def close(self) -> None:
         """Refuses all calls from now on, and tells them that others will answer."""
@@ -265,12 +286,12 @@ class Boundary(grpc.GenericRpcHandler):
         call.trace = self._traced(entrance, context)
         release = self._watchdog.watch(context.cancel, call.who_does_not_read)
 
-        def over(amount: int = SEEN) -> None:
+        def over(amount: int | None = None) -> None:
             release()
             call.over()
             ticket.leave()
             if not call.is_answered:
-                self._dropped(context.peer(), amount)
+                self._dropped(context.peer(), amount or _weight(call))
 
         if not context.add_callback(over):  # it ended before it began
             over(_unseen(context))
@@ -338,7 +359,7 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
     ) -> bytes | None:
         """Waits for the next message, as long as a watchdog lets it; None for the end."""
-        cancel = call.context.cancel
+        cancel = call.give_way
         if watchdog is self._between:
             cancel = functools.partial(self._end_resting, call.context)
         release = watchdog.watch(cancel, call.context.peer)
@@ -348,6 +369,7 @@ class Boundary(grpc.GenericRpcHandler):
         finally:
             release()
         if data is not None:
+            call.has_spoken = True
             self._telemetry.received(entrance.method, len(data))
         # Between two batches nothing is lost either way, and the caller waits for the end.
         elif watchdog is not self._between and _has_left(call.context):
@@ -414,13 +436,27 @@ def _has_left(context: Context) -> bool:
     return True
 
 
+def _weight(call: Call) -> int:
+    """Returns how much a call counts that its caller dropped.
+
+    Who has made a request may think better of it, and who was sent away for silence did not drop
+    the call.
+    """
+    is_common = call.has_spoken or call.gave_way or _is_late(call.context)
+    return SEEN if is_common else SILENT
+
+
 def _unseen(context: Context) -> int:
     """Returns how much a call counts that was over before anybody looked at it.
 
     It was reset, unless its time had passed, as that of many may have after a pause of the process.
     """
+    return SEEN if _is_late(context) else UNSEEN
+
+
+def _is_late(context: Context) -> bool:
     left = context.time_remaining()
-    return UNSEEN if left is None or left > 0 else SEEN
+    return left is not None and left <= 0
 
 
 def _unary(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":

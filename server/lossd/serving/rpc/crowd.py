@@ -51,10 +51,25 @@ class Crowd:
         """
         slot = Taken(peer, self._taken)
         with self._lock:
-            if self._is_wanted_beside(slot):
-                self._check(slot)
+            if self.is_wanted and (refusal := self._beyond_half(slot.peer)):
+                raise refusal
             ticket.count_in(slot)
         return slot
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a call has found no slot lately."""
+        return self._clock() - self._wanted[1] < _WANTED_SECONDS
+
+    def refusal(self, peer: str, late: Overloaded | None) -> Overloaded | None:
+        """Returns why a call of a connection is not served; None if it may be.
+
+        ``late`` is why there was no slot for it, if there was none; then another call may still
+        give way, unless the connection has half of the slots.
+        """
+        if late is not None:
+            return late if 2 * self._slots_of(peer) >= self._slots else None
+        return self._beyond_half(peer) if self.is_wanted else None
 
     def turned_away(self, peer: str, own: str | None = None) -> bool:
         """Makes room for a call of a connection that found no slot; returns whether one left.
@@ -89,22 +104,20 @@ class Crowd:
         """Yields the connections, but some, that do not read an answer."""
         return (owner for owner in self._unread.owners() if owner not in spared)
 
-    def _is_wanted_beside(self, slot: "Taken") -> bool:
-        by, when = self._wanted
-        return self._clock() - when < _WANTED_SECONDS and by != slot.peer
-
     def _slots_of(self, peer: str) -> int:
         return sum(each.peer == peer for each in [*self._taken])
 
-    def _check(self, slot: "Taken") -> None:
-        wanted = 1 + self._slots_of(slot.peer)
-        if wanted > self._half:
-            raise Overloaded(
-                f"calls in flight of one connection must be at most {self._half} while others "
-                f"want some, got {wanted}",
-                reason="TOO_MANY_CALLS",
-                details={"limit": self._half},
-            )
+    def _beyond_half(self, peer: str) -> Overloaded | None:
+        """Returns why a connection gets no other slot while another one wants some."""
+        wanted = 1 + self._slots_of(peer)
+        if wanted <= self._half or peer == self._wanted[0]:
+            return None
+        return Overloaded(
+            f"calls in flight of one connection must be at most {self._half} while others "
+            f"want some, got {wanted}",
+            reason="TOO_MANY_CALLS",
+            details={"limit": self._half},
+        )
 
 
 class Taken:

@@ -7,13 +7,14 @@ the other, waits before its next connection is taken: each time for twice as lon
 nothing, even from the same address, as long as they stay connected and drop few calls.
 
 Of calls that are reset as soon as they are begun gRPC tells few: it keeps one of those that come
-together, and forgets the rest.  So one that was reset before anybody looked at it counts for many.
+together, and forgets the rest.  So one that was reset before anybody looked at it counts for many,
+and one that never said a word for some: who thinks better of a call has made it first.
 """
 
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,10 @@ from lossd.serving.rpc.doors import Address
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.02
-SEEN, UNSEEN = 1, 8  # as much does a dropped call count: one that was served, or was reset before
+LOOK_SECONDS = 0.01
+# As much does a dropped call count: one whose message had come, one that had said nothing, and one
+# that was over before anybody looked at it.
+SEEN, SILENT, UNSEEN = 1, 4, 8
 _CONNECTIONS = 2  # as many of them may be at their limit, of one address
 # Calls of a connection that may be dropped at once: as many as it may have open, unless that is
 # more than by default.
@@ -33,7 +36,10 @@ _AT_ONCE = 256
 _MANY = 32  # counted between two looks: a connection that takes part where its address has to wait
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
 _FORGIVEN_SECONDS = 300.0  # after which it waits as if for the first time
-_AGAIN = 8  # as many times as much does each call count of an address until it is forgiven
+# As many times as much does each call count of an address that has waited until it is forgiven, and
+# of one whose connection was ended lately: who begins another has to wait for the one after it.
+_AGAIN, _SUSPECTED_SECONDS = 8, 60.0
+_LATELY_SECONDS = 2.0  # in which gRPC may tell of calls whose connection was ended
 _REST_SECONDS = 1.0  # after which all may be spent again
 
 LetWait = Callable[[Sequence[Address]], bool]
@@ -101,7 +107,9 @@ class Resets:
         self._of_address: ByKey[Address, _Budget] = self._budgets(
             _CONNECTIONS * per_second, _CONNECTIONS * at_once
         )
+        self.ended: Mapping[str, float] = {}
         self._waits: dict[Address, _Wait] = {}
+        self._suspected: dict[Address, float] = {}  # since when
         self._waiting: set[Address] = set()
         self._are_told = True  # those who have to wait
         self._rounds: Rounds | None = None
@@ -126,8 +134,8 @@ class Resets:
             self._rounds.close()
 
     def _is_idle(self) -> bool:
-        """Returns whether there is nothing to count, and nobody who waits until it is his turn."""
-        return not self._noted and not self._waiting and self._are_told
+        """Returns whether there is nothing to count, and nothing that has to be over in time."""
+        return not (self._noted or self._waiting or self.ended) and self._are_told
 
     def look(self) -> None:
         """Counts what was noted, and acts."""
@@ -138,13 +146,14 @@ class Resets:
         ended = set()
         for peer, count in counts.items():
             if self._of_connection.of(peer).is_overdrawn(count, now, since):
-                self._end_and_tell(peer)
+                self._end_and_tell(peer, now)
                 ended.add(peer)
             self._count_address(peer, count, now, since)
+        self._suspected |= {each[0]: now for peer in ended if (each := doors.endpoint(peer))}
         self._change(now)
         for peer in counts.keys() - ended:
             if counts[peer] >= _MANY and self._has_to_wait(peer):
-                self._end_and_tell(peer)
+                self._end_and_tell(peer, now)
 
     def _counted(self) -> Counter[str]:
         counts = Counter[str]()
@@ -153,7 +162,11 @@ class Resets:
             counts[peer] += amount
         return counts
 
-    def _end_and_tell(self, peer: str) -> None:
+    def _end_and_tell(self, peer: str, now: float) -> None:
+        if peer in self.ended:  # to look for its socket again would take a millisecond or more
+            return
+        if doors.endpoint(peer) is not None:  # all who come by a socket file have the same name
+            self.ended = {**self.ended, peer: now}
         if self._end(peer):
             self._tell("connection was ended", peer)
 
@@ -163,7 +176,7 @@ class Resets:
             return
         address, _ = found
         before = self._waits.get(address)
-        weight = _AGAIN if before else 1
+        weight = _AGAIN if before or address in self._suspected else 1
         is_overdrawn = self._of_address.of(address).is_overdrawn(weight * count, now, since)
         if is_overdrawn and address not in self._waiting:
             seconds = min(2 * before.seconds, _LONGEST_SECONDS) if before else _FIRST_SECONDS
@@ -176,6 +189,8 @@ class Resets:
         return found is not None and found[0] in self._waiting
 
     def _forgive(self, now: float) -> None:
+        self.ended = _since(now - _LATELY_SECONDS, self.ended)
+        self._suspected = _since(now - _SUSPECTED_SECONDS, self._suspected)
         self._waits = {
             address: wait
             for address, wait in self._waits.items()
@@ -199,3 +214,7 @@ class Resets:
     def _tell(self, what: str, whom: str, **facts: float) -> None:
         self._told(REASON)
         log.warning("calls were begun and dropped: %s", what, extra={"peer": whom, **facts})
+
+
+def _since(when: float, noted: Mapping[Any, float]) -> dict[Any, float]:
+    return {key: noted_at for key, noted_at in noted.items() if noted_at > when}
