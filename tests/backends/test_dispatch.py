@@ -191,16 +191,25 @@ def test_a_tile_that_does_not_fit_is_halved(engine: Engine) -> None:
     assert bits(engine.run(job)) == whole
 
 
-def test_two_devices_serve_calls_at_the_same_time(fake: Any) -> None:
+@pytest.mark.parametrize("scenario", ["tiles of one call", "whole batches"])
+def test_two_devices_serve_calls_at_the_same_time(fake: Any, scenario: str) -> None:
     del fake  # skips without it
-    for scenario in ("tiles of one call", "whole batches"):
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("two_devices.py")), scenario],
-            env={**os.environ, "GPULAB_DEVICES": "2"},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    on_two_devices(scenario)
+
+
+def test_memory_is_given_back_by_the_device_that_is_full(fake: Any) -> None:
+    del fake
+    on_two_devices("a full device")
+
+
+def on_two_devices(scenario: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("two_devices.py")), scenario],
+        env={**os.environ, "GPULAB_DEVICES": "2"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Run on two fake devices: fails unless both compute, and give the bits of one."""
+"""Run on two fake devices: fails unless both compute as one does, each with memory of its own."""
 
 import sys
 import threading
@@ -13,9 +13,11 @@ from lossd.backends import _tasks
 from lossd.backends.cupy import CupyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
+from lossd.errors import DeviceFull
 from lossd.losses import LOSSES
 
 CALLS, TIMES = 4, 5
+KEPT_BYTES = 1 << 20
 
 
 def cross_entropy() -> Job:
@@ -38,10 +40,49 @@ def info_nce() -> Job:
 
 
 def main(scenario: str) -> None:
+    """Plays a scenario, on two devices or not at all."""
+    backend = CupyBackend()
+    if "2 x" not in backend.device:
+        raise SystemExit(f"got {backend.device}")
+    if scenario == "a full device":
+        free_what_is_full(backend)
+    else:
+        compute_together(Engine(backend), scenario)
+
+
+def free_what_is_full(backend: CupyBackend) -> None:
+    """Fills each device in turn, and looks whose memory is given back, and whose is kept."""
+    pool = backend.xp.get_default_memory_pool()
+
+    def kept() -> list[int]:
+        found = []
+        for worker in backend._workers:
+            with worker.session():
+                found.append(pool.total_bytes())
+        return found
+
+    for full in backend._workers:
+        for worker in backend._workers:
+            with worker.session():
+                backend.xp.empty(KEPT_BYTES, np.uint8)
+        expected = [
+            0 if worker is full else size
+            for worker, size in zip(backend._workers, kept(), strict=True)
+        ]
+        try:
+            with full.session():
+                fake.fault("cudaStreamSynchronize", error=2)
+                backend.xp.cuda.get_current_stream().synchronize()
+        except DeviceFull:
+            if kept() != expected:
+                raise SystemExit(f"device {full.index} is full, kept {kept()}") from None
+        else:
+            raise SystemExit(f"device {full.index} was not full")
+    backend.close()
+
+
+def compute_together(engine: Engine, scenario: str) -> None:
     """Computes the same alone and together, and looks which devices launched kernels."""
-    engine = Engine(CupyBackend())
-    if "2 x" not in engine.backend.device:
-        raise SystemExit(f"got {engine.backend.device}")
     if scenario == "tiles of one call":
         job, calls = cross_entropy(), 1
     else:

@@ -21,12 +21,12 @@ import numpy as np
 from lossd.backends import Array, Body, Computed, Piece
 from lossd.backends._compiled import DeviceKernels
 from lossd.backends._exports import Exports
-from lossd.backends._full import is_full
+from lossd.backends._faults import faults
 from lossd.backends._pinned import PinnedMemory
 from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
 from lossd.batch import Batch
-from lossd.errors import DeviceFull, DeviceLost
+from lossd.errors import DeviceLost
 from lossd.kernels import NONFINITE, OUTSIDE
 from lossd.losses import CudaText
 from lossd.networks import Device, DeviceNetworks
@@ -117,30 +117,9 @@ class Worker:
         with self._lock, self.faults(), self.device, self._stream:
             yield
 
-    @contextlib.contextmanager
-    def faults(self) -> Iterator[None]:
-        """Raises what the device does in the words of lossd."""
-        try:
-            yield
-        except Exception as error:
-            if is_full(self._cupy, error):
-                self._cupy.get_default_memory_pool().free_all_blocks()
-                raise DeviceFull(
-                    f"batch must fit into the device's memory that is free, got: {error}"
-                ) from error
-            if self._answers():
-                raise
-            raise DeviceLost(f"device must answer, got: {error}") from error
-
-    def _answers(self) -> bool:
-        """Returns whether the device still works: some faults make it useless to the process."""
-        runtime = self._cupy.cuda.runtime
-        try:
-            with self.device:
-                runtime.deviceSynchronize()
-        except runtime.CUDARuntimeError:
-            return False
-        return True
+    def faults(self) -> contextlib.AbstractContextManager[None]:
+        """See ``faults``; of its device."""
+        return faults(self._cupy, self.index)
 
     def begin(self, work: Work, piece: Piece, slot: TileSlot) -> Begun:
         """Queues all that is to be done with a piece, and returns without waiting for it.
