@@ -16,7 +16,10 @@ extern "C" __global__ void faulty() {
 """
 
 
-def break_device(*_: object) -> None:
+BROKEN = "the device is broken"  # said when it is
+
+
+def break_device() -> None:
     """Has a kernel fault, after which every call of the device fails."""
     cupy = _import_cupy()
     cupy.RawKernel(FAULTY, "faulty")((1,), (64,), ())
@@ -24,9 +27,15 @@ def break_device(*_: object) -> None:
         cupy.cuda.runtime.deviceSynchronize()  # launches are heard of when someone waits
 
 
+def break_and_say_so(*_: object) -> None:
+    """Hears a signal."""
+    break_device()
+    sys.stderr.write(f"{BROKEN}\n")
+
+
 def main() -> None:
     """Takes the command of a server, as it would be run without this."""
-    signal.signal(signal.SIGUSR1, break_device)
+    signal.signal(signal.SIGUSR1, break_and_say_so)
     sys.argv = ["lossd", *sys.argv[sys.argv.index("lossd") + 1 :]]
     lossd()
 

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from lossd.backends._faults import faults
 from lossd.backends._full import is_full
 from lossd.backends._rounding import Array
-from lossd.errors import BackendUnavailable, DeviceFull, InvalidRequest
+from lossd.errors import BackendUnavailable, DeviceFull, DeviceLost, InvalidRequest
 
 # What cudaMalloc hands out in smaller parts would be open to other clients as well: a handle names
 # the whole page.
@@ -32,6 +33,7 @@ HANDLE_BYTES = 64
 _MOST_EVENTS = 1024  # of clients that stay open
 # How long to look whether an event is complete without a rest, and the longest rest.
 _LOOKING_SECONDS, _REST_SECONDS = 50e-6, 1e-3
+_NOT_READY = 600  # cudaErrorNotReady: what was recorded before an event is not done yet
 
 
 class Resident(np.ndarray[Any, Any]):
@@ -98,12 +100,16 @@ def whole_pages(size: int) -> int:
 class Exports:
     """The memory that devices share with other processes; may be used from many threads.
 
+    Every use of a device raises DeviceFull if it does not have enough memory, and DeviceLost if it
+    does not answer any more.
+
     Attributes:
         uuids: The devices by what identifies them.
     """
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
+        self._error = cupy.cuda.runtime.CUDARuntimeError
         self._idle: dict[int, Any] = {}  # streams that have nothing else to do, by device
         self.uuids: dict[bytes, int] = {}
         self._ranges: dict[int, weakref.ref[Exported]] = {}
@@ -124,16 +130,14 @@ class Exports:
         try:
             for uuid in self.uuids:
                 self.allocate(1, uuid)
-        except (OSError, AttributeError, DeviceFull, self._cupy.cuda.runtime.CUDARuntimeError) as e:
-            raise BackendUnavailable(f"device memory must be shareable, got: {e}") from e
+        except (OSError, AttributeError, DeviceFull, DeviceLost, self._error) as error:
+            raise BackendUnavailable(f"device memory must be shareable, got: {error}") from error
 
     def allocate(self, size: int, uuid: bytes) -> Exported:
-        """Returns memory filled with zeros, of whole pages, on one of the devices.
-
-        Raises:
-            DeviceFull: if the device does not have enough.
-        """
-        made = Exported(self._cupy, self.uuids[uuid], whole_pages(size))
+        """Returns memory filled with zeros, of whole pages, on one of the devices."""
+        device = self.uuids[uuid]
+        with self._on(device):
+            made = Exported(self._cupy, device, whole_pages(size))
         with self._lock:
             self._ranges[made.address] = weakref.ref(made)
         weakref.finalize(made, self._ranges.pop, made.address, None).atexit = False
@@ -198,33 +202,46 @@ class Exports:
         Raises:
             InvalidRequest: if there is no such event.
         """
-        runtime = self._cupy.cuda.runtime
-        begun = time.perf_counter()
-        rest = 0.0
         try:
-            with self._cupy.cuda.Device(exported.device):
-                event = self._opened(handle)
-                while not _is_complete(runtime, event):
-                    checkpoint()
-                    if time.perf_counter() - begun > _LOOKING_SECONDS:
-                        rest = min(2 * rest or _LOOKING_SECONDS, _REST_SECONDS)
-                    time.sleep(rest)
-        except runtime.CUDARuntimeError as error:
+            with self._on(exported.device):
+                self._wait_for(self._opened(handle), checkpoint)
+        except self._error as error:  # of a device that answers
             self._forget(handle)
             raise _no_event(str(error)) from error
 
     def signal(self, exported: Exported) -> None:
         """Says that the results of a call are complete, which were waited for."""
-        with self._cupy.cuda.Device(exported.device):
+        with self._on(exported.device):
             exported.done.record(self._idle[exported.device])
             exported.done.synchronize()
 
     @contextlib.contextmanager
+    def _on(self, device: int) -> Iterator[None]:
+        """Makes a device the current one, and says what it does wrong."""
+        with faults(self._cupy, device), self._cupy.cuda.Device(device):
+            yield
+
+    @contextlib.contextmanager
     def _stream(self, device: int) -> Iterator[Any]:
         """A stream of one thread's own, which waits for no other."""
-        cupy = self._cupy
-        with cupy.cuda.Device(device), cupy.cuda.Stream(non_blocking=True) as stream:
+        with self._on(device), self._cupy.cuda.Stream(non_blocking=True) as stream:
             yield stream
+
+    def _wait_for(self, event: int, checkpoint: Callable[[], None]) -> None:
+        begun = time.perf_counter()
+        rest = 0.0
+        while not self._is_complete(event):
+            checkpoint()
+            if time.perf_counter() - begun > _LOOKING_SECONDS:
+                rest = min(2 * rest or _LOOKING_SECONDS, _REST_SECONDS)
+            time.sleep(rest)
+
+    def _is_complete(self, event: int) -> bool:
+        """Returns whether an event is complete; CuPy returns faults as well, which are raised."""
+        status: int = self._cupy.cuda.runtime.eventQuery(event)
+        if status not in {0, _NOT_READY}:
+            raise self._error(status)
+        return status == 0
 
     def _opened(self, handle: bytes) -> int:
         """Returns the event of a handle, opened once."""
@@ -238,19 +255,13 @@ class Exports:
             self._events[handle] = event
             if len(self._events) > _MOST_EVENTS:
                 _, oldest = self._events.popitem(last=False)
-                with contextlib.suppress(self._cupy.cuda.runtime.CUDARuntimeError):
+                with contextlib.suppress(self._error):
                     self._cupy.cuda.runtime.eventDestroy(oldest)
         return event
 
     def _forget(self, handle: bytes) -> None:
         with self._lock:
             self._events.pop(handle, None)
-
-
-def _is_complete(runtime: Any, event: int) -> bool:
-    """Returns whether an event is complete; CuPy raises where it is not yet."""
-    status: int = runtime.eventQuery(event)
-    return status == 0
 
 
 def _allocated(cupy: Any, size: int) -> Any:

@@ -1,4 +1,4 @@
-"""What a device does wrong, in the words of lossd.
+"""Tells what a device does wrong, in the words of lossd.
 
 Nothing here imports CuPy; the caller passes it in.
 """
@@ -33,7 +33,7 @@ def faults(cupy: Any, device: int) -> Iterator[None]:
         with cupy.cuda.Device(device):  # whose part of the pool it is that is freed
             cupy.get_default_memory_pool().free_all_blocks()
         raise DeviceFull(
-            f"batch must fit into the device's memory that is free, got: {error}"
+            f"call must fit into the device's memory that is free, got: {error}"
         ) from error
 
 

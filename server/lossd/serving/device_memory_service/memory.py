@@ -76,6 +76,7 @@ class DeviceMemory:
             SegmentNotFound: if the lease is none of the caller's segments.
             TooLarge: if there would be too many bytes.
             DeviceFull: if the device does not have enough.
+            DeviceLost: if it does not answer any more.
         """
         if not 0 < size <= self.max_bytes:
             raise InvalidRequest(f"size must be in [1, {self.max_bytes}], got {size}", field="size")
