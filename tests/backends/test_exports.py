@@ -16,7 +16,9 @@ from lossd.errors import BackendUnavailable, DeviceFull
 from lossd.losses import LOSSES, Loss
 from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy
+from lossd.serving.loss_service.norms import euclidean_norm
 from lossd.shapes import _blocks
+from tests.device import own_pool
 from tests.drawn_networks import NETWORKS
 from tests.sampling import cases
 
@@ -79,6 +81,40 @@ def test_what_is_on_the_device_is_not_copied_and_has_the_same_bits(
         np.linalg.norm(gradient.astype(np.float64)), rel=1e-12
     )
     assert not fake.violations()
+
+
+# More than a block of numbers, and a tail.
+NORMED = (1 << 16) + 1003
+GRADIENTS: dict[str, Any] = {
+    "drawn": np.random.default_rng(0).normal(size=NORMED),
+    "few": np.array([3.0, 4.0]),
+    "of whole blocks": np.ones(1 << 16),
+    "beyond a square": np.full(NORMED, 1e300),
+    "below a square": np.full(NORMED, 1e-300),
+    "far apart": np.geomspace(1e-308, 1e300, NORMED),
+    "nothing": np.zeros(NORMED),
+    "infinite": np.concatenate([np.ones(NORMED), [-np.inf]]),
+    "no number": np.concatenate([[np.nan], np.ones(NORMED)]),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_a_norm_on_the_device_is_that_of_the_host(made: backend.CupyBackend, kind: str) -> None:
+    given = GRADIENTS[kind]
+    found = made.exports.norm(resident(made, allocated(made, given.nbytes), given))
+    assert found == pytest.approx(euclidean_norm([given]), rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_norm_takes_no_memory_of_the_device_to_speak_of(
+    made: backend.CupyBackend, dtype: Any
+) -> None:
+    given = np.random.default_rng(0).normal(size=(1000, 1003)).astype(dtype)
+    array = resident(made, allocated(made, given.nbytes), given)
+    with own_pool(made.xp) as pool:
+        found = made.exports.norm(array)
+        assert pool.total_bytes() < given.nbytes / 50
+    assert found == pytest.approx(np.linalg.norm(given.astype(np.float64)), rel=1e-12)
 
 
 def test_what_is_on_the_device_is_shown_without_its_numbers(made: backend.CupyBackend) -> None:

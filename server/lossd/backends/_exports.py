@@ -9,7 +9,6 @@ Nothing here imports CuPy; the caller passes it in.
 
 import contextlib
 import ctypes
-import math
 import mmap
 import threading
 import time
@@ -22,6 +21,7 @@ import numpy as np
 
 from lossd.backends._faults import faults
 from lossd.backends._full import is_full
+from lossd.backends._norms import Norms
 from lossd.backends._rounding import Array
 from lossd.errors import BackendUnavailable, DeviceFull, DeviceLost, InvalidRequest
 
@@ -110,6 +110,7 @@ class Exports:
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
         self._error = cupy.cuda.runtime.CUDARuntimeError
+        self._norms = Norms(cupy)
         self._idle: dict[int, Any] = {}  # streams that have nothing else to do, by device
         self.uuids: dict[bytes, int] = {}
         self._ranges: dict[int, weakref.ref[Exported]] = {}
@@ -187,12 +188,7 @@ class Exports:
         if exported is None or not array.size:
             return 0.0
         with self._stream(exported.device):
-            numbers = self.on_device(array).astype(np.float64)
-            largest = float(abs(numbers).max())
-            if not 0 < largest < np.inf:
-                return largest
-            numbers /= largest
-            return largest * math.sqrt(float((numbers * numbers).sum()))
+            return self._norms.of(self.on_device(array))
 
     def wait(self, handle: bytes, exported: Exported, checkpoint: Callable[[], None]) -> None:
         """Waits until an event of a client is complete; ``checkpoint`` may raise to stop that.
