@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lossd.backends import _tasks, _worker
+from lossd.backends import _tasks, _tiles, _worker
 from lossd.backends import cupy as backend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
@@ -105,6 +106,38 @@ def test_parameters_are_sent_once_a_request(fake: Any, engine: Engine) -> None:
         engine.run(job)
         sizes = Counter(copy.bytes for copy in fake.copies("H2D"))
     assert sizes[4 * COLUMNS] == 1
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_what_is_sent_is_held_until_the_tile_is_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy may read the memory of the host after the call that began it has returned."""
+    sent: list[weakref.ref[Any]] = []
+    sizes: list[int] = []
+    send, finish = _tiles.send, _worker.Begun.finish
+
+    def noted(cupy: Any, stream: Any, source: Any) -> Any:
+        sent.append(weakref.ref(source))
+        sizes.append(source.nbytes)
+        return send(cupy, stream, source)
+
+    def looking(begun: _worker.Begun) -> Any:
+        assert all(source() is not None for source in sent)
+        sent.clear()
+        return finish(begun)
+
+    for module in (_tiles, _worker):
+        monkeypatch.setattr(module, "send", noted)
+    monkeypatch.setattr(_worker.Begun, "finish", looking)
+    logits = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)).astype(np.float32)
+    job = Job(
+        loss=LOSSES["binary_cross_entropy"],
+        parameters={"positive_weights": [2.0]},  # one number for every column
+        inputs={"predictions": [logits], "targets": [np.zeros_like(logits)]},
+    )
+    engine.run(job)
+    assert 4 * COLUMNS in sizes
 
 
 @pytest.mark.usefixtures("small_tiles")

@@ -178,8 +178,9 @@ class Exports:
         exported = self.of(place)
         if exported is None or not place.size:
             return
+        given = np.ascontiguousarray(source)  # there until it was copied
         with self._stream(exported.device) as stream:
-            self.on_device(place).set(np.ascontiguousarray(source), stream=stream)
+            self.on_device(place).set(given, stream=stream)
             stream.synchronize()
 
     def norm(self, array: Array) -> float:

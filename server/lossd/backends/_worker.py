@@ -47,13 +47,15 @@ PRODUCT_ELEMENTS = 1 << 24
 class Work:
     """The work of each tile of a batch: a text of a kernel, or the body.
 
-    ``vectors`` are the parameters that all tiles share, on the devices where they were sent.
+    ``vectors`` are the parameters that all tiles share, and ``sent`` those on the devices where
+    they were sent, None for one that was not given.
     """
 
     batch: Batch
     body: Body
     text: CudaText | None
-    vectors: dict[int, Mapping[str, Any]]
+    vectors: Mapping[str, Array]
+    sent: dict[int, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,9 @@ class Worker:
         cupy, batch = self._cupy, work.batch
         try:
             with self._up:
-                if self.index not in work.vectors:
-                    work.vectors[self.index] = self._vectors(batch)
-                vectors = work.vectors[self.index]
+                if self.index not in work.sent:
+                    work.sent[self.index] = self._sent(work.vectors)
+                vectors = work.sent[self.index]
                 tile = upload(cupy, self._up, piece, staged, vectors, self._exports)
             slot.sent.record(self._up)
             self._stream.wait_event(slot.sent)
@@ -156,15 +158,11 @@ class Worker:
             raise
         return Begun(self, slot, piece, arrivals, computed, (tile, found, staged))
 
-    def _vectors(self, batch: Batch) -> dict[str, Any]:
-        """Sends the parameters that all tiles share; None stands for one that was not given."""
-        given = {name: batch.parameters[name] for name in batch.loss.vectors}
+    def _sent(self, vectors: Mapping[str, Array]) -> dict[str, Any]:
+        """Starts to send what all tiles share."""
         return {
-            name: send(self._cupy, self._up, np.ascontiguousarray(value, batch.dtype))
-            if len(value)
-            else None
-            for name, value in given.items()
-            if np.ndim(value) < 2
+            name: send(self._cupy, self._up, vector) if len(vector) else None
+            for name, vector in vectors.items()
         }
 
     def _found(self, work: Work, tile: Tile) -> Found:
@@ -219,6 +217,16 @@ class Worker:
             self.kernels.clear()
             self.networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
+
+
+def shared_vectors(batch: Batch) -> dict[str, Array]:
+    """Returns the parameters that all tiles of a batch share, as they are sent."""
+    given = {name: batch.parameters[name] for name in batch.loss.vectors}
+    return {
+        name: np.ascontiguousarray(value, batch.dtype)
+        for name, value in given.items()
+        if np.ndim(value) < 2
+    }
 
 
 def _told(computed: Computed) -> Computed:

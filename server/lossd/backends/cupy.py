@@ -31,7 +31,7 @@ from lossd.backends._pinned import PinnedMemory
 from lossd.backends._rates import Rates, measured
 from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
-from lossd.backends._worker import SLOTS, TILE_BYTES, Work, Worker
+from lossd.backends._worker import SLOTS, TILE_BYTES, Work, Worker, shared_vectors
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
 from lossd.kernels import checks_domains
@@ -174,7 +174,7 @@ class CupyBackend:
             check_rules(batch)
             if self._compilers is not None:
                 self._compilers.add(batch, text)
-        work = Work(batch, body, text, {})
+        work = Work(batch, body, text, shared_vectors(batch), {})
         return Compute(
             functools.partial(self._tasks.piece, work),
             checks_domains=self.checks_domains(batch),
