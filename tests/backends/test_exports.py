@@ -146,6 +146,40 @@ def test_what_is_on_the_device_is_not_cut_into_tiles(
     assert launches(of_device, place=lambda *_: place) == 2
 
 
+@pytest.mark.parametrize("wanted", ["outputs", "gradients"])
+def test_what_a_body_computes_beside_a_kernel_is_cut_into_tiles(
+    made: backend.CupyBackend, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    """Each of its steps takes memory of the device, wherever its inputs lie."""
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 1 << 16)
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 10 * COLUMNS)
+    given = shares(20 * ROWS, COLUMNS)
+    memory = {name: allocated(made, given.nbytes) for name in ("predictions", "targets")}
+    lying = {name: [resident(made, exported, given)] for name, exported in memory.items()}
+    job = Job(loss=LOSSES["kl_divergence"], parameters={}, inputs=lying, gradients=tuple(lying))
+    if wanted == "outputs":
+        labels = np.zeros(len(given), np.int64)
+        job = Job(
+            loss=LOSSES["cross_entropy"],
+            parameters={"outputs": outputs_of(LOSSES["cross_entropy"])},
+            inputs={"predictions": lying["predictions"], "targets": [labels]},
+        )
+    places = {name: allocated(made, given.nbytes) for name in lying}
+
+    def place(name: str, *_: Any) -> Any:
+        return places[name].array()[: given.nbytes].view(given.dtype).reshape(given.shape)
+
+    with own_pool(made.xp) as pool:
+        Engine(made).run(job, place=place)
+        assert pool.total_bytes() < given.nbytes / 4
+
+
+def outputs_of(loss: Loss) -> tuple[Any, ...]:
+    """All that can be asked for beside its value."""
+    choices = next(p.choices for p in loss.parameters if p.name == "outputs")
+    return tuple(choices or ())
+
+
 def drawn(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 

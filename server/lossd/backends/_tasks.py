@@ -21,7 +21,7 @@ from lossd.kernels import is_stored
 AHEAD = 3
 
 
-def tile_elements(batch: Batch, *, has_kernel: bool) -> int:
+def tile_elements(batch: Batch, *, runs_body: bool) -> int:
     """Returns how many elements of a batch make a tile, with all that goes with its rows.
 
     What stays on the device does not count, unless a body takes memory for its steps beside it.
@@ -30,7 +30,7 @@ def tile_elements(batch: Batch, *, has_kernel: bool) -> int:
     resident = 1
     for operand in batch.operands:
         row = math.prod(operand.slot.rows_shape[1:]) * _sent_bytes(operand.rows.dtype)
-        if has_kernel and isinstance(operand.rows, Resident):
+        if isinstance(operand.rows, Resident) and not runs_body:
             resident += row
         else:
             sent += row

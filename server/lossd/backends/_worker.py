@@ -27,7 +27,7 @@ from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
 from lossd.batch import Batch
 from lossd.errors import DeviceLost
-from lossd.kernels import NONFINITE, OUTSIDE
+from lossd.kernels import NONFINITE, OUTSIDE, gradients_of
 from lossd.losses import CudaText
 from lossd.networks import Device, DeviceNetworks
 
@@ -45,7 +45,10 @@ PRODUCT_ELEMENTS = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The work of each tile of a batch: a text of a kernel, or the body.
+    """The work of each tile of a batch: a text of a kernel, or the body, or one beside the other.
+
+    What a kernel can give comes from the kernel whatever else is asked for, so that its bits do
+    not depend on that.  Texts give some gradients, the body gives everything.
 
     ``vectors`` are the parameters that all tiles share, and ``sent`` those on the devices where
     they were sent, None for one that was not given.
@@ -56,6 +59,17 @@ class Work:
     text: CudaText | None
     vectors: Mapping[str, Array]
     sent: dict[int, Mapping[str, Any]]
+
+    @property
+    def gradients_of_body(self) -> list[str]:
+        """The gradients that the body gives."""
+        of_kernel = () if self.text is None else gradients_of(self.batch.loss)
+        return [name for name in self.batch.gradients if name not in of_kernel]
+
+    @property
+    def runs_body(self) -> bool:
+        """Whether the body runs, in the place of a kernel or beside it."""
+        return self.text is None or bool(self.gradients_of_body or self.batch.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +180,14 @@ class Worker:
         }
 
     def _found(self, work: Work, tile: Tile) -> Found:
-        """Computes values, scaled gradients and outputs on the device.
-
-        What a kernel can give comes from the kernel whatever else is asked for, so that its bits do
-        not depend on that.  Texts give the gradient of the first input, the body gives everything.
-        """
+        """Computes values, scaled gradients and outputs on the device."""
         batch = work.batch
         if work.text is None:
-            return run_body(self._cupy, batch, work.body, tile, batch.gradients)
+            return run_body(self._cupy, batch, work.body, tile, work.gradients_of_body)
         found = self.kernels.run(batch, work.text, tile)
-        others = [name for name in batch.gradients if name not in found.gradients]
-        if not others and not batch.outputs:
+        if not work.runs_body:
             return found
-        more = run_body(self._cupy, batch, work.body, tile, others)
+        more = run_body(self._cupy, batch, work.body, tile, work.gradients_of_body)
         return replace(
             found,
             gradients={**found.gradients, **more.gradients},

@@ -179,7 +179,7 @@ class CupyBackend:
             functools.partial(self._tasks.piece, work),
             checks_domains=self.checks_domains(batch),
             is_kernel=text is not None,
-            piece_elements=tile_elements(batch, has_kernel=text is not None),
+            piece_elements=tile_elements(batch, runs_body=work.runs_body),
             each=functools.partial(self._tasks.each, work),
         )
 
