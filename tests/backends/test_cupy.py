@@ -421,6 +421,18 @@ def test_no_accelerator_computes_whatever_the_environment_says(wanted: str) -> N
     _probe_in_a_process(code, CUPY_ACCELERATORS=wanted)
 
 
+@pytest.mark.parametrize("wanted", ["0", "1"])
+def test_products_keep_their_digits_whatever_the_environment_says(wanted: str) -> None:
+    pytest.importorskip("cupy", exc_type=ImportError)
+    code = (
+        f"{IMPORT}; import ctypes; core = backend._import_cupy()._core; "
+        "assert core.get_compute_type('f') == core._routines_linalg.COMPUTE_TYPE_DEFAULT; "
+        "getenv = ctypes.CDLL(None).getenv; getenv.restype = ctypes.c_char_p; "
+        "assert getenv(b'NVIDIA_TF32_OVERRIDE') == b'0'"  # as cuBLAS looks for it
+    )
+    _probe_in_a_process(code, CUPY_TF32=wanted, NVIDIA_TF32_OVERRIDE=wanted)
+
+
 @gpu
 def test_as_much_is_pinned_as_memory_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (available := backend.probe()):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Array, Body, Compute
-from lossd.backends._accelerators import use_no_accelerators
+from lossd.backends._accelerators import TF32_VARIABLE, use_no_accelerators, use_no_tf32
 from lossd.backends._compiled import Compilers
 from lossd.backends._exports import Exports
 from lossd.backends._host import NO_KERNELS, KernelSource
@@ -204,9 +204,11 @@ class CupyBackend:
 
 def _import_cupy() -> Any:
     _ensure_cache_folder()
+    os.environ[TF32_VARIABLE] = "0"
     import cupy  # noqa: PLC0415 - an optional dependency, whose import has effects
 
     use_no_accelerators(cupy)
+    use_no_tf32(cupy)
     return cupy
 
 
