@@ -2,7 +2,8 @@
 
 Every such access goes through ``load_stored`` and ``store`` of ``common.cuh``, or is of a thread's
 own number in one of a few lines; here all of them count.  What is kept on chip is read without
-them, and what all threads of a row read at one place, such as the target's logit, is left out.
+them, and what all threads of a row read at one place, such as the target's logit, is left out, as
+are class indices.
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +15,14 @@ import pytest
 
 from lossd.kernels import Kernel, Launch
 from lossd.kernels._launch import SHARED_BYTES_OF_SUMS
-from lossd.losses import Shape
+from lossd.losses import Loss, Shape
+from lossd.losses._declare import CudaText
+from tests.kernels import classes
 from tests.kernels.cases import ENOUGH_BYTES, FLOAT32, VARIANTS, Array, Case, Variant, make_case
 
 TEXT = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
 COLUMNS = 1003
+SIZE_OF_CLASSES = (150, 70)
 PLAIN = [variant for variant in VARIANTS if variant.plain]
 # What rows may move of which nothing is kept on the chip, where that is more than 1.5: two inputs
 # that are read twice, and those of which one is needed for a sum of its own before.
@@ -43,6 +47,9 @@ PACKS = {
 SINGLE = {
     ": items[column]);": ": (tally<S>(1, 1), items[column]));",
     "gradient[column] = sent_of(": "gradient[column] = tally<FIRST>(1, 1), sent_of(",
+    "return widened(predictions[c *": "return tally<FIRST>(1, 1), widened(predictions[c *",
+    "return widened(targets[c *": "return tally<TARGET>(1, 1), widened(targets[c *",
+    "position, T slope) const {": "position, T slope) const { tally<FIRST>(1, 1);",
 }
 
 
@@ -104,10 +111,26 @@ def test_kernels_move_what_the_table_says(simt: Any, variant: Variant) -> None:
         assert round(beyond, 2) <= FAR_BEYOND.get(variant.loss.name, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("loss", "text"), classes.TEXTS, ids=lambda value: getattr(value, "name", "")
+)
+def test_kernels_of_regions_of_classes_move_what_the_table_says(
+    simt: Any, loss: Loss, text: CudaText
+) -> None:
+    counting = Counting(simt)
+    row = classes.draw(loss, text, SIZE_OF_CLASSES, FLOAT32).row(0)  # without what is difficult
+    row.on_device(counting)
+    given = [row.predictions, row.targets, row.predictions]
+    least = sum(array.nbytes for array in given if array.shape == row.predictions.shape)
+    moved = f"{counting.moved / least:.2f}"
+    name = f"`{loss.name}` {loss.cuda.index(text)}"
+    assert f"| {name} | {moved} | {moved} | {moved} |" in TEXT.splitlines()
+    assert counting.moved < 3 * least
+
+
 def test_the_table_has_no_other_text() -> None:
-    names = {
-        f"| `{variant.loss.name}` {variant.loss.cuda.index(variant.text)} " for variant in PLAIN
-    }
+    texts = [*((variant.loss, variant.text) for variant in PLAIN), *classes.TEXTS]
+    names = {f"| `{loss.name}` {loss.cuda.index(text)} " for loss, text in texts}
     table = TEXT.split("<!-- bytes of kernels -->")[1].split("<!-- end of bytes -->")[0]
     lines = [line for line in table.splitlines() if line.startswith("| `")]
     assert {line[: line.index("|", 2)] for line in lines} == names

@@ -225,10 +225,11 @@ def _module(cupy: Any, kernel: Kernel) -> Any:
 
 
 def _shared_bytes(cupy: Any) -> int:
-    """Returns the most shared memory of a block: as many fit together as there are threads for.
+    """Returns the most shared memory of a block: a share, as if threads alone set how many fit.
 
     A longer row is faster read once more, from the cache of the device, than by a block that is
-    alone on its multiprocessor, where nobody computes while it waits for the memory.
+    alone on its multiprocessor, where nobody computes while it waits for the memory.  Registers let
+    fewer blocks together, one or two of those that keep a row; a larger share was not measured.
     """
     found = cupy.cuda.Device().attributes
     together = found.get("MaxThreadsPerMultiProcessor", MOST_THREADS) // MOST_THREADS
