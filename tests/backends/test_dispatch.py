@@ -174,6 +174,33 @@ def test_a_call_that_is_stopped_leaves_nothing_behind(fake: Any, engine: Engine)
     assert not fake.violations()
 
 
+@pytest.mark.usefixtures("small_tiles")
+def test_a_fault_of_a_call_that_is_stopped_takes_no_slot(fake: Any, engine: Engine) -> None:
+    def stop() -> None:
+        if next(left, None) is None:
+            fake.fault("cudaEventSynchronize", error=fake.LAUNCH_OUT_OF_RESOURCES)
+            raise TimeoutError
+
+    job = cross_entropy()
+    whole = bits(engine.run(job))
+    for _ in range(_worker.SLOTS + 1):
+        left = iter(range(3))
+        with pytest.raises(TimeoutError):
+            engine.run(job, checkpoint=stop)
+    assert bits(engine.run(job)) == whole
+
+
+def test_all_streams_are_waited_for_whatever_one_says(fake: Any, engine: Engine) -> None:
+    job = cross_entropy()
+    engine.run(job)
+    with fake.recorded() as lines:
+        fake.fault("cudaEventRecord", error=fake.LAUNCH_OUT_OF_RESOURCES)
+        fake.fault("cudaStreamSynchronize", error=fake.LAUNCH_OUT_OF_RESOURCES)
+        with pytest.raises(Exception, match="LaunchOutOfResources"):
+            engine.run(job)
+    assert [line.split()[0] for line in lines].count("streamSynchronize") == 2
+
+
 def test_memory_that_is_pinned_is_copied_where_it_lies(fake: Any, engine: Engine) -> None:
     """A row beyond a slot shows it: there is no other pinned memory that it would fit into."""
     columns = (_worker.TILE_BYTES + _worker.SPARE_BYTES) // 4 + 1000

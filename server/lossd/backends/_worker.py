@@ -26,7 +26,6 @@ from lossd.backends._pinned import PinnedMemory
 from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
 from lossd.batch import Batch
-from lossd.errors import DeviceLost
 from lossd.kernels import NONFINITE, OUTSIDE, gradients_of
 from lossd.losses import CudaText
 from lossd.networks import Device, DeviceNetworks
@@ -100,8 +99,8 @@ class Begun:
         return _told(self.computed)
 
     def abandon(self) -> None:
-        """Waits until nothing is in use any more, and forgets the results."""
-        with contextlib.suppress(DeviceLost), self.worker.faults():
+        """Waits until nothing is in use any more, whatever comes of it, and forgets the results."""
+        with contextlib.suppress(Exception):  # what it is abandoned for is told, and not this
             self.slot.received.synchronize()
         self.worker.slots.give_back(self.slot)
 
@@ -214,8 +213,8 @@ class Worker:
 
     def _settle(self) -> None:
         """Waits for all streams, whatever comes of it."""
-        with contextlib.suppress(self._cupy.cuda.runtime.CUDARuntimeError):
-            for stream in (self._up, self._stream, self._down):
+        for stream in (self._up, self._stream, self._down):
+            with contextlib.suppress(self._cupy.cuda.runtime.CUDARuntimeError):
                 stream.synchronize()
 
     def close(self) -> None:
