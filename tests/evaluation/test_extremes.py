@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import ml_dtypes
+import mpmath
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -25,6 +26,7 @@ from tests.evaluation.test_states import part, requested, same
 
 Data = dict[str, Any]
 SIZES = [0, 5e-324, 1e-310, 1e-200, 1e-100, 1, 1e100, 1e153, 1e200, 1e300, 1.7e308]
+LARGEST = float(np.finfo(np.float64).max)
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 OF_NUMBERS = [name for name, metric in METRICS.items() if not metric.inputs[0].is_text]
 PROBABILITIES = {"prediction_kind": DistributionKind.PROBABILITIES}
@@ -444,6 +446,37 @@ def test_a_class_that_is_impossible_comes_last() -> None:
                 for each in (scores, finite)
             )
             assert same(found, expected)
+
+
+POOL = [-np.inf, -np.inf, -1.7e308, -800.0, -1.0, 0.0, 0.0, 2.0, 3.0, 1.7e308]
+
+
+def odds(row: Sequence[float], column: int) -> float:
+    """log(p / (1 - p)) of a class, the largest number where it is beyond that."""
+    others = [mpmath.mpf(x) for i, x in enumerate(row) if i != column and x > -math.inf]
+    if row[column] == -math.inf or not others:
+        return math.inf if row[column] > -math.inf else -math.inf
+    with mpmath.workdps(700):
+        exactly = mpmath.mpf(row[column]) - mpmath.log(mpmath.fsum(map(mpmath.exp, others)))
+    return float(min(max(exactly, -LARGEST), LARGEST))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_rows_of_possible_and_impossible_classes_are_ranked(classes: int) -> None:
+    random = np.random.default_rng(classes)
+    count = 12 * classes
+    rows = random.choice(POOL, (count, classes))
+    lone = np.where(np.eye(classes) == 1, 1.0, -np.inf)
+    rows[: 2 * classes] = np.concatenate([lone, lone[::-1]])
+    rows[rows.max(axis=1) == -np.inf] = 0.0
+    targets = random.permutation(np.arange(count) % classes)
+    found = np.array([[odds(row, c) for c in range(classes)] for row in rows.tolist()])
+    ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in found.T], axis=1)
+    for name in ("roc_auc", "average_precision"):
+        oracle = getattr(metrics, f"{name}_score")
+        of_each = score(name, {"average": Average.NONE}, predictions=rows, targets=targets)
+        expected = [oracle(targets == c, ranks[:, c]) for c in range(classes)]
+        np.testing.assert_allclose(values_of(of_each), expected, rtol=1e-12)
 
 
 # ------------------------------------------------------------------ confident answers

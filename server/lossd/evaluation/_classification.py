@@ -49,6 +49,7 @@ _THRESHOLDS = {
     DistributionKind.PROBABILITIES: 0.5,
 }
 _TILE = 1 << 18  # elements
+_LARGEST = float(np.finfo(np.float64).max)
 
 _SHAPES = ("(N, ...)", "(N, ..., C)", "(N, ..., L)")
 
@@ -399,13 +400,16 @@ def _log_odds(logits: Floats) -> Floats:
     with np.errstate(all="ignore"):
         below = logits - logits[rows, best][:, None]
         lost = np.isnan(below).any(axis=1)
+        # A difference beyond the largest number is of a class that is possible nevertheless.
+        below = np.where(np.isinf(logits), below, np.maximum(below, -_LARGEST))
         ordered = np.sort(below, axis=1)[:, :-1]  # so that sums do not depend on the order
         second = ordered[:, -1]
-        others = np.exp(ordered - second[:, None]).sum(axis=1)
+        is_only = second == -np.inf  # the best is the only one that is possible
+        others = np.exp(ordered - np.where(is_only, 0, second)[:, None]).sum(axis=1)
         total = 1 + np.exp(second) * others
         found: Floats = below - np.log(total[:, None] - np.exp(below))
         # The best may be next to 1, and is compared with the second best instead.
-        margins = np.where(second == -np.inf, np.inf, -second - np.log(others))
+        margins = np.where(is_only, np.inf, -second - np.log(others))
         found[rows, best] = np.where(second < 0, margins, found[rows, best])
         found[lost] = np.nan
     return found
