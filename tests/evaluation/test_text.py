@@ -135,6 +135,26 @@ def test_chrf(word_order: int, *, whitespace: bool, lowercase: bool) -> None:
         np.testing.assert_allclose(values_of(found), each, rtol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0, 1, 2, 3])
+@pytest.mark.parametrize(("char_order", "word_order"), [(6, 0), (1, 0), (6, 2), (2, 1)])
+def test_of_references_that_nearly_tie_chrf_takes_that_of_sacrebleu(
+    char_order: int, word_order: int, beta: int
+) -> None:
+    random = np.random.default_rng(100 * char_order + 10 * word_order + beta)
+
+    def text() -> str:
+        return "".join(random.choice(list("abc "), random.integers(1, 10)))
+
+    options: dict[str, Any] = {"char_order": char_order, "word_order": word_order}
+    oracle = CHRF(**options, beta=beta)
+    for _ in range(40):
+        hypotheses = [text() for _ in range(3)]
+        references = [[text() for _ in range(6)] for _ in range(3)]
+        expected = oracle.corpus_score(hypotheses, streams(references)).score
+        given: dict[str, Any] = {"hypotheses": hypotheses, "references": references}
+        assert value("chrf", {**options, "beta": float(beta)}, **given) == expected
+
+
 def test_a_punctuation_mark_alone_is_one_word() -> None:
     hypotheses, references = ["a . b !", "- c"], [["a . c !"], ["- c"]]
     expected = CHRF(word_order=2).corpus_score(hypotheses, streams(references)).score

@@ -63,7 +63,8 @@ def _score(counts: Statistics, beta: float) -> float:
         return 0.0
     precision, recall = precisions / orders, recalls / orders
     factor = beta**2
-    return 100 * (1 + factor) * precision * recall / (factor * precision + recall)
+    # Rounded as sacrebleu does it: of references that tie but for rounding, both choose one.
+    return 100 * ((1 + factor) * precision * recall / (factor * precision + recall))
 
 
 @metric(
