@@ -339,6 +339,30 @@ def test_documents_that_do_not_exist_do_not_count(*, is_tied: bool) -> None:
     assert (nothing.value, nothing.reason) == (None, "no query has a relevant document")
 
 
+@pytest.mark.parametrize("gain", RetrievalGain)
+@pytest.mark.parametrize("measure", RetrievalMeasure)
+def test_queries_have_the_same_bits_at_any_padding(
+    measure: RetrievalMeasure, gain: RetrievalGain
+) -> None:
+    random = np.random.default_rng(10)
+    parameters = {"k": 100, "measure": measure, "gain": gain}
+    for count in (3, 6, 9, 17, 40, 130):
+        scores = random.integers(0, 2 * count, (20, count)) / 8
+        relevances = random.choice([0.0, 0.1, 0.7, 3.0], (20, count))
+        alone = value("retrieval_at_k", parameters, predictions=scores, targets=relevances)
+        for more in (1, 8, 200):
+            side = ((0, 0), (int(random.integers(more + 1)), more))
+            there = np.pad(np.ones((20, count), bool), side)
+            padded = value(
+                "retrieval_at_k",
+                parameters,
+                predictions=np.pad(scores, side, constant_values=1.0),
+                targets=np.pad(relevances, side, constant_values=9.0),
+                mask=there,
+            )
+            assert padded == alone
+
+
 def test_a_query_that_is_left_out_takes_its_weight_along() -> None:
     mrr: Any = {"measure": RetrievalMeasure.MRR}
     given: dict[str, Any] = {"predictions": [[2.0, 1.0]] * 3, "targets": [[0, 0], [1, 0], [0, 1]]}

@@ -260,7 +260,7 @@ def _measures(prepared: Rankings, part: slice, k: int, gain: RetrievalGain) -> F
     # NumPy keeps the interpreter while it widens numbers one by one, on their way into sums.
     precisions = np.cumsum(found.astype(np.int64), axis=1) / (ranks + 1.0)
     prepared.checkpoint()
-    mean_precision = np.where(found, precisions, 0).sum(axis=1) / count
+    mean_precision = _sums(np.where(found, precisions, 0)) / count
     prepared.checkpoint()
     ties = _ties(
         np.take_along_axis(scores, order, axis=1), np.take_along_axis(there, order, axis=1)
@@ -284,13 +284,23 @@ def _ndcg(
     checkpoint()
     means = np.bincount(ties, gains.reshape(-1)) / np.bincount(ties)
     checkpoint()
-    gained = (means[ties].reshape(gains.shape) * discounts).sum(axis=1)
+    gained = _sums(means[ties].reshape(gains.shape) * discounts)
     falling = -gains
     for row in falling:
         sort_in_place(row, checkpoint)
-    best = (-falling * discounts).sum(axis=1)
+    best = _sums(-falling * discounts)
     share: Floats = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
     return share
+
+
+def _sums(values: Floats) -> Floats:
+    """Returns the sum of each row, added in the order of ranks.
+
+    Then documents that do not exist, which come last, change no bit: NumPy's own sums are grouped
+    by how long rows are.
+    """
+    sums: Floats = np.cumsum(values, axis=1)[:, -1]
+    return sums
 
 
 def _gains(relevances: Floats, gain: RetrievalGain) -> Floats:
