@@ -384,6 +384,52 @@ def test_counts_beyond_the_largest_number_are_said() -> None:
     assert score_of("f1", [heavy]).value == 1.0
 
 
+# ------------------------------------------------------------------ nothing above 1
+
+PERFECT: list[tuple[str, Data]] = [
+    ("roc_auc", {}),
+    ("roc_auc", {"max_fpr": 0.3}),
+    ("roc_auc", {"max_fpr": 5e-324}),
+    ("average_precision", {}),
+    *((name, {}) for name in ("accuracy", "precision", "recall", "f1", "matthews_correlation")),
+    *(("f_beta", {"beta": beta}) for beta in (0.1, 0.7, 1.3, 3.1)),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), PERFECT)
+def test_what_is_perfect_has_1_to_the_bit(name: str, parameters: Data) -> None:
+    random = np.random.default_rng(13)
+    for _ in range(100):
+        count = int(random.integers(2, 40))
+        targets = random.permutation(np.arange(count) % 2)
+        given: Data = {
+            "predictions": targets - 0.5 + random.uniform(-0.4, 0.4, count),
+            "targets": targets,
+            "weights": random.random(count) if random.integers(4) else None,
+        }
+        assert score(name, parameters, **given).value == 1.0
+
+
+@pytest.mark.parametrize("gain", RetrievalGain)
+def test_documents_of_equal_gains_are_in_the_best_order(gain: RetrievalGain) -> None:
+    random = np.random.default_rng(14)
+    for relevance in (0.1, 0.3, 1.7, 1e-300, 600.1):
+        for _ in range(20):
+            count, k = random.integers(1, 30, 2)
+            scores = random.integers(0, 3, (1, count)) / 2
+            found = score(
+                "retrieval_at_k", {"k": int(k), "gain": gain},
+                predictions=scores, targets=np.full((1, count), relevance),
+            )  # fmt: skip
+            assert found.value == 1.0
+            almost = relevance * (1 + random.integers(0, 3, (1, count)) * 2.0**-52)
+            found = score(
+                "retrieval_at_k", {"k": int(k), "gain": gain}, predictions=scores, targets=almost
+            )
+            assert found.value is not None
+            assert found.value <= 1.0
+
+
 # ------------------------------------------------------------------ what is not finite
 
 

@@ -100,7 +100,8 @@ def f_score(state: State, beta: float, average: Average, zero_division: ZeroDivi
         numerators, denominators = counts.hits, counts.targets
     else:
         factor = beta * beta
-        numerators = counts.hits.times(1 + factor)
+        # Added up alike, so that no rounding makes more than 1 of the quotient.
+        numerators = counts.hits.times(factor) + counts.hits
         denominators = counts.targets.times(factor) + counts.predicted
     values, undefined = _ratios(numerators, denominators, zero_division)
     return _averaged(counts, values, undefined, average)

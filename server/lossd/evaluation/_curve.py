@@ -44,25 +44,26 @@ class Curve:
         widths = np.diff(self.false_positives, prepend=self.false_positives.dtype.type(0))
         heights = self.true_positives.copy()
         heights[1:] += self.true_positives[:-1]  # twice the mean height
-        doubled = np.dot(widths, heights) if widths.dtype == np.int64 else (widths * heights).sum()
         if widths.dtype == np.int64:
-            return int(doubled) / (2 * int(positives) * int(negatives))
-        return float(doubled / (2 * positives * negatives))
+            return int(np.dot(widths, heights)) / (2 * int(positives) * int(negatives))
+        # Of the same terms in the same order, so that no rounding makes more than the whole of it.
+        return float((widths * heights).sum() / (widths * (2 * positives)).sum())
 
     def partial_area(self, max_fpr: float) -> float:
         """Returns the area up to a false positive rate, scaled to 0.5 for chance and 1 at best.
 
         Reference: D. K. McClish, Analyzing a portion of the ROC curve, 1989.
         """
-        found = np.concatenate([[0.0], self.true_positives / self.true_positives[-1]])
+        missed = np.concatenate([[1.0], 1 - self.true_positives / self.true_positives[-1]])
         false = np.concatenate([[0.0], self.false_positives / self.false_positives[-1]])
         stop = int(np.searchsorted(false, max_fpr, "right"))
         if stop < len(false):
-            height = np.interp(max_fpr, false[stop - 1 : stop + 1], found[stop - 1 : stop + 1])
-            found, false = np.append(found[:stop], height), np.append(false[:stop], max_fpr)
-        area = float(np.trapezoid(found, false))
+            height = np.interp(max_fpr, false[stop - 1 : stop + 1], missed[stop - 1 : stop + 1])
+            missed, false = np.append(missed[:stop], height), np.append(false[:stop], max_fpr)
+        # What is above the curve: where that is nothing, no rounding makes the score differ from 1.
+        above = float(np.trapezoid(missed, false))
         chance = 0.5 * max_fpr**2
-        return 0.5 * (1 + (area - chance) / (max_fpr - chance))
+        return 1 - 0.5 * above / (max_fpr - chance)
 
     def average_precision(self) -> float:
         """Returns the mean of the precision at each step of the recall."""
@@ -74,7 +75,7 @@ class Curve:
             with np.errstate(over="ignore", under="ignore"):
                 false = np.ldexp(false, self.tilt)  # where it overflows, the precision is 0
         precisions = found[risen] / (found[risen] + false)
-        return float((steps[risen] * precisions).sum() / found[-1])
+        return float((steps[risen] * precisions).sum() / steps[risen].sum())
 
 
 def curve(

@@ -282,7 +282,7 @@ def _ndcg(
     checkpoint()
     discounts = np.where(first, 1 / np.log2(np.arange(gains.shape[1]) + 2.0), 0.0)
     checkpoint()
-    means = np.bincount(ties, gains.reshape(-1)) / np.bincount(ties)
+    means = _means(gains.reshape(-1), ties)
     checkpoint()
     gained = _sums(means[ties].reshape(gains.shape) * discounts)
     falling = -gains
@@ -290,7 +290,15 @@ def _ndcg(
         sort_in_place(row, checkpoint)
     best = _sums(-falling * discounts)
     share: Floats = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
-    return share
+    return np.minimum(share, 1)  # which rounding may exceed
+
+
+def _means(gains: Floats, ties: Integers) -> Floats:
+    """Returns the mean of each group, of equal gains that gain itself."""
+    starts = np.flatnonzero(np.diff(ties, prepend=-1))
+    least = np.minimum.reduceat(gains, starts)
+    means: Floats = least + np.bincount(ties, gains - least[ties]) / np.bincount(ties)
+    return means
 
 
 def _sums(values: Floats) -> Floats:
