@@ -447,6 +447,54 @@ def test_predictions_are_probabilities_in_their_form(
     assert str(score(name, chosen, **given, mask=[True, False, True, True])) == str(expected)
 
 
+Refused = tuple[dict[str, Any], dict[str, Any], str]
+TASKS: dict[ClassificationTask, Refused] = {
+    ClassificationTask.BINARY: (
+        {"predictions": [0.5, np.nan, 0.25], "targets": [0, 1, 1]}, {"targets": [0, 2, 1]},
+        r"targets\[1\] must be in \[0, 2\), got 2",
+    ),
+    ClassificationTask.MULTICLASS: (
+        {"predictions": [[0.5, 0.5], [np.nan, 0.25], [0.25, 0.75]], "targets": [0, 1, 1]},
+        {"targets": [0, 99, 1]}, r"targets\[1\] must be in \[0, 2\), got 99",
+    ),
+    ClassificationTask.MULTILABEL: (
+        {"predictions": [[0.5, 0.5], [np.nan, 0.25]], "targets": [[0.0, 1.0], [1.0, 0.0]]},
+        {"targets": [[0.0, 1.0], [1.0, 0.5]]}, r"targets\[1, 1\] must be in \{0, 1\}, got 0.5",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", OF_KINDS)
+def test_what_is_beside_a_prediction_that_is_not_a_number_is_checked(
+    name: str, task: ClassificationTask
+) -> None:
+    """As a loss checks it; only what does not count may be anything."""
+    given, wrong_targets, message = TASKS[task]
+    chosen = parameters(name, prediction_kind=DistributionKind.PROBABILITIES)
+    if name != "perplexity":
+        chosen["task"] = task
+    elif task is not ClassificationTask.MULTICLASS:
+        pytest.skip("it is of classes")
+    try:
+        assert score(name, chosen, **given).is_nonfinite
+    except ParameterError:
+        pytest.skip("it takes no labels")
+    outside = np.array(given["predictions"])
+    outside[-1 if outside.ndim == 1 else (1, 1)] = 1.5
+    of_predictions = r"predictions\[(2|1, 1)\] must be in \[0, 1\], got 1.5"
+    cases = [({**given, **wrong_targets}, message)]
+    cases += [({**given, "predictions": outside}, of_predictions)]
+    for wrong, expected in cases:
+        with pytest.raises(InputError, match=expected):
+            score(name, chosen, **wrong)
+    count = len(given["targets"])
+    silent = {**given, **wrong_targets}
+    mask, weights = np.arange(count) != 1, (np.arange(count) != 1) * 1.0
+    assert not score(name, chosen, **silent, mask=mask).is_nonfinite
+    assert not score(name, chosen, **silent, weights=weights).is_nonfinite
+
+
 def test_parameters_that_do_not_go_together_are_refused() -> None:
     several: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [0]}
     labels: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [[0, 1]]}

@@ -103,29 +103,24 @@ def lay_out_decisions(
     classes: int | None,
 ) -> Decisions:
     """Lays out which class or labels each example was predicted to have."""
-    found = _lay_out(batch, task, ignore_index)
+    found = _lay_out(batch, task, ignore_index, prediction_kind, classes)
     if found.task is MULTICLASS and threshold is not None:
         raise ParameterError(
             "threshold", f"threshold must go with yes-or-no answers, got {threshold:g} with classes"
         )
     limit = _THRESHOLDS[prediction_kind] if threshold is None else threshold
     if found.task is MULTICLASS:
-        return _class_decisions(found, prediction_kind, classes)
+        return _class_decisions(found, classes)
     if classes is not None:
         raise ParameterError("classes", f"classes must go with class indices, got {classes}")
     dtype = np.dtype(np.int64 if found.task is BINARY else np.bool_)
-    targets: Array = _truths("targets", found.targets, found.selection).astype(dtype, copy=False)
-    if is_float(found.predictions):
-        predicted = _above(_scores(found, prediction_kind), limit).astype(dtype, copy=False)
-    else:
-        truths = _truths("predictions", found.predictions, found.selection)
-        predicted = truths.astype(dtype, copy=False)
+    predicted = _above(found.predictions, limit) if found.has_scores else found.predictions
     return Decisions(
         found.facts(),
         found.task,
         found.width or 2,
-        targets,
-        predicted,
+        found.targets.astype(dtype, copy=False),
+        predicted.astype(dtype, copy=False),
         found.selection.weights,
         None,
         found.checkpoint,
@@ -139,12 +134,9 @@ def _above(scores: Array, limit: float) -> Flags:
     return above
 
 
-def _class_decisions(
-    found: "_Found", prediction_kind: DistributionKind, classes: int | None
-) -> Decisions:
-    if not is_float(found.predictions):
-        targets = _indices("targets", found.targets, classes, found.selection)
-        predicted = _indices("predictions", found.predictions, classes, found.selection)
+def _class_decisions(found: "_Found", classes: int | None) -> Decisions:
+    targets, predicted = found.targets, found.predictions
+    if not found.has_scores:
         width = classes or 1 + max(int(targets.max(initial=1)), int(predicted.max(initial=1)))
         return Decisions(
             found.facts(width=classes), MULTICLASS, width, targets, predicted,
@@ -155,12 +147,9 @@ def _class_decisions(
         raise ParameterError(
             "classes", f"classes must be the {width} of the predictions, got {classes}"
         )
-    scores = _scores(found, prediction_kind)
-    targets = _indices("targets", found.targets, width, found.selection)
-    predicted = scores.argmax(axis=1)
     return Decisions(
-        found.facts(), MULTICLASS, width, targets, predicted, found.selection.weights, scores,
-        found.checkpoint,
+        found.facts(), MULTICLASS, width, targets, predicted.argmax(axis=1),
+        found.selection.weights, predicted, found.checkpoint,
     )  # fmt: skip
 
 
@@ -172,20 +161,15 @@ def lay_out_scores(
     ignore_index: int | None,
 ) -> Scores:
     """Checks and lays out the scores and the true answers."""
-    found = _lay_out(batch, task, ignore_index)
-    if not is_float(found.predictions):
+    dtype = batch.inputs["predictions"].dtype
+    if not is_float(batch.inputs["predictions"]):
         raise InputError(
-            "inputs.predictions.dtype",
-            f"predictions must be floating point, got {found.predictions.dtype.name}",
+            "inputs.predictions.dtype", f"predictions must be floating point, got {dtype.name}"
         )
-    scores = _scores(found, prediction_kind)
-    if found.task is MULTICLASS:
-        targets: Array = _indices("targets", found.targets, found.width, found.selection)
-    else:
-        targets = _truths("targets", found.targets, found.selection)
+    found = _lay_out(batch, task, ignore_index, prediction_kind)
     return Scores(
-        found.facts(), found.task, found.width or 2, targets, scores, found.selection.weights,
-        prediction_kind, _rounding(found.predictions.dtype), found.checkpoint,
+        found.facts(), found.task, found.width or 2, found.targets, found.predictions,
+        found.selection.weights, prediction_kind, _rounding(dtype), found.checkpoint,
     )  # fmt: skip
 
 
@@ -214,21 +198,12 @@ def lay_out_probabilities(
     return prepared
 
 
-def _scores(found: "_Found", kind: DistributionKind) -> Array:
-    """Returns the predictions, which must be of the kind that was given."""
-    scores, domain = widened(found.predictions), DOMAINS[kind]
-    if domain is not None and scores.size and not _spans(domain, scores):
-        _refuse("predictions", scores, domain.outside(scores), str(domain), found.selection)
-    return scores
-
-
-def _spans(domain: Interval, scores: Array) -> bool:
-    return bool(scores.min() >= domain.low and scores.max() <= domain.high)
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Both inputs, with one row for each example that counts and whose scores are not NaN."""
+    """Both inputs, checked, with one row for each example that counts and whose scores are not NaN.
+
+    Predictions are scores of 32 bits or more, or answers of the kind of the targets.
+    """
 
     task: ClassificationTask
     width: int | None
@@ -238,6 +213,11 @@ class _Found:
     nonfinite_count: int
     checkpoint: Checkpoint
 
+    @property
+    def has_scores(self) -> bool:
+        """Whether predictions are scores."""
+        return is_float(self.predictions)
+
     def facts(self, width: int | None = None) -> BatchFacts:
         return self.selection.facts(
             task=self.task, width=self.width or width, nonfinite_count=self.nonfinite_count
@@ -245,7 +225,11 @@ class _Found:
 
 
 def _lay_out(
-    batch: MetricBatch, task: ClassificationTask | None, ignore_index: int | None
+    batch: MetricBatch,
+    task: ClassificationTask | None,
+    ignore_index: int | None,
+    kind: DistributionKind,
+    classes: int | None = None,
 ) -> _Found:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
     task = task or _task(predictions, targets)
@@ -261,20 +245,33 @@ def _lay_out(
         )
     flat = targets.reshape(-1) if task is not MULTILABEL else targets.reshape(-1, width or 1)
     selection = select(batch, shape, None if ignore_index is None else flat == ignore_index)
-    is_matrix = width is not None
-    rows = predictions.reshape(-1) if width is None else predictions.reshape(-1, width)
-    scores = selection.of(rows)
-    count = 0
-    if is_float(scores):
-        wide = widened(scores)
-        # A sum is NaN wherever an element is, and costs less than checking each.
-        with np.errstate(all="ignore"):
-            suspicious = math.isnan(float(wide.sum(dtype=wide.dtype)))
-        if suspicious:
-            bad = np.isnan(wide).any(axis=1) if is_matrix else np.isnan(wide)
-            count = int(np.count_nonzero(bad))
-            scores, selection = scores[~bad], selection.without(bad)
-    return _Found(task, width, scores, selection.of(flat), selection, count, batch.checkpoint)
+    rows = selection.of(predictions.reshape(-1 if width is None else (-1, width)))
+    count = width if is_float(rows) else classes
+    answers = _answers("targets", selection.of(flat), task, count, selection)
+    if is_float(rows):
+        given = _scores(rows, kind, selection)
+    else:
+        given = _answers("predictions", rows, task, count, selection)
+    return _without_nan(_Found(task, width, given, answers, selection, 0, batch.checkpoint))
+
+
+def _without_nan(found: _Found) -> _Found:
+    """Leaves out, and counts, the examples that have a score of NaN."""
+    scores = found.predictions
+    if not found.has_scores:
+        return found
+    # A sum is NaN wherever an element is, and costs less than checking each.
+    with np.errstate(all="ignore"):
+        if not math.isnan(float(scores.sum(dtype=scores.dtype))):
+            return found
+    bad = np.asarray(np.isnan(scores).any(axis=tuple(range(1, scores.ndim))))
+    return replace(
+        found,
+        predictions=scores[~bad],
+        targets=found.targets[~bad],
+        selection=found.selection.without(bad),
+        nonfinite_count=int(np.count_nonzero(bad)),
+    )
 
 
 def _task(predictions: Array, targets: Array) -> ClassificationTask:
@@ -307,6 +304,31 @@ def _example_shape(
     if shape[-1] > MAX_CLASSES:
         raise shape_error("predictions", f"at most {MAX_CLASSES} labels", predictions)
     return shape[:-1], shape[-1]
+
+
+def _scores(rows: Array, kind: DistributionKind, selection: Selection) -> Array:
+    """Returns the predictions, which must be of the kind that was given, or NaN."""
+    scores, domain = widened(rows), DOMAINS[kind]
+    if domain is not None and scores.size and not _spans(domain, scores):
+        _refuse("predictions", scores, domain.outside(scores), str(domain), selection)
+    return scores
+
+
+def _spans(domain: Interval, scores: Array) -> bool:
+    return bool(scores.min() >= domain.low and scores.max() <= domain.high)
+
+
+def _answers(
+    name: str,
+    values: Array,
+    task: ClassificationTask,
+    classes: int | None,
+    selection: Selection,
+) -> Array:
+    """Returns class indices, or booleans."""
+    if task is MULTICLASS:
+        return _indices(name, values, classes, selection)
+    return _truths(name, values, selection)
 
 
 def _truths(name: str, values: Array, selection: Selection) -> Flags:
