@@ -513,6 +513,28 @@ def test_parameters_that_do_not_go_together_are_refused() -> None:
         score("accuracy", {"top_k": 0}, **several)
 
 
+LIMITS: list[tuple[DistributionKind, float]] = [
+    *((DistributionKind.PROBABILITIES, limit) for limit in np.arange(1, 50) / 50),
+    *((DistributionKind.LOGITS, limit) for limit in (-3.3, 0.1, 1e-30, 1e30)),
+    (DistributionKind.LOG_PROBABILITIES, float(np.log(0.3))),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_a_score_at_the_threshold_is_no_in_every_type(dtype: Any) -> None:
+    said = {"prediction_kind": DistributionKind.LOG_PROBABILITIES}
+    half = np.log([0.5]).astype(dtype)
+    assert value("accuracy", said, predictions=half, targets=[0]) == 1.0
+    for kind, limit in LIMITS:
+        with np.errstate(over="ignore"):
+            at = np.array([limit]).astype(dtype)
+        following = np.nextafter(at, np.array([np.inf]).astype(dtype), dtype=dtype)
+        chosen = {"prediction_kind": kind, "threshold": limit}
+        if np.isfinite(at.astype(np.float64)).all():
+            assert value("accuracy", chosen, predictions=at, targets=[0]) == 1.0
+            assert value("accuracy", chosen, predictions=following, targets=[1]) == 1.0
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
 def test_a_threshold_may_be_beyond_the_numbers_of_the_scores(dtype: Any) -> None:
     scores = np.array([-np.inf, -1e4, 0.0, 1e4, np.inf]).astype(dtype)

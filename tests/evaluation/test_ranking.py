@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from lossd.losses import DistributionKind, ParameterError
 from tests.evaluation.run import score, value, values_of
 
 PROBABILITIES = {"prediction_kind": DistributionKind.PROBABILITIES}
+DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 AVERAGES = [Average.MICRO, Average.MACRO, Average.WEIGHTED]
 
 
@@ -209,7 +211,7 @@ def test_perplexity_weighs_tokens_alike() -> None:
 @pytest.mark.parametrize("bins", [1, 7, 15])
 def test_calibration(bins: int) -> None:
     random = np.random.default_rng(bins)
-    chances = np.concatenate([random.uniform(0, 1, 200), np.linspace(0, 1, bins + 1)])
+    chances = np.concatenate([random.uniform(0, 1, 200), [0.0, 1.0]])
     targets = random.random(len(chances)) < chances
     right, sure = calibration_curve(targets, chances, n_bins=bins)
     places = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], chances)
@@ -224,6 +226,25 @@ def test_calibration(bins: int) -> None:
         assert value(
             "calibration_error", parameters, predictions=chances, targets=targets
         ) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_confidence_at_the_upper_edge_of_a_bin_is_in_it(dtype: Any) -> None:
+    for bins in (2, 3, 5, 6, 10, 12, 15, 20, 49):
+        edges = (np.arange(1, bins + 1) / bins).astype(dtype)
+        for of_bin, edge in enumerate(edges):
+            one = edge.reshape(1)
+            found = score(
+                "calibration_error", {"bins": bins, **PROBABILITIES}, predictions=one, targets=[1]
+            )
+            assert np.flatnonzero(~np.isnan(values_of(found))).tolist() == [of_bin]
+    above = score(
+        "calibration_error",
+        {"bins": 2, **PROBABILITIES},
+        predictions=np.array([0.504]).astype(dtype),
+        targets=[1],
+    )
+    assert np.isnan(values_of(above)).tolist() == [True, False]
 
 
 def test_probabilities_outside_of_their_range_are_refused() -> None:

@@ -24,8 +24,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-        by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+        probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -165,8 +166,8 @@ Args:
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
-    bins: Number of bins of equal width over [0, 1], each including its upper edge. In [1,
-        65536]. Default 15.
+    bins: Number of bins of equal width over [0, 1], each including its upper edge, which is
+        rounded to the type of probabilities that are given. In [1, 65536]. Default 15.
     norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
 """,
         "Chrf": """Parameters of chrF; with word_order 2 it is chrF++.
@@ -270,8 +271,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-        by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+        probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -486,8 +488,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-        by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+        probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -503,8 +506,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-        by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+        probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -835,8 +839,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
-        for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-probabilities,
+        0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
@@ -1079,8 +1084,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-        by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+        probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -1131,8 +1137,9 @@ Args:
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
     prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-        by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+    threshold: Score above which an answer is yes, rounded to the type of the predictions;
+        binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+        probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by

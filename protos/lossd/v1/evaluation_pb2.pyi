@@ -377,8 +377,9 @@ class Accuracy(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+            probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -417,8 +418,9 @@ class Precision(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+            probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -452,8 +454,9 @@ class Recall(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+            probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -487,8 +490,9 @@ class F1(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+            probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -522,8 +526,9 @@ class FBeta(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+            probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -560,8 +565,9 @@ class MatthewsCorrelation(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
-            for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-probabilities,
+            0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
@@ -587,8 +593,9 @@ class ConfusionMatrix(_AnyMetric):
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
-            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        threshold: Score above which an answer is yes, rounded to the type of the predictions;
+            binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
+            probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
@@ -721,8 +728,8 @@ class CalibrationError(_AnyMetric):
         prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
-        bins: Number of bins of equal width over [0, 1], each including its upper edge. In [1,
-            65536]. Default 15.
+        bins: Number of bins of equal width over [0, 1], each including its upper edge, which is
+            rounded to the type of probabilities that are given. In [1, 65536]. Default 15.
         norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "bins", "norm")

@@ -23,6 +23,7 @@ from lossd.evaluation._examples import (
     Flags,
     Selection,
     is_float,
+    rounded,
     select,
     shape_error,
     widened,
@@ -79,7 +80,7 @@ class Scores:
     """The scores and the true answers of the examples that count.
 
     Binary: (n,) and booleans; several classes: (n, C) and (n,) indices; labels: (n, L) and
-    booleans.
+    booleans.  ``dtype`` is the type in which the scores came.
     """
 
     facts: BatchFacts
@@ -89,8 +90,13 @@ class Scores:
     scores: Array
     weights: Floats | None
     kind: DistributionKind
-    rounding: float  # of numbers near 1 of the type that was given
+    dtype: np.dtype[Any]
     checkpoint: Checkpoint
+
+    @property
+    def rounding(self) -> float:
+        """The distance from 1 to the next number of the type in which they came."""
+        return 2.0**-7 if self.dtype.name == "bfloat16" else float(np.finfo(self.dtype).eps)
 
 
 def lay_out_decisions(
@@ -114,7 +120,9 @@ def lay_out_decisions(
     if classes is not None:
         raise ParameterError("classes", f"classes must go with class indices, got {classes}")
     dtype = np.dtype(np.int64 if found.task is BINARY else np.bool_)
-    predicted = _above(found.predictions, limit) if found.has_scores else found.predictions
+    predicted = found.predictions
+    if found.has_scores:
+        predicted = _above(predicted, limit, batch.inputs["predictions"].dtype)
     return Decisions(
         found.facts(),
         found.task,
@@ -127,10 +135,10 @@ def lay_out_decisions(
     )
 
 
-def _above(scores: Array, limit: float) -> Flags:
-    """Returns which scores are above a limit, which may be out of the range of their type."""
-    largest = float(np.finfo(scores.dtype).max)
-    above: Flags = scores > (-math.inf if limit < -largest else min(limit, largest))
+def _above(scores: Array, limit: float, dtype: np.dtype[Any]) -> Flags:
+    """Returns which scores are above a limit, which is rounded to the type that they came in."""
+    nearest = float(rounded(np.array(limit), dtype))
+    above: Flags = scores == math.inf if nearest == math.inf else scores > nearest
     return above
 
 
@@ -169,15 +177,8 @@ def lay_out_scores(
     found = _lay_out(batch, task, ignore_index, prediction_kind)
     return Scores(
         found.facts(), found.task, found.width or 2, found.targets, found.predictions,
-        found.selection.weights, prediction_kind, _rounding(dtype), found.checkpoint,
+        found.selection.weights, prediction_kind, dtype, found.checkpoint,
     )  # fmt: skip
-
-
-def _rounding(dtype: np.dtype[Any]) -> float:
-    """Returns the distance from 1 to the next number."""
-    if dtype.name == "bfloat16":
-        return 2.0**-7
-    return float(np.finfo(dtype).eps)
 
 
 def lay_out_probabilities(

@@ -139,6 +139,12 @@ def widened(array: Array) -> npt.NDArray[Any]:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
+def rounded(numbers: Floats, dtype: np.dtype[Any]) -> Floats:
+    """Returns numbers as they are in a floating-point type; infinite where they are beyond it."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(dtype).astype(np.float64)
+
+
 def for_each_column(weights: Floats | None, columns: int) -> Floats | None:
     """Returns the weights of rows for each of so many columns, row by row; None for 1.
 

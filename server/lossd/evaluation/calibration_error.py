@@ -7,7 +7,7 @@ import numpy as np
 
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
 from lossd.evaluation._declare import BatchState, Floats, MetricExample, Score, metric
-from lossd.evaluation._examples import Flags
+from lossd.evaluation._examples import Flags, rounded
 from lossd.evaluation._state import State, Tally, aligned
 from lossd.losses import DistributionKind, Interval
 
@@ -73,7 +73,8 @@ def calibration_error(
         value = sum_b share_b |mean confidence_b - mean right_b|
 
     The confidence is the probability of yes, or of the likeliest class.  Bins have equal width and
-    include their upper edge.  ``values`` are the gaps of the bins.
+    include their upper edge, as it is in the type of probabilities that are given.  ``values`` are
+    the gaps of the bins.
 
     Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
     """
@@ -84,8 +85,7 @@ def calibration_error(
     finite = np.isfinite(confidences)
     confidences, hits = confidences[finite], hits[finite]
     weights = None if prepared.weights is None else prepared.weights[finite]
-    inner = np.linspace(0, 1, bins + 1)[1:-1]
-    indices = np.searchsorted(inner, confidences)
+    indices = np.searchsorted(_inner_edges(prepared, bins), confidences)
     return BatchState(
         tallies={
             "confidences": Tally.sums(
@@ -105,6 +105,14 @@ def calibration_error(
         },
         nonfinite_count=int(len(finite) - np.count_nonzero(finite)),
     )
+
+
+def _inner_edges(prepared: Scores, bins: int) -> Floats:
+    """Returns the edges between bins, rounded once, so that k / bins is at one of them."""
+    edges = np.arange(1, bins) / bins
+    if prepared.kind is DistributionKind.PROBABILITIES:
+        return rounded(edges, prepared.dtype)
+    return edges
 
 
 def _confidence(prepared: Scores) -> tuple[Floats, Flags]:
