@@ -191,11 +191,22 @@ def test_labels(name: str, average: Average) -> None:
     )  # fmt: skip
 
 
-def test_a_single_label_is_averaged_alone() -> None:
+@pytest.mark.parametrize("average", Average)
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_single_label_has_the_value_and_the_values_of_one_among_several(
+    name: str, average: Average
+) -> None:
+    chosen = parameters(name, average=average)
+    for targets in ([[1], [0], [1]], [[0], [0], [0]]):
+        of_one: dict[str, Any] = {"predictions": [[1.0], [1.0], [-1.0]], "targets": targets}
+        of_two = {key: np.repeat(each, 2, axis=1) for key, each in of_one.items()}
+        found, expected = score(name, chosen, **of_one), score(name, chosen, **of_two)
+        assert found.value == expected.value
+        assert (found.values is None) == (expected.values is None) == (average is Average.MICRO)
+        if average is not Average.MICRO:
+            assert values_of(found).tolist() == values_of(expected)[:1].tolist()
     one: dict[str, Any] = {"predictions": [[1.0], [1.0], [-1.0]], "targets": [[1], [0], [1]]}
-    for average in AVERAGES:
-        assert value("f1", {"average": average}, **one) == 0.5
-    assert score("f1", {"average": Average.NONE}, **one).values == [0.5]
+    assert values_of(score("f1", {"average": Average.MACRO}, **one)).tolist() == [0.5]
 
 
 def test_no_positive_anywhere_is_said_and_not_only_0() -> None:

@@ -88,7 +88,7 @@ class Counts:
     @property
     def averaged(self) -> Flags:
         """The classes that an average is over: those that occur, or all labels."""
-        if self.task is MULTILABEL or len(self.hits.mantissas) == 1:
+        if self.task is MULTILABEL:
             return np.ones(len(self.hits.mantissas), bool)
         return ~(self.predicted.is_zero & self.targets.is_zero)
 
@@ -122,12 +122,12 @@ def _averaged(
 ) -> Score:
     if counts.task is BINARY:
         return _finished(float(values[1]), None, undefined[1:2], 1)
+    if average is Average.MICRO:
+        return _finished(float(values[0]), None, undefined)
     averaged = counts.averaged
     reported = np.where(averaged, values, np.nan)
     if average is Average.NONE:
         return _finished(None, reported, undefined & averaged)
-    if len(values) == 1:
-        return _finished(float(values[0]), None, undefined)
     defined = averaged & ~np.isnan(values)
     # Their own shares: beside a much larger class that is not defined they would be 0.
     weights = counts.targets.of(defined).shares() if average is Average.WEIGHTED else None
