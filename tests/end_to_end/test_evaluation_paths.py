@@ -48,6 +48,10 @@ WRONG: dict[str, tuple[Callable[[], v1.EvaluateRequest], Callable[[Any], Any], s
     "a parameter": (
         numbers, lambda r: r.metrics[0].f1.MergeFromString(b"\x08\x63"), "metrics[0].f1.task",
     ),
+    "classes of a matrix": (
+        numbers, lambda r: setattr(r.metrics[0].confusion_matrix, "classes", 2049),
+        "metrics[0].confusion_matrix.classes",
+    ),
     "a malformed tensor": (
         numbers, lambda r: r.batch.inputs[0].tensors[0].shape.append(7),
         "batch.inputs[0].tensors[0].data",

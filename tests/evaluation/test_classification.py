@@ -284,6 +284,21 @@ def test_the_confusion_matrix() -> None:
         assert bool(found.reason) == bool(np.isnan(found.values).any())
 
 
+def test_a_confusion_matrix_has_at_most_2048_classes_or_labels() -> None:
+    few: dict[str, Any] = {"predictions": [0, 2047], "targets": [0, 1]}
+    assert values_of(score("confusion_matrix", {"classes": 2048}, **few)).shape == (2048, 2048)
+    with pytest.raises(ParameterError, match=r"^classes must be in \[2, 2048\], got 2049$"):
+        score("confusion_matrix", {"classes": 2049}, **few)
+    many: list[dict[str, Any]] = [
+        {"predictions": [0, 2048], "targets": [0, 1]},
+        {"predictions": np.zeros((1, 2049)), "targets": [0]},
+        {"predictions": np.zeros((1, 2049)), "targets": np.zeros((1, 2049), bool)},
+    ]
+    for given in many:
+        with pytest.raises(InputError, match="must be at most 2048 for a matrix, got 2049"):
+            score("confusion_matrix", **given)
+
+
 def test_the_confusion_matrix_of_labels() -> None:
     random = np.random.default_rng(4)
     targets, logits = random.integers(0, 2, (40, 3)), random.standard_normal((40, 3))

@@ -264,7 +264,8 @@ Args:
         An example that is ignored or has weight 0 has 0, or -1 where the outputs are indices of
         examples. Those of a WeightedSum are in its terms.
 """,
-        "ConfusionMatrix": """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
+        "ConfusionMatrix": """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes
+or labels.
 
 Args:
     task: The kind of answer that an example has. Default: by the shapes and types, see
@@ -276,7 +277,7 @@ Args:
         probabilities, 0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
-    classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+    classes: Number of classes, where the predictions are class indices. In [2, 2048]. Unset by
         default: one more than the largest index.
     normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
         "PREDICTIONS", "ALL".

@@ -586,7 +586,8 @@ class MatthewsCorrelation(_AnyMetric):
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ...) -> None: ...
 
 class ConfusionMatrix(_AnyMetric):
-    """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
+    """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes
+    or labels.
 
     Args:
         task: The kind of answer that an example has. Default: by the shapes and types, see
@@ -598,7 +599,7 @@ class ConfusionMatrix(_AnyMetric):
             probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+        classes: Number of classes, where the predictions are class indices. In [2, 2048]. Unset by
             default: one more than the largest index.
         normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
             "PREDICTIONS", "ALL".

@@ -1,13 +1,27 @@
 """The matrix of counts of each pair of target and prediction."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from lossd.evaluation._classification import MULTILABEL, Decisions
+from lossd.evaluation._classification import (
+    CLASS_COUNTS,
+    CLASSES,
+    DECISIONS,
+    MULTILABEL,
+    Decisions,
+)
 from lossd.evaluation._declare import BatchState, InputError
 from lossd.evaluation._examples import for_each_column
 from lossd.evaluation._state import State, Tally
 
 MAX_CLASSES = 2048
+
+_FEW_CLASSES = replace(CLASSES, bounds=replace(CLASS_COUNTS, high=MAX_CLASSES))
+PAIRS = replace(
+    DECISIONS,
+    parameters=tuple(_FEW_CLASSES if p is CLASSES else p for p in DECISIONS.parameters),
+)
 
 
 def check(state: State) -> str:
@@ -25,7 +39,7 @@ def count_pairs(prepared: Decisions) -> BatchState:
     if prepared.width > MAX_CLASSES:
         raise InputError(
             "inputs.predictions",
-            f"classes must be at most {MAX_CLASSES} for a matrix, got {prepared.width}",
+            f"classes or labels must be at most {MAX_CLASSES} for a matrix, got {prepared.width}",
         )
     if prepared.task is not MULTILABEL:
         pairs = prepared.targets * prepared.width + prepared.predicted

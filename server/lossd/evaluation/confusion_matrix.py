@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
-from lossd.evaluation._confusion import MAX_CLASSES, check, count_pairs
+from lossd.evaluation._classification import MULTILABEL, Decisions
+from lossd.evaluation._confusion import MAX_CLASSES, PAIRS, check, count_pairs
 from lossd.evaluation._declare import (
     BatchState,
     MetricBatch,
@@ -58,7 +58,7 @@ def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
 
 
 @metric(
-    DECISIONS,
+    PAIRS,
     result=_result,
     observing=_observing,
     surrogate="CrossEntropy",
@@ -83,7 +83,7 @@ def confusion_matrix(
 
         value[i, j] = number of examples of class i that were predicted to be j
 
-    Each label has a matrix of two by two.
+    Each label has a matrix of two by two.  There are at most 2048 classes or labels.
 
     Reference: S. V. Stehman, Selecting and interpreting measures of accuracy, 1997, section 2.
     """
