@@ -400,6 +400,17 @@ def test_a_wrong_relevance_is_named_by_its_place_in_the_batch(wrong: float) -> N
     assert str(caught.value) == f"targets[2, 1] must be in [0, 1e+06], got {wrong}"
 
 
+def test_a_mask_of_documents_is_checked_as_one_of_examples_is() -> None:
+    given: dict[str, Any] = {"predictions": [[1.0, 2.0]], "targets": [[0.0, 1.0]]}
+    for mask, field in (([[1, 1]], "mask.dtype"), ([True], "mask.shape")):
+        with pytest.raises(InputError) as caught:
+            score("retrieval_at_k", **given, mask=mask)
+        assert caught.value.field == field
+    names = ("predictions", "targets", "mask")
+    nothing: dict[str, Any] = {name: np.zeros((0, 3)) for name in names}
+    assert score("retrieval_at_k", **nothing).reason == "there is no example"
+
+
 def test_one_query_may_have_more_documents_than_are_ranked_at_once() -> None:
     count = 2 * retrieval._BLOCK
     scores, targets = np.arange(count)[None] / 1, np.arange(count)[None] == count - 3

@@ -87,11 +87,20 @@ def select(
 def _kept(mask: Array | None, shape: tuple[int, ...], ignored: Flags | None) -> Flags | None:
     if mask is None:
         return None if ignored is None else ~ignored
+    kept = flags_of(mask, shape).reshape(-1)
+    return kept if ignored is None else kept & ~ignored
+
+
+def flags_of(mask: Array, shape: tuple[int, ...], things: str = "examples") -> Flags:
+    """Returns a mask, which must be boolean and have the shape of what it tells of.
+
+    Raises:
+        InputError: if it is not.
+    """
     if mask.size and mask.dtype != np.bool_:  # an empty list has no type
         raise InputError("mask.dtype", f"mask must be boolean, got {mask.dtype.name}")
-    _check_shape("mask", mask, shape)
-    kept: Flags = mask.reshape(-1).astype(np.bool_)
-    return kept if ignored is None else kept & ~ignored
+    _check_shape("mask", mask, shape, things)
+    return mask.astype(np.bool_, copy=False)
 
 
 def _weights(given: Array, shape: tuple[int, ...], kept: Flags | None) -> Floats:
@@ -107,11 +116,11 @@ def _weights(given: Array, shape: tuple[int, ...], kept: Flags | None) -> Floats
     return weights
 
 
-def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+def _check_shape(name: str, array: Array, shape: tuple[int, ...], things: str = "examples") -> None:
     if array.shape != shape:
         raise InputError(
             f"{name}.shape",
-            f"{name} must have the shape {list(shape)} of the examples, got {list(array.shape)}",
+            f"{name} must have the shape {list(shape)} of the {things}, got {list(array.shape)}",
         )
 
 

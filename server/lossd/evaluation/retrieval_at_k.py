@@ -24,6 +24,7 @@ from lossd.evaluation._declare import (
 from lossd.evaluation._exact import Integers
 from lossd.evaluation._examples import (
     Flags,
+    flags_of,
     is_float,
     is_number,
     select,
@@ -94,7 +95,9 @@ def _lay_out(batch: MetricBatch) -> Rankings:
             "targets", f"the shape {list(predictions.shape)} of the predictions", targets
         )
     count = predictions.shape[-1]
-    there = _there(batch.mask, predictions).reshape(-1, count)
+    there = np.ones((math.prod(predictions.shape[:-1]), count), bool)
+    if batch.mask is not None:
+        there = flags_of(batch.mask, predictions.shape, "documents").reshape(-1, count)
     selection = select(
         replace(batch, mask=None), predictions.shape[:-1], np.asarray(~there.any(axis=1))
     )
@@ -119,18 +122,6 @@ def _lay_out(batch: MetricBatch) -> Rankings:
         kept.weights,
         batch.checkpoint,
     )
-
-
-def _there(mask: Array | None, predictions: Array) -> Flags:
-    if mask is None:
-        return np.ones(predictions.shape, bool)
-    if mask.dtype != np.bool_ or mask.shape != predictions.shape:
-        raise InputError(
-            "mask",
-            f"mask must be boolean of the shape {list(predictions.shape)} of the documents, "
-            f"got {mask.dtype.name} of {list(mask.shape)}",
-        )
-    return mask
 
 
 RANKINGS = MetricLayout(
