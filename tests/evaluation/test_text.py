@@ -88,6 +88,22 @@ def test_bleu_of_what_is_short_or_empty() -> None:
     assert (nothing.value, nothing.reason) == (None, "there is no example")
 
 
+def test_each_reason_of_sentences_is_counted_in_any_order() -> None:
+    def reason(*hypotheses: str) -> str:
+        given: dict[str, Any] = {"references": [["a b c d"]] * len(hypotheses)}
+        parameters = {"level": TextLevel.SENTENCE}
+        return score("bleu", parameters, hypotheses=hypotheses, **given).reason
+
+    for some in itertools.permutations(["a b c d", "", "a b c", "d c b a c", "b c d"]):
+        assert reason(*some) == (
+            "hypotheses have no 4-gram, in 2 of 5 hypotheses; "
+            "hypotheses are empty, in 1 of 5 hypotheses"
+        )
+    assert reason("a b c", "a b c d") == "hypotheses have no 4-gram, in 1 of 2 hypotheses"
+    assert reason("a b c d") == ""
+    assert reason("", "a", "a b", "a b c").endswith("; ...")
+
+
 @pytest.mark.parametrize("tokenizer", BleuTokenizer)
 def test_space_at_the_end_of_a_text_is_no_part_of_it(tokenizer: BleuTokenizer) -> None:
     """A line break after a hyphen would join two lines to one."""

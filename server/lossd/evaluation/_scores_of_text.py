@@ -1,6 +1,7 @@
 """Computes one score for a corpus, or one for each hypothesis, from counts of n-grams."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from lossd.evaluation._text import TextLevel
 Statistics = Sequence[int]
 
 _ROWS = 1 << 12  # that become an array, or numbers, at once: all would keep the interpreter
+_REASONS = 3  # that are told
 
 
 def keep_statistics(
@@ -67,15 +69,21 @@ def score_of(
         found += map(score, padded[start : start + _ROWS].tolist())
     if not found:
         return Score(reason="there is no hypothesis", signature=signature)
-    reasons = [reason for _, reason in found if reason]
     values = [value for value, _ in found]
-    reason = f"{reasons[0]}, in {len(reasons)} of {len(found)} hypotheses" if reasons else ""
     return Score(
         value=math.fsum(values) / len(values),
         values=np.array(values),
-        reason=reason,
+        reason=_reason([reason for _, reason in found]),
         signature=signature,
     )
+
+
+def _reason(each: Sequence[str]) -> str:
+    """Returns how many hypotheses have which remark, the most frequent first."""
+    counts = Counter(reason for reason in each if reason)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    said = [f"{reason}, in {count} of {len(each)} hypotheses" for reason, count in ordered]
+    return "; ".join(said[:_REASONS]) + ("; ..." if len(said) > _REASONS else "")
 
 
 def _padded(rows: Integers, size: int) -> Integers:
