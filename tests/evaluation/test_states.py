@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossd import v1
+from lossd import tensors, v1
 from lossd.errors import InvalidRequest, TooLarge, UnknownMetric
 from lossd.evaluation import METRICS, Score, State, StateError, Tally, merged
 from lossd.evaluation._exact import UNIT, exact_sums
@@ -322,6 +322,15 @@ def set_fraction(size: int) -> Callable[[v1.MetricState], None]:
     return change
 
 
+def set_statistics(*rows: list[int], ignored: int = 0) -> Callable[[v1.MetricState], None]:
+    def change(entry: v1.MetricState) -> None:
+        entry.ignored_count = ignored
+        written = entry.columns.add(name="statistics").tensors.add()
+        tensors.fill(written, np.array(rows, np.int64))
+
+    return change
+
+
 HOSTILE: list[tuple[str, Callable[[v1.MetricState], Any], str]] = [
     ("f1", lambda entry: setattr(entry, "version", 1), "must have version 2, got 1"),
     ("f1", lambda entry: entry.metric.recall.SetInParent(), "must be of a metric that is asked"),
@@ -346,6 +355,10 @@ HOSTILE: list[tuple[str, Callable[[v1.MetricState], Any], str]] = [
     ("roc_auc", lambda entry: setattr(entry, "example_count", 8), "a row for each of 8 examples"),
     ("roc_auc", lambda entry: setattr(entry, "silent_count", 1), "a row for each of 8 examples"),
     ("bleu", set_fraction(8), "must be counts, got fractions"),
+    ("bleu", set_statistics([2, -1, 0]), "statistics must be counts, got others"),
+    ("bleu", set_statistics([-2, -2, -2]), "statistics must be counts, got others"),
+    ("bleu", set_statistics(*[[2, 2, 0]] * 10), "a row for each of 9 examples"),
+    ("bleu", set_statistics(*[[2, 2, 0]] * 10, ignored=1), "statistics must be of 9 examples"),
 ]
 
 

@@ -9,12 +9,15 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from lossd import v1
 from lossd.evaluation import InputError
 from lossd.evaluation._text import TextLevel
 from lossd.evaluation.bleu import BleuSmoothing, BleuTokenizer
 from lossd.evaluation.word_error_rate import TextUnit
 from lossd.losses import ParameterError
-from tests.evaluation.run import score, value, values_of
+from lossd.serving.evaluation_service import state as evaluation_state
+from tests.evaluation.run import score, score_of, state, value, values_of
+from tests.evaluation.test_states import requested, same
 
 WORDS = ["the", "cat", "The", "sat", "on", "mat.", "(hi)", "3.5%", "don't", "猫", "é", "&quot;x"]
 
@@ -169,6 +172,36 @@ def test_of_references_that_nearly_tie_chrf_takes_that_of_sacrebleu(
         expected = oracle.corpus_score(hypotheses, streams(references)).score
         given: dict[str, Any] = {"hypotheses": hypotheses, "references": references}
         assert value("chrf", {**options, "beta": float(beta)}, **given) == expected
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_the_scores_of_sentences_have_the_places_of_their_hypotheses(name: str) -> None:
+    hypotheses, references = corpus(7)
+    mask = np.arange(len(hypotheses)) % 3 != 1
+    mask[:4] = False
+    parameters = {"level": TextLevel.SENTENCE}
+    everything = score(name, parameters, hypotheses=hypotheses, references=references)
+    expected = np.where(mask, values_of(everything), np.nan)
+    whole = score(name, parameters, hypotheses=hypotheses, references=references, mask=mask)
+    np.testing.assert_array_equal(values_of(whole), expected)
+    assert whole.value == pytest.approx(np.nanmean(expected), rel=1e-12)
+    states = [
+        state(name, parameters, hypotheses=h, references=r, mask=m)
+        for h, r, m in (
+            (hypotheses[part], references[part], mask[part])
+            for part in (slice(0, 4), slice(4, 5), slice(5, None))
+        )
+    ]
+    one = requested(name, parameters)
+    one.spec.MergeFrom(v1.MetricSpec(**{name: {"level": v1.TEXT_LEVEL_SENTENCE}}))
+    encoded = [evaluation_state.write([one], [kept]) for kept in states]
+    read = [kept for _, kept in evaluation_state.read(encoded, [one])]
+    for parts in (states, read):
+        assert same(score_of(name, parts, parameters), whole)
+    nothing = score(
+        name, parameters, hypotheses=hypotheses[:4], references=references[:4], mask=mask[:4]
+    )
+    assert (nothing.value, nothing.reason) == (None, "all 4 examples are ignored")
 
 
 def test_a_punctuation_mark_alone_is_one_word() -> None:

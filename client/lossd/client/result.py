@@ -55,7 +55,7 @@ class MetricResult(shown.Shown):
         metric: Its name, for example "roc_auc".
         value: The number; None where it is not defined, or where there are ``values`` only.
         values: The number of each class, label, output or hypothesis, where there are such; NaN
-            where it is not defined.
+            where it is not defined, and for a hypothesis that is masked.
         status: "UNDEFINED" or "NONFINITE"; None for an ordinary result.
         reason: Why the status is set, for example "targets hold no negative".
         outputs: Auxiliary outputs of the metric, by name, as float64 arrays.

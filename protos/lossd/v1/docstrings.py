@@ -881,7 +881,7 @@ Args:
     signature: Settings that a text score was computed with, in sacrebleu's words; empty for
         other metrics.
     values: FLOAT64: the number of each class, label, output or hypothesis; NaN where it is not
-        defined.
+        defined, and for a hypothesis that is masked.
     outputs: FLOAT64: further outputs of the metric, one tensor each.
 """,
         "MetricSpec": """A metric and its parameters. A request with an unset one, or with one that the server does not

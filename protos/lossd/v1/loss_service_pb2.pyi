@@ -339,7 +339,7 @@ class MetricResult(_message.Message):
         signature: Settings that a text score was computed with, in sacrebleu's words; empty for
             other metrics.
         values: FLOAT64: the number of each class, label, output or hypothesis; NaN where it is not
-            defined.
+            defined, and for a hypothesis that is masked.
         outputs: FLOAT64: further outputs of the metric, one tensor each.
     """
     __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")

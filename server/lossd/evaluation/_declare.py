@@ -126,7 +126,7 @@ class Score:
 
     ``value`` is None where it is undefined, which ``reason`` explains; with a value, ``reason``
     says which part was undefined.  ``values`` has one number for each class, label, output or
-    hypothesis, NaN where it is undefined.
+    hypothesis, NaN where it is undefined, and for a hypothesis that is ignored.
     """
 
     value: float | None = None

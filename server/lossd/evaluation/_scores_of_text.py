@@ -9,28 +9,37 @@ import numpy as np
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, Score
 from lossd.evaluation._exact import Integers
+from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import State, Tally
-from lossd.evaluation._text import TextLevel
+from lossd.evaluation._text import Segments, TextLevel
 
 Statistics = Sequence[int]
 
 _ROWS = 1 << 12  # that become an array, or numbers, at once: all would keep the interpreter
 _REASONS = 3  # that are told
+_IGNORED = -1  # instead of each count
 
 
 def keep_statistics(
-    rows: list[list[int]], references: Sequence[Sequence[object]], level: TextLevel
+    rows: list[list[int]], prepared: Segments, size: int, level: TextLevel
 ) -> BatchState:
-    """Returns the counts, summed or for each hypothesis, and the numbers of references."""
-    counts = np.bincount([len(group) for group in references] or [0])
-    tallies = {"references": Tally(counts.astype(np.int64) if references else counts * 0)}
-    if not rows:
-        return BatchState(tallies=tallies)
+    """Returns the counts, summed or for each hypothesis, and the numbers of references.
+
+    A row has ``size`` counts.  Among those of each hypothesis, one that is ignored has its place.
+    """
+    references = np.bincount([len(group) for group in prepared.references] or [0])
+    count = references.astype(np.int64) if prepared.references else references * 0
+    tallies = {"references": Tally(count)}
     parts = [np.array(rows[i : i + _ROWS], np.int64) for i in range(0, len(rows), _ROWS)]
-    table = np.concatenate(parts)
-    if level is TextLevel.SENTENCE:
-        return BatchState(tallies=tallies, table={"statistics": table})
-    return BatchState(tallies={**tallies, "statistics": Tally(table.sum(axis=0))})
+    table = np.concatenate([np.zeros((0, size), np.int64), *parts])
+    if level is TextLevel.CORPUS:
+        sums = {"statistics": Tally(table.sum(axis=0))} if rows else {}
+        return BatchState(tallies={**tallies, **sums})
+    if prepared.kept is not None:
+        among = np.full((len(prepared.kept), size), _IGNORED)
+        among[prepared.kept] = table
+        table = among
+    return BatchState(tallies=tallies, table={"statistics": table} if len(table) else None)
 
 
 def check(state: State) -> str:
@@ -39,9 +48,17 @@ def check(state: State) -> str:
         if tally.fractions:
             return f"{name} must be counts, got fractions"
     for table in state.tables:
-        if table["statistics"].dtype != np.int64 or table["statistics"].min(initial=0) < 0:
+        rows = table["statistics"]
+        if rows.dtype != np.int64 or (rows.min(axis=1, initial=0)[~_ignored(rows)] < 0).any():
             return "statistics must be counts, got others"
+        if np.count_nonzero(~_ignored(rows)) > state.example_count:
+            return f"statistics must be of {state.example_count} examples, got more"
     return ""
+
+
+def _ignored(rows: Integers) -> Flags:
+    """Returns which rows are of ignored hypotheses."""
+    return np.asarray((rows == _IGNORED).all(axis=1))
 
 
 def score_of(
@@ -62,17 +79,20 @@ def score_of(
         value, reason = score(_padded(state.tally("statistics").integers[None], size).tolist()[0])
         return Score(value=value, reason=reason, signature=signature)
     table = state.table().get("statistics", np.zeros((0, size), np.int64))
-    padded = _padded(table, size)
+    kept = ~_ignored(table)
+    padded = _padded(table[kept], size)
     found: list[tuple[float, str]] = []
     for start in range(0, len(padded), _ROWS):
         checkpoint()
         found += map(score, padded[start : start + _ROWS].tolist())
     if not found:
         return Score(reason="there is no hypothesis", signature=signature)
-    values = [value for value, _ in found]
+    each = [value for value, _ in found]
+    values = np.full(len(table), np.nan)
+    values[kept] = each
     return Score(
-        value=math.fsum(values) / len(values),
-        values=np.array(values),
+        value=math.fsum(each) / len(each),
+        values=values,
         reason=_reason([reason for _, reason in found]),
         signature=signature,
     )

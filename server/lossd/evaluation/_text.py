@@ -9,7 +9,7 @@ import numpy as np
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchFacts, InputError, MetricBatch, MetricInput, MetricLayout
-from lossd.evaluation._examples import select
+from lossd.evaluation._examples import Flags, select
 
 MAX_REFERENCES = 64
 
@@ -25,12 +25,16 @@ class TextLevel(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """The hypotheses of the examples that count, with their references."""
+    """The hypotheses of the examples that count, with their references.
+
+    ``kept`` tells which of the batch they are; None for all.
+    """
 
     facts: BatchFacts
     hypotheses: tuple[Any, ...]
     references: tuple[tuple[Any, ...], ...]
     are_texts: bool
+    kept: Flags | None
     checkpoint: Checkpoint
 
 
@@ -69,6 +73,7 @@ def lay_out_segments(batch: MetricBatch) -> Segments:
         hypotheses=tuple(hypotheses.groups[row][0] for row in rows),
         references=tuple(references.groups[row] for row in rows),
         are_texts=hypotheses.are_texts,
+        kept=selection.rows,
         checkpoint=batch.checkpoint,
     )
 

@@ -82,11 +82,16 @@ def _result(
     return score_of(
         state,
         level,
-        2 + 2 * order,
+        _size(order),
         lambda counts: _score(counts, order, smoothing, added, effective_order),
         signature=signature,
         checkpoint=checkpoint,
     )
+
+
+def _size(order: int) -> int:
+    """Returns how many counts a hypothesis has."""
+    return 2 + 2 * order
 
 
 def _signature(
@@ -219,7 +224,7 @@ def bleu(
         check_length(hypothesis, references, position)
         each = [split(one) for one in (hypothesis, *references)]
         rows.append(_count(each, order, prepared.checkpoint))
-    kept = keep_statistics(rows, prepared.references, level)
+    kept = keep_statistics(rows, prepared, _size(order), level)
     texts = Tally.number(len(rows) if prepared.are_texts else 0)
     return BatchState(tallies={**kept.tallies, "texts": texts}, table=kept.table)
 

@@ -43,11 +43,16 @@ def _result(
     return score_of(
         state,
         level,
-        3 * (char_order + word_order),
+        _size(char_order, word_order),
         lambda counts: (_score(counts, beta), "" if any(counts) else "texts are empty"),
         signature="|".join(f"{name}:{part}" for name, part in parts.items()),
         checkpoint=checkpoint,
     )
+
+
+def _size(char_order: int, word_order: int) -> int:
+    """Returns how many counts a hypothesis has."""
+    return 3 * (char_order + word_order)
 
 
 def _score(counts: Statistics, beta: float) -> float:
@@ -126,7 +131,7 @@ def chrf(
         of_words = _counts(words, word_order, prepared.checkpoint)
         candidates = [a + b for a, b in zip(of_characters, of_words, strict=True)]
         rows.append(max(candidates, key=lambda counts: _score(counts, beta)))
-    return keep_statistics(rows, prepared.references, level)
+    return keep_statistics(rows, prepared, _size(char_order, word_order), level)
 
 
 def _counts(each: Sequence[Tokens], orders: int, checkpoint: Checkpoint) -> list[list[int]]:

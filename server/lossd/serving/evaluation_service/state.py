@@ -242,6 +242,7 @@ def _tables(entry: v1.MetricState, metric: Metric) -> tuple[Mapping[str, Any], .
         raise ValueError("columns must be of one length, got several")
     rows = max(lengths, default=0)
     counted = entry.example_count - entry.silent_count - entry.nonfinite_count
-    if rows > max(counted, 0):
+    counted = max(counted, 0) + entry.ignored_count  # which may keep their places
+    if rows > counted:
         raise ValueError(f"columns must have a row for each of {counted} examples, got {rows}")
     return (table,) if rows else ()
