@@ -1,6 +1,7 @@
 """A loss and metrics of the same batch in one call, through a server in another process."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -17,6 +18,7 @@ from lossd.client import (
     UnknownMetricError,
 )
 from lossd.evaluation import METRICS
+from lossd.losses import LOSSES
 from lossd.v1 import (
     F1,
     Accuracy,
@@ -24,7 +26,9 @@ from lossd.v1 import (
     Bleu,
     ConfusionMatrix,
     CrossEntropy,
+    Ctc,
     Dice,
+    Distillation,
     FeatureMatching,
     Huber,
     Jaccard,
@@ -238,6 +242,58 @@ def test_errors_name_the_metric_and_the_field(  # noqa: PLR0917 - pytest's
     with pytest.raises(InvalidRequestError, match=message) as caught:
         client.compute(loss, **inputs, metrics=metrics)
     assert caught.value.field == field
+
+
+def of_tokens() -> tuple[Loss, dict[str, Any]]:
+    random = np.random.default_rng(9)
+    predictions, targets = random.standard_normal((2, 2, 3, 4))
+    loss = Distillation(
+        divergence=v1.DISTILLATION_DIVERGENCE_FORWARD_KL,
+        support=v1.DISTILLATION_SUPPORT_WHOLE,
+        aggregation=v1.TOKEN_AGGREGATION_TOKEN_MEAN,
+    )
+    return loss, {"predictions": predictions, "targets": targets}
+
+
+def of_frames() -> tuple[Loss, dict[str, Any]]:
+    predictions = np.random.default_rng(10).standard_normal((2, 3, 4))
+    return Ctc(), {"predictions": predictions, "targets": [[1, 2, 3], [3, 2, 1]]}
+
+
+LEAVES_OUT: list[tuple[Callable[[], tuple[Loss, dict[str, Any]]], Any, str, Any]] = [
+    (of_tokens, RegressionErrors(), "token_mask", [[True, True, False], [True, False, False]]),
+    (of_tokens, RegressionErrors(), "lengths", [2, 1]),
+    (of_frames, Accuracy(), "prediction_lengths", [3, 2]),
+    (of_frames, Accuracy(), "target_lengths", [2, 1]),
+]
+
+
+@pytest.mark.parametrize(("make", "asked", "name", "said"), LEAVES_OUT)
+def test_inputs_that_leave_out_elements_are_refused_beside_metrics(
+    client: LossClient, make: Any, asked: Any, name: str, said: Any
+) -> None:
+    loss, inputs = make()
+    (found,) = client.compute(loss, **inputs, metrics=[asked]).metrics
+    assert same(found, client.evaluate(asked, **inputs))
+    client.compute(loss, **inputs, **{name: said})
+    with pytest.raises(InvalidRequestError, match=f"^{name} must be unset with metrics") as caught:
+        client.compute(loss, **inputs, **{name: said}, metrics=[asked])
+    assert caught.value.field == f"inputs.{name}"
+
+
+def test_of_flat_tokens_metrics_count_each(client: LossClient) -> None:
+    loss, inputs = of_tokens()
+    flat = {name: array.reshape(6, 4) for name, array in inputs.items()}
+    result = client.compute(loss, **flat, offsets=[0, 2, 6], metrics=[RegressionErrors()])
+    assert same(result.metrics[0], client.evaluate(RegressionErrors(), **flat))
+
+
+def test_of_every_input_it_is_decided_whether_metrics_go_beside_it() -> None:
+    decided = {"predictions", "targets", "variances", "offsets", "groups"}
+    decided |= {name for _, _, name, _ in LEAVES_OUT}
+    for loss in LOSSES.values():
+        names = {declared.name for declared in loss.inputs}
+        assert not {"predictions", "targets"} <= names or names <= decided, loss.name
 
 
 @pytest.mark.parametrize("name", OF_TEXT)

@@ -191,7 +191,8 @@ class LossClient(Submitting):
                 tensors travel once. They take the predictions and targets of the loss, its
                 weights and mask; examples with its ``ignore_index`` are ignored, classes lie on
                 its ``class_axis``, and a metric whose task or ``prediction_kind`` is not set takes
-                the loss's. Otherwise the results are those of ``evaluate``.
+                the loss's. Otherwise the results are those of ``evaluate``. Not with a token mask
+                or lengths, which leave out elements that metrics would count.
             lint: Whether to look for common mistakes in the batch, such as probabilities given as
                 logits, and warn of them; it takes a pass over the inputs.
             timeout: Seconds that the call may take, retries included; None for the client's.

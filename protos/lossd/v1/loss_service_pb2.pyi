@@ -139,7 +139,8 @@ class ComputeLossRequest(_message.Message):
         metrics: Metrics of the same batch, each different, at most 32. They take the request's own
             predictions, targets, weights and mask, and the loss's parameters hold for them too:
             examples with its ignore index are ignored, classes lie on its class axis, and a metric
-            whose task or prediction kind is unset takes the loss's.
+            whose task or prediction kind is unset takes the loss's. Not with a token mask or
+            lengths, which leave out elements that metrics would count.
         weights: One weight for each example, of any type, each in [0, inf) and with a finite sum;
             unset for 1.
         mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.

@@ -16,10 +16,12 @@ from lossd.engine import Hold
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.evaluation import ClassificationTask, InputError, MetricBatch, Score, State
 from lossd.framing import Payloads
-from lossd.losses import ParameterError
+from lossd.losses import Content, ParameterError
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
 from lossd.tensors import Array
+
+_LEAVES_OUT = (Content.FLAGS, Content.LENGTHS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def requested(specs: Sequence[v1.MetricSpec], job: Job) -> list[Requested]:
 
     Raises:
         UnknownMetric: if one is not served.
-        InvalidRequest: if a parameter breaks its rule, two are equal, or the job lacks an input.
+        InvalidRequest: if a parameter breaks its rule, two are equal, the job lacks an input, or
+            has one that leaves out elements.
         TooLarge: if there are too many.
     """
     if not len(specs):
@@ -48,7 +51,19 @@ def requested(specs: Sequence[v1.MetricSpec], job: Job) -> list[Requested]:
     found = evaluation_codec.requested(specs, _said(job))
     for one in found:
         _check_inputs(one, job)
+    _check_whole(job)
     return found
+
+
+def _check_whole(job: Job) -> None:
+    """Checks that no input leaves out what a metric would count; a mask is of both."""
+    for declared in job.loss.inputs:
+        if declared.content in _LEAVES_OUT and job.inputs.get(declared.name):
+            raise InvalidRequest(
+                f"{declared.name} must be unset with metrics beside a loss, which count all "
+                "elements: Evaluate takes a mask of its own",
+                field=f"inputs.{declared.name}",
+            )
 
 
 def _check_inputs(one: Requested, job: Job) -> None:
