@@ -13,7 +13,7 @@ from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
 from lossd.schema import Array
 
-_AT_ONCE = 1 << 18  # numbers whose odds are computed together
+_AT_ONCE = 1 << 18  # numbers whose shares and odds are computed together
 
 
 @loss(
@@ -61,13 +61,18 @@ def lovasz_softmax(
     Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.2.
     """
     examples, classes, elements = predictions.shape
-    shares = class_shares(xp, predictions.astype(np.float64), DistributionKind.LOGITS)
-    checkpoint()
     own = targets[:, None, :] == xp.arange(classes)[:, None]
-    errors = xp.where(own, shares.outside, shares.inside)
-    # Sorted by odds and not by error, which is rounded: 1 - 1e-20 and 1 - 1e-30 have an order too.
-    odds = _odds(xp, predictions, checkpoint)
-    odds = xp.where(own, -odds, odds)
+    errors, odds = xp.empty(predictions.shape), xp.empty(predictions.shape)
+    shares = []
+    parts = _parts(xp, predictions)
+    for part in parts:
+        checkpoint()
+        logits = predictions[part].astype(np.float64)
+        shares.append(class_shares(xp, logits, DistributionKind.LOGITS))
+        errors[part] = xp.where(own[part], shares[-1].outside, shares[-1].inside)
+        # Sorted by odds and not by error, which is rounded: 1 - 1e-20 and 1 - 1e-30 have an order.
+        of_true = class_log_odds(xp, logits)
+        odds[part] = xp.where(own[part], -of_true, of_true)
     regions = (examples * classes, elements)
     of_regions = odds.reshape(regions), own.reshape(regions)
     steps = jaccard_steps(xp, *of_regions, checkpoint).reshape(errors.shape)
@@ -78,18 +83,18 @@ def lovasz_softmax(
     value = (errors * steps).sum(axis=-1).sum(axis=-1)
 
     def gradient() -> Array:
-        return shares.back(xp.where(own, -steps, steps)).astype(predictions.dtype)
+        derivatives = xp.empty_like(predictions)
+        for part, share in zip(parts, shares, strict=True):
+            checkpoint()
+            derivatives[part] = share.back(xp.where(own[part], -steps[part], steps[part]))
+        return derivatives
 
     return BodyResult(value.astype(predictions.dtype), {"predictions": gradient})
 
 
-def _odds(xp: Any, predictions: Array, checkpoint: Checkpoint) -> Array:
-    """Returns the log-odds of classes; on the host, of some elements after the other."""
+def _parts(xp: Any, predictions: Array) -> list[tuple[Any, ...]]:
+    """Returns where parts of the elements are that are computed together: on the device one."""
     examples, classes, elements = predictions.shape
-    step = max(1, _AT_ONCE // classes) if xp is np else elements
-    odds = xp.empty(predictions.shape)
-    for start in range(0, elements if examples else 0, step):
-        checkpoint()
-        part = slice(start, start + step)
-        odds[..., part] = class_log_odds(xp, predictions[..., part])
-    return odds
+    step = max(1, _AT_ONCE // classes) if xp is np else max(1, elements)
+    starts = range(0, elements if examples else 0, step)
+    return [(..., slice(start, start + step)) for start in starts]
