@@ -39,29 +39,29 @@ class Deferred(torch.autograd.Function):
     """Values whose gradients are computed when their upstream gradient is known.
 
     ``compute`` returns the values, ``differentiate`` the gradients for an upstream gradient, with
-    respect to the first of the tensors that both read; the others have none.
+    respect to the first of the tensors that both read; the others have none.  It gets the tensors
+    as they were kept, and has to read those: hooks may have changed the others since.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         compute: Callable[[], torch.Tensor],
-        differentiate: Callable[[torch.Tensor], Gradients],
+        differentiate: Callable[[torch.Tensor, Sequence[torch.Tensor]], Gradients],
         *tensors: torch.Tensor,
     ) -> torch.Tensor:
         """Computes the values, and keeps what the gradients will be computed from."""
         ctx.differentiate = differentiate
         ctx.count = len(tensors)
-        # PyTorch neither saves nor watches tensors of inference mode.
-        ctx.save_for_backward(*(tensor for tensor in tensors if not tensor.is_inference()))
+        ctx.save_for_backward(*tensors)
         return compute()
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Computes the gradients."""
         refuse_second_derivatives()
-        _ = ctx.saved_tensors  # which raises if one of them was written to since
-        gradients = list(ctx.differentiate(upstream))
+        kept = ctx.saved_tensors  # which raises if one of them was written to since
+        gradients = list(ctx.differentiate(upstream, kept))
         return None, None, *gradients, *[None] * (ctx.count - len(gradients))
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -17,25 +17,25 @@ from lossd.client.mapped import weighed
 from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
+from lossd.client.torch.kept import put_back, taken_out
 from lossd.client.torch.tensors import read, tensors_in, to_array, to_input, to_tensor
 from lossd.client.torch.translations import copied
 from lossd.client.torch.workers import Divisors, Workers
 from lossd.v1 import LossSpec
 from lossd.v1.losses import Loss
 
+# What may hold tensors, those first that may need a gradient.
+_GIVEN = ("inputs", "parameters", "weights", "mask", "cotangent")
+
 
 class LossModule(Protocol):
     """The interface of a module for its forward pass."""
 
-    learnable: tuple[str, ...]
     last: LossResult[float | None] | None
 
     @property
     def client(self) -> LossClient:
         """The client that the module calls with."""
-
-    def get_parameter(self, name: str) -> torch.Tensor:
-        """Returns a parameter of the module."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ class Settings:
 class ForwardPass:
     """The arguments of one call, whose ``value`` is attached to the graph of its inputs.
 
+    ``parameters`` are the numbers of the loss that are trained.
     ``normalizer`` is the caller's; ``divisor`` is that of this batch without one and without a
     mask, where it is not the loss's to say.  ``workers`` are those that compute the whole batch;
     None for this one alone.  ``timeout`` is what the forward pass may still take of the module's.
@@ -68,6 +69,7 @@ class ForwardPass:
     settings: Settings
     loss: Loss | LossSpec
     inputs: Mapping[str, Any]  # tensors, lists of them, or anything else that NumPy can view
+    parameters: Mapping[str, torch.Tensor]
     weights: Any
     mask: Any
     cotangent: Any
@@ -84,17 +86,26 @@ class ForwardPass:
         """
         self._refuse_differentiated()
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
-        leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
         if self.settings.reduction == "none":
-            kept = self._kept() if wanted else self
-            differentiate = functools.partial(kept.gradients_for, wanted)
-            others = tensors_in([self.weights, self.mask, self.cotangent])
-            value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
-                self._vector, differentiate, *leaves, *others
-            )
-        else:
-            compute = functools.partial(self._scalar, wanted)
-            value = Scaled.apply(compute, *leaves)  # type: ignore[no-untyped-call]
+            return self._deferred(wanted) if wanted else self._vector()
+        leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
+        compute = functools.partial(self._scalar, wanted)
+        value: torch.Tensor = Scaled.apply(compute, *leaves)  # type: ignore[no-untyped-call]
+        return value
+
+    def _deferred(self, wanted: tuple[str, ...]) -> torch.Tensor:
+        """Returns the vector, whose gradients are those of what PyTorch keeps of this pass."""
+        tensors: list[torch.Tensor] = []
+        kept = replace(
+            self,
+            loss=copied(self.loss),
+            timeout=self.settings.timeout,
+            **{name: taken_out(getattr(self, name), tensors) for name in _GIVEN},
+        )
+        differentiate = functools.partial(_differentiated, kept, wanted)
+        value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
+            self._vector, differentiate, *tensors
+        )
         return value
 
     def _refuse_differentiated(self) -> None:
@@ -105,25 +116,10 @@ class ForwardPass:
             if any(one.requires_grad for one in tensors_in(getattr(self, name))):
                 raise arguments.undifferentiated(name, "detach()")
 
-    def _kept(self) -> "ForwardPass":
-        """Returns the same for the backward pass, with copies of what PyTorch does not watch."""
-        return replace(
-            self,
-            loss=copied(self.loss),
-            inputs={name: _snapshot(given) for name, given in self.inputs.items()},
-            weights=_snapshot(self.weights),
-            mask=_snapshot(self.mask),
-            cotangent=_snapshot(self.cotangent),
-            timeout=self.settings.timeout,
-        )
-
     def _leaves(self) -> dict[str, list[torch.Tensor]]:
         """Returns the tensors that may need a gradient, by the name of their input or parameter."""
         found = {name: tensors_in(given) for name, given in self.inputs.items()}
-        return found | {name: [parameter] for name, parameter in self._parameters().items()}
-
-    def _parameters(self) -> dict[str, torch.Tensor]:
-        return {name: self.module.get_parameter(name) for name in self.module.learnable}
+        return found | {name: [parameter] for name, parameter in self.parameters.items()}
 
     def _wanted(self) -> Iterator[str]:
         for name, leaves in self._leaves().items():
@@ -205,7 +201,7 @@ class ForwardPass:
     ) -> LossResult[float | None]:
         module, settings = self.module, self.settings
         result: LossResult[float | None] = module.client.compute(
-            _with_numbers(loss, self._parameters()),
+            _with_numbers(loss, self.parameters),
             weights=read("weights", self.weights, _array),
             mask=read("mask", self.mask, _array),
             reduction=settings.reduction,
@@ -255,6 +251,17 @@ class ForwardPass:
         double = any(one.dtype == torch.float64 for one in tensors)
         dtype = torch.float64 if double else torch.float32
         return to_tensor(values, self._first().device).to(dtype)
+
+
+def _differentiated(
+    kept: ForwardPass,
+    wanted: tuple[str, ...],
+    upstream: torch.Tensor,
+    tensors: Sequence[torch.Tensor],
+) -> list[torch.Tensor | None]:
+    """Returns the gradients of a pass that is kept, with tensors where it had them."""
+    given = {name: put_back(getattr(kept, name), tensors) for name in _GIVEN}
+    return replace(kept, **given).gradients_for(wanted, upstream)
 
 
 _NOWHERE = torch.empty(0)
@@ -323,15 +330,6 @@ def _times(cotangent: Any, scale: float) -> Any:
 
 def _as_doubles(cotangent: Any) -> Any:
     return arrays.to_array("cotangent", read("cotangent", cotangent, _array)).astype(np.float64)
-
-
-def _snapshot(given: Any) -> Any:
-    """Returns what keeps its numbers; of tensors PyTorch tells whether they were written to."""
-    if isinstance(given, list | tuple):
-        return [_snapshot(one) for one in given]
-    if isinstance(given, torch.Tensor):
-        return given.clone() if given.is_inference() else given
-    return given.copy() if isinstance(given, np.ndarray) else given
 
 
 def _array(given: Any) -> Any:

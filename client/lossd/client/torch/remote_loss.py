@@ -217,6 +217,7 @@ class RemoteLoss(nn.Module):
             settings=Settings.of(self),
             loss=prepared.loss,
             inputs={name: gathered(name, one) for name, one in given.items() if one is not None},
+            parameters={name: self.get_parameter(name) for name in self.learnable},
             divisor=prepared.divisor,
             workers=workers,
             timeout=time.left(),
