@@ -3,12 +3,14 @@
 PyTorch keeps the tensors, as those of its own functions, and everything else is copied.
 """
 
+import array
 import contextlib
 import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lossd.v1 import CrossEntropy, InfoNce, SquaredError
@@ -124,3 +126,27 @@ def test_a_number_that_is_replaced_later_stays_in_the_gradients(
     right = nn.functional.cross_entropy(cosines / 0.3, torch.arange(4), reduction="sum")
     (expected,) = torch.autograd.grad(right, queries)
     torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.array, list,
+        lambda classes: array.array("q", classes),
+        lambda classes: memoryview(array.array("i", classes)),
+        lambda classes: pytest.importorskip("pandas").Series(classes),
+    ],
+    ids=["array of numpy", "list", "array of python", "memory", "column"],
+)  # fmt: skip
+def test_what_is_no_tensor_may_be_written_to(address: str, make: Callable[..., Any]) -> None:
+    leaf, classes = draw(6, 4).requires_grad_(), [0, 1, 2, 3, 0, 1]
+    targets, weights = make(classes), make([1, 2, 3, 4, 5, 6])
+    value = RemoteLoss(CrossEntropy(), address, reduction="none")(leaf, targets, weights=weights)
+
+    for index in range(len(classes)):
+        targets[index] = weights[index] = 0
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+
+    right = nn.functional.cross_entropy(leaf, torch.tensor(classes), reduction="none")
+    (expected,) = torch.autograd.grad((right * torch.arange(1, 7)).sum(), leaf)
+    torch.testing.assert_close(gradient, expected)

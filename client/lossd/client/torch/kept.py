@@ -4,14 +4,16 @@ PyTorch keeps the tensors, which tells whether they were written to, packs and u
 asked to (``torch.autograd.graph.saved_tensors_hooks``), and drops them after the backward pass.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from lossd.client import arrays
+from lossd.client.device_arrays import is_on_device
+from lossd.client.errors import InvalidRequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class _Place:
 def taken_out(given: Any, tensors: list[torch.Tensor]) -> Any:
     """Returns what is given with places for its tensors, which it adds to some.
 
-    Arrays are copied, as PyTorch does not watch them.
+    All else is copied, as PyTorch does not watch it.
     """
     if isinstance(given, torch.Tensor):
         # PyTorch neither keeps nor watches tensors of inference mode.
@@ -34,7 +36,7 @@ def taken_out(given: Any, tensors: list[torch.Tensor]) -> Any:
         return {name: taken_out(one, tensors) for name, one in given.items()}
     if arrays.is_several(given):
         return [taken_out(one, tensors) for one in given]
-    return given.copy() if isinstance(given, np.ndarray) else given
+    return _copied(given)
 
 
 def put_back(kept: Any, tensors: Sequence[torch.Tensor]) -> Any:
@@ -46,3 +48,13 @@ def put_back(kept: Any, tensors: Sequence[torch.Tensor]) -> Any:
     if isinstance(kept, list):
         return [put_back(one, tensors) for one in kept]
     return kept
+
+
+def _copied(given: Any) -> Any:
+    if given is None:
+        return None
+    if is_on_device(given):
+        return given.copy() if hasattr(given, "copy") else given
+    with contextlib.suppress(InvalidRequestError):  # the call refuses it, by its name
+        return arrays.to_array("inputs", given).copy()
+    return given
