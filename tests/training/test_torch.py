@@ -401,6 +401,55 @@ def test_numbers_of_a_loss_can_be_trained(address: str) -> None:
     torch.testing.assert_close(trained.grad.double(), temperature.grad)
 
 
+class Exponential(nn.Module):
+    """Has a number trained by its logarithm."""
+
+    def forward(self, logarithm: Any) -> Any:
+        return logarithm.exp()
+
+    def right_inverse(self, number: Any) -> Any:
+        return number.log()
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_a_number_that_is_computed_is_trained_by_what_it_is_computed_from(
+    address: str, reduction: Any
+) -> None:
+    queries, keys = draw(8, 3), draw(8, 3, seed=1)
+    criterion = RemoteLoss(
+        InfoNce(temperature=0.5), address, learnable=["temperature"], reduction=reduction
+    )
+    nn.utils.parametrize.register_parametrization(criterion, "temperature", Exponential())
+
+    criterion(queries, keys).sum().backward()
+
+    logarithm = torch.tensor(0.5, dtype=torch.float64).log().requires_grad_()
+    cosines = nn.functional.normalize(queries) @ nn.functional.normalize(keys).T
+    right = nn.functional.cross_entropy(
+        cosines / logarithm.exp(), torch.arange(8), reduction=reduction
+    )
+    right.sum().backward()
+    (trained,) = criterion.parameters()
+    assert trained.grad is not None
+    torch.testing.assert_close(trained.grad.double(), logarithm.grad, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_a_tensor_may_stand_for_a_number_that_is_trained(address: str, reduction: Any) -> None:
+    queries, keys = draw(8, 3), draw(8, 3, seed=1)
+    options: dict[str, Any] = {"reduction": reduction, "learnable": ["temperature"]}
+    criterion = RemoteLoss(InfoNce(temperature=0.5), address, **options)
+
+    swapped = {"temperature": torch.tensor(0.25)}
+    value = torch.func.functional_call(criterion, swapped, (queries, keys))
+
+    right = RemoteLoss(InfoNce(temperature=0.25), address, reduction=reduction)(queries, keys)
+    torch.testing.assert_close(value, right)
+    criterion.register_parameter("temperature", None)
+    with pytest.raises(InvalidRequestError, match=r"^temperature must be a tensor, .* NoneType$"):
+        criterion(queries, keys)
+
+
 @pytest.mark.parametrize(
     ("loss", "name", "rule"),
     [

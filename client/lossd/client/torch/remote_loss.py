@@ -217,7 +217,7 @@ class RemoteLoss(nn.Module):
             settings=Settings.of(self),
             loss=prepared.loss,
             inputs={name: gathered(name, one) for name, one in given.items() if one is not None},
-            parameters={name: self.get_parameter(name) for name in self.learnable},
+            parameters={name: self._trained(name) for name in self.learnable},
             divisor=prepared.divisor,
             workers=workers,
             timeout=time.left(),
@@ -225,6 +225,16 @@ class RemoteLoss(nn.Module):
         )
         value = call.value()
         return value.reshape(()) if prepared.is_single else value
+
+    def _trained(self, name: str) -> torch.Tensor:
+        """Returns a number that is trained: a parameter, or what stands for it in this call."""
+        found = getattr(self, name)
+        if not isinstance(found, torch.Tensor):
+            raise InvalidRequestError(
+                f"{name} must be a tensor, as it is learnable, got {type(found).__name__}",
+                field=name,
+            )
+        return found
 
     def _names(
         self, prepared: PreparedInputs, named: Mapping[str, Any], time: Allowance
