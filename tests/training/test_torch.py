@@ -578,6 +578,22 @@ def test_a_compiled_function_may_call_it(address: str) -> None:
     torch.testing.assert_close(leaf.grad, right)
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_a_compiled_backward_pass_may_have_it(address: str, reduction: Any) -> None:
+    criterion = RemoteLoss(CrossEntropy(), address, reduction=reduction)
+    leaf, targets = draw(6, 4).requires_grad_(), labels(4, 6)
+
+    def step(given: Any) -> None:
+        criterion(given * 2, targets).sum().backward()
+
+    with torch._dynamo.config.patch(compiled_autograd=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler looks at gradients of inner tensors
+        torch.compile(step, backend="eager")(leaf)
+
+    right = nn.functional.cross_entropy(leaf * 2, targets, reduction=reduction).sum()
+    torch.testing.assert_close(leaf.grad, torch.autograd.grad(right, leaf)[0])
+
+
 def test_it_prints_what_it_computes() -> None:
     text = repr(RemoteLoss(CrossEntropy(label_smoothing=0.5)))
 

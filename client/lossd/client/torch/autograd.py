@@ -26,6 +26,7 @@ class Scaled(torch.autograd.Function):
         return value
 
     @staticmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Multiplies the gradients."""
         refuse_second_derivatives()
@@ -57,6 +58,7 @@ class Deferred(torch.autograd.Function):
         return compute()
 
     @staticmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: torch.Tensor) -> Any:
         """Computes the gradients."""
         refuse_second_derivatives()
