@@ -496,6 +496,31 @@ def test_a_graph_can_be_walked_twice(address: str) -> None:
     torch.testing.assert_close(leaf.grad, once * 2)
 
 
+def test_upstream_gradients_of_a_number_may_come_together(address: str) -> None:
+    leaf, factors = draw(6, 4).requires_grad_(), torch.tensor([1.0, -2.0], dtype=torch.float64)
+    value = RemoteLoss(CrossEntropy(), address)(leaf, labels(4, 6))
+    (right,) = torch.autograd.grad(nn.functional.cross_entropy(leaf, labels(4, 6)), leaf)
+
+    def pulled_back(upstream: Any) -> Any:
+        return torch.autograd.grad(value, leaf, upstream, retain_graph=True)[0]
+
+    (batched,) = torch.autograd.grad(value, leaf, factors, retain_graph=True, is_grads_batched=True)
+
+    torch.testing.assert_close(batched, factors[:, None, None] * right)
+    torch.testing.assert_close(torch.func.vmap(pulled_back)(factors), batched)
+
+
+def test_upstream_gradients_of_a_vector_come_one_at_a_time(address: str) -> None:
+    leaf = draw(3, 4).requires_grad_()
+    criterion = RemoteLoss(CrossEntropy(), address, reduction="none")
+    value = criterion(leaf, labels(4, 3))
+
+    with pytest.raises(RuntimeError, match=r"^upstream gradients of .* must come one at a time"):
+        torch.autograd.grad(value, leaf, torch.eye(3), retain_graph=True, is_grads_batched=True)
+    with pytest.raises(RuntimeError, match=r"^upstream gradients of .* must come one at a time"):
+        torch.func.vmap(lambda upstream: torch.autograd.grad(value, leaf, upstream))(torch.eye(3))
+
+
 def test_copies_connect_anew(address: str) -> None:
     criterion = RemoteLoss(CrossEntropy(label_smoothing=0.1), address)
     logits, targets = draw(6, 4), labels(4, 6)

@@ -1,5 +1,6 @@
 """The step between a remote loss and PyTorch's automatic differentiation."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,8 +32,7 @@ class Scaled(torch.autograd.Function):
         """Multiplies the gradients."""
         refuse_second_derivatives()
         saved = iter(ctx.saved_tensors)
-        # Reading a number of a GPU would wait for it.
-        factor = upstream * ctx.factor if upstream.is_cuda else float(upstream) * ctx.factor
+        factor = _factor(upstream) * ctx.factor
         return None, *(_times(next(saved), factor) if kept else None for kept in ctx.kept)
 
 
@@ -77,6 +77,14 @@ def refuse_second_derivatives() -> None:
             "the gradient of a loss of lossd must not be differentiated again (create_graph=True): "
             "the server computes first derivatives only"
         )
+
+
+def _factor(upstream: torch.Tensor) -> float | torch.Tensor:
+    """Returns an upstream gradient, as a number where it can be read without a wait."""
+    if not upstream.is_cuda:
+        with contextlib.suppress(RuntimeError):  # several at once (is_grads_batched) are no number
+            return float(upstream)
+    return upstream
 
 
 def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:

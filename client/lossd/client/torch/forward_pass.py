@@ -184,7 +184,7 @@ class ForwardPass:
         self, wanted: tuple[str, ...], upstream: torch.Tensor
     ) -> list[torch.Tensor | None]:
         """Returns the gradients for an upstream gradient of each example."""
-        cotangent = to_array(upstream)
+        cotangent = _read_alone(upstream)
         if self.cotangent is not None:
             cotangent = cotangent * _as_doubles(self.cotangent)
         return self._in_order(self._computed(wanted, self.loss, cotangent=cotangent).gradients)
@@ -262,6 +262,21 @@ def _differentiated(
     """Returns the gradients of a pass that is kept, with tensors where it had them."""
     given = {name: put_back(getattr(kept, name), tensors) for name in _GIVEN}
     return replace(kept, **given).gradients_for(wanted, upstream)
+
+
+def _read_alone(upstream: torch.Tensor) -> Any:
+    """Returns an upstream gradient as an array.
+
+    Raises:
+        RuntimeError: if it stands for several at once, which no call takes.
+    """
+    try:
+        return to_array(upstream)
+    except RuntimeError as error:
+        raise RuntimeError(
+            'upstream gradients of reduction="none" must come one at a time, as without '
+            f"is_grads_batched, vectorize and vmap, got what cannot be read: {error}"
+        ) from error
 
 
 _NOWHERE = torch.empty(0)
