@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lossd.client import LossdError, weighted_sum
+from lossd.client import InvalidRequestError, LossdError, weighted_sum
 from lossd.v1 import CrossEntropy, SoftF1
 
 torch = pytest.importorskip("torch")
@@ -303,6 +303,15 @@ def test_two_workers_have_the_mean_of_one_or_are_refused_alike(
         assert mean == pytest.approx(value, rel=tolerance), name
         averaged = torch.cat([torch.from_numpy(each) for _, each in shares]) / len(shares)
         torch.testing.assert_close(averaged, gradient, rtol=tolerance, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["gloo", 2, [0, 1], -100, object()], ids=["name", "count", "ranks", "no member", "any"]
+)
+def test_what_is_no_group_is_refused_at_once(wrong: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^process_group must be True or a ") as told:
+        RemoteLoss(CrossEntropy(), process_group=wrong)
+    assert told.value.field == "process_group"
 
 
 def test_accumulated_micro_batches_are_one_batch(address: str) -> None:

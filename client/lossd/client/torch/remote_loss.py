@@ -16,7 +16,7 @@ from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
 from lossd.client.torch.tensors import gathered
 from lossd.client.torch.translations import PreparedInputs, Translation, translated
-from lossd.client.torch.workers import DENOMINATORS, Workers
+from lossd.client.torch.workers import DENOMINATORS, Workers, checked_group
 
 
 class RemoteLoss(nn.Module):
@@ -94,7 +94,7 @@ class RemoteLoss(nn.Module):
         arguments.flag("lint", lint)
         if timeout is not None:
             arguments.checked_timeout(timeout)
-        process_group = None if process_group is False else process_group
+        process_group = checked_group(process_group)
         if process_group is not None and reduction not in DENOMINATORS:
             raise InvalidRequestError(
                 f"process_group must go with the reduction mean or batch_mean, got {reduction}",

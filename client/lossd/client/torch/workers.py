@@ -26,6 +26,24 @@ DENOMINATORS: Mapping[Reduction, str] = MappingProxyType(
 Result = LossResult[float | None]
 
 
+def checked_group(given: Any) -> Any:
+    """Returns the workers that a module was given, None for none.
+
+    Raises:
+        InvalidRequestError: if it is neither True nor a group that this process is in.
+    """
+    if given is None or given is False:
+        return None
+    is_group = distributed.is_available() and isinstance(given, distributed.ProcessGroup)
+    if given is not True and not is_group:
+        raise InvalidRequestError(
+            "process_group must be True or a group of torch.distributed that this process is in, "
+            f"got {given!r:.64}",
+            field="process_group",
+        )
+    return given
+
+
 class OwnCall(Protocol):
     """The interface of a call with the batch of one worker."""
 
