@@ -1,7 +1,11 @@
 """Workers with uneven batches train as one process with the whole batch does."""
 
+import copy
 import gc
+import io
 import multiprocessing
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +316,30 @@ def test_what_is_no_group_is_refused_at_once(wrong: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"^process_group must be True or a ") as told:
         RemoteLoss(CrossEntropy(), process_group=wrong)
     assert told.value.field == "process_group"
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Any]:
+    """A group of this process alone."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1
+    )
+    yield distributed.new_group([0])
+    distributed.destroy_process_group()
+
+
+def test_copies_share_a_group_which_no_other_process_can_have(address: str, group: Any) -> None:
+    criterion = RemoteLoss(loss(), address, process_group=group)
+    model = nn.ModuleDict({"layers": nn.Linear(2, 2), "criterion": criterion})
+    within: Any = copy.deepcopy(model)["criterion"]
+
+    for copied in (copy.copy(criterion), copy.deepcopy(criterion), within):
+        assert copied.process_group is group
+        assert copied(LOGITS, LABELS) == criterion(LOGITS, LABELS)
+    with pytest.raises(InvalidRequestError, match=r"^process_group must be True in a module that"):
+        torch.save(model, io.BytesIO())
+    everyone = RemoteLoss(loss(), address, process_group=True)
+    assert pickle.loads(pickle.dumps(everyone)).process_group is True  # noqa: S301 - ours
 
 
 def test_accumulated_micro_batches_are_one_batch(address: str) -> None:

@@ -16,7 +16,7 @@ from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
 from lossd.client.torch.tensors import gathered
 from lossd.client.torch.translations import PreparedInputs, Translation, translated
-from lossd.client.torch.workers import DENOMINATORS, Workers, checked_group
+from lossd.client.torch.workers import DENOMINATORS, HeldGroup, Workers, checked_group
 
 
 class RemoteLoss(nn.Module):
@@ -45,7 +45,8 @@ class RemoteLoss(nn.Module):
     gradients are those of one process with the whole batch.  A normalizer is then the count over
     all workers.
 
-    The module can be pickled, deep-copied and saved with a model; the copy connects anew.
+    The module can be pickled, deep-copied and saved with a model; the copy connects anew.  A group
+    of ``torch.distributed`` is shared by copies, and not pickled.
     ``torch.compile`` breaks the graph at the call.  Second derivatives are refused.
 
     Args:
@@ -259,7 +260,15 @@ class RemoteLoss(nn.Module):
         state = {**self.__dict__, "last": None}
         if self._address is not None:
             state["_client"] = None
+        if self.process_group not in (None, True):
+            state["process_group"] = HeldGroup(self.process_group)
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        group = state["process_group"]
+        if isinstance(group, HeldGroup):
+            state = {**state, "process_group": group.group}
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
 
 
 def _message_of(loss: Any) -> Any:

@@ -44,6 +44,23 @@ def checked_group(given: Any) -> Any:
     return given
 
 
+class HeldGroup:
+    """A group in the state of a module: copies share it, and no other process can have it."""
+
+    def __init__(self, group: Any) -> None:
+        self.group = group
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise InvalidRequestError(
+            "process_group must be True in a module that is pickled, got a group, which belongs "
+            "to its process",
+            field="process_group",
+        )
+
+
 class OwnCall(Protocol):
     """The interface of a call with the batch of one worker."""
 
