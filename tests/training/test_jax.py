@@ -179,6 +179,42 @@ def test_a_thousand_calls_of_a_compiled_step_do_not_wait_for_themselves(address:
     assert float(loss_fn(logits, targets)) < start / 4
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gradient_that_is_a_constant_may_be_within_what_is_differentiated(
+    address: str, reduction: Any, *, compiled: bool
+) -> None:
+    """As in a step of meta-learning of first order."""
+    logits, targets = draw(8, 5), labels(5, 8)
+    remote = remote_loss(CrossEntropy(), address, reduction=reduction)
+
+    def after_a_step(loss: Any, weight: Any) -> Any:
+        gradient = jax.lax.stop_gradient(jax.grad(loss)(weight))
+        return loss(weight - 0.5 * gradient)
+
+    def outcome(loss: Any) -> Any:
+        function = jax.value_and_grad(functools.partial(after_a_step, loss))
+        return (jax.jit(function) if compiled else function)(1.2)
+
+    divisor = 1 if reduction == "mean" else len(targets)
+    ours = outcome(lambda weight: remote(logits * weight, targets).sum() / divisor)
+    assert_close(ours, outcome(lambda weight: cross_entropy(logits * weight, targets)))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_second_derivative_is_refused_in_words(
+    address: str, reduction: Any, *, compiled: bool
+) -> None:
+    logits, targets = draw(8, 5), labels(5, 8)
+    loss_fn = remote_loss(CrossEntropy(), address, reduction=reduction)
+    gradient = jax.grad(lambda given: loss_fn(given, targets).sum())
+    penalty = jax.grad(lambda given: (gradient(given) ** 2).sum())
+
+    with pytest.raises(TypeError, match=r"of lossd must not be differentiated again: .* first der"):
+        (jax.jit(penalty) if compiled else penalty)(logits)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_a_second_call_without_jit_compiles_nothing(
     address: str, caplog: pytest.LogCaptureFixture, reduction: Any

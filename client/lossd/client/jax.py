@@ -62,7 +62,8 @@ def remote_loss(
     under "none" the backward pass makes a second one, with the upstream gradient of each example.
     The loss is float32, or float64 if an input is; gradients have the type of their input, and
     float16 is sent as float32, so that a gradient is rounded after it was multiplied.
-    JAX refuses second derivatives and forward mode.
+    Second derivatives are refused, and JAX refuses forward mode; a gradient may be part of what is
+    differentiated if it is behind ``stop_gradient``.
 
     Args:
         loss: The loss with its parameters, or the name of one with its defaults.
@@ -198,7 +199,7 @@ def _differentiable(problem: Problem, possible: Differentiability) -> Callable[.
     is_vector = problem.reduction == "none"
     # Compiled once for inputs of a kind, so that a call without ``jit`` is not compiled each time.
     compiled = jax.jit(functools.partial(_called, problem), static_argnames="wanted")
-    outside = functools.partial(_outside, problem, compiled)
+    outside = functools.partial(_first_derivative, problem, compiled)
 
     @jax.custom_vjp
     def value(inputs: Any, extras: Any) -> Any:
@@ -262,6 +263,40 @@ def _primals(given: Any) -> Any:
 
 def _is_primal(leaf: Any) -> bool:
     return hasattr(leaf, "perturbed")
+
+
+def _first_derivative(
+    problem: Problem,
+    compiled: Callable[..., Any],
+    inputs: Any,
+    extras: Any,
+    wanted: tuple[str, ...],
+) -> tuple[Any, Any]:
+    """Returns what ``_outside`` does, which may be part of what is differentiated.
+
+    JAX differentiates a callback as soon as it meets it, also where no gradient goes through it, as
+    behind ``stop_gradient``; this one is differentiated only where a gradient does.
+
+    Raises:
+        TypeError: in a backward pass that comes to it.
+    """
+
+    @jax.custom_vjp
+    def once(inputs: Any, extras: Any) -> Any:
+        return _outside(problem, compiled, inputs, extras, wanted)
+
+    def forward(inputs: Any, extras: Any) -> Any:
+        return once(inputs, extras), None
+
+    def backward(_: None, __: Any) -> Any:
+        raise TypeError(
+            "the gradient of a loss of lossd must not be differentiated again: the server computes "
+            "first derivatives only"
+        )
+
+    once.defvjp(forward, backward)
+    found: tuple[Any, Any] = once(inputs, extras)
+    return found
 
 
 def _outside(
