@@ -18,6 +18,7 @@ from sklearn import metrics
 from lossd import v1
 from lossd.client import (
     AsyncLossClient,
+    CancelledError,
     DeadlineExceededError,
     InvalidRequestError,
     LossClient,
@@ -251,6 +252,46 @@ def test_every_task_is_told_which_rule_a_batch_of_the_evaluation_broke(server: P
     told = [error for error in steps if error is not None]
     assert isinstance(last, InvalidRequestError)
     assert {str(error) for error in (*told, last)} == {"targets[0] must be in [0, 2), got 5"}
+
+
+@pytest.mark.parametrize("step", ["update", "result"])
+def test_an_evaluation_of_which_a_step_was_cancelled_is_not_whole(
+    server: Process, step: str
+) -> None:
+    batch = {"predictions": np.eye(1000, dtype=np.float32), "targets": np.arange(1000)}
+
+    async def told() -> list[str]:
+        async with AsyncLossClient(server.address) as client, client.evaluation(Accuracy()) as run:
+            await run.update(**batch)
+            given_up = asyncio.create_task(
+                run.update(**batch) if step == "update" else run.result()
+            )
+            waiting = asyncio.create_task(run.update(**batch))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            later = [waiting, run.update(**batch), run.result()]
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            found = await asyncio.gather(*later, return_exceptions=True)
+            assert all(isinstance(error, CancelledError) for error in found)
+            return [str(error) for error in found]
+
+    assert asyncio.run(told()) == [f"evaluation must be whole, got a cancelled {step}"] * 3
+
+
+def test_a_step_that_is_cancelled_before_its_turn_takes_nothing_along(server: Process) -> None:
+    batch = {"predictions": np.eye(1000, dtype=np.float32), "targets": np.arange(1000)}
+
+    async def counted() -> Any:
+        async with AsyncLossClient(server.address) as client, client.evaluation(Accuracy()) as run:
+            first = asyncio.create_task(run.update(**batch))
+            second = asyncio.create_task(run.update(**batch))
+            await asyncio.sleep(0)
+            second.cancel()
+            await first
+            return await run.result()
+
+    assert asyncio.run(counted()).example_count == 1000
 
 
 def test_a_list_of_metrics_has_a_list_of_results(server: Process, client: LossClient) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import queue
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -20,7 +20,7 @@ from lossd.client.aio_connection import AsyncConnection
 from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
-from lossd.client.errors import InvalidRequestError
+from lossd.client.errors import CancelledError, InvalidRequestError
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
 from lossd.client.tracing import Metadata
@@ -308,11 +308,13 @@ class _Sending:
 class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
 
-    ``update``, ``merge``, ``result`` and ``state`` are awaited, by any number of tasks.
+    ``update``, ``merge``, ``result`` and ``state`` are awaited, by any number of tasks.  If one of
+    them is cancelled in its turn, the evaluation ends, as a part of it may be missing.
     """
 
     _status: ServerStatus
     _turn: asyncio.Lock  # gRPC takes one message at a time
+    _cut_in: str = ""  # the step of a task that was cancelled in its turn
 
     async def __aenter__(self) -> Self:
         with self._begin(), contextlib.ExitStack() as opened:
@@ -344,7 +346,7 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     async def merge(self, *states: bytes) -> None:
         """Does what ``Evaluation.merge`` does."""
         with self._call:
-            await self._write(_states(states))
+            await self._write(_states(states), "merge")
 
     async def result(self) -> Results:
         """Returns what ``Evaluation.result`` does."""
@@ -361,10 +363,23 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     def _check_open(self) -> None:
         super()._check_open()
         self._connection.check_loop()
+        if self._cut_in:
+            raise CancelledError(f"evaluation must be whole, got a cancelled {self._cut_in}")
 
-    async def _write(self, part: Part) -> None:
-        self._check_open()
+    @contextlib.asynccontextmanager
+    async def _turn_for(self, step: str) -> AsyncIterator[None]:
+        """Waits for a turn; a task that is cancelled in it takes the stream along in gRPC."""
         async with self._turn:
+            try:
+                with self._connection.translated():
+                    yield
+            except asyncio.CancelledError:
+                self._cut_in = step
+                raise
+
+    async def _write(self, part: Part, step: str = "update") -> None:
+        self._check_open()
+        async with self._turn_for(step):
             self._check_open()  # another task may have ended it meanwhile
             try:
                 await self._stream.write(part)
@@ -376,9 +391,10 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
         if self._answer.is_there:
             return
         self._check_open()
-        async with self._turn:
+        async with self._turn_for("result"):
             if self._answer.is_there:  # another task asked for it first
                 return
+            self._check_open()
             await self._stream.done_writing()
             await self._receive()
 
