@@ -2,14 +2,17 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
 from lossd import client, v1
-from lossd.client.call import GET_SERVER_INFO, ClientCall
+from lossd.client.call import EVALUATE_STREAM, GET_SERVER_INFO, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.options import channel_options
 from lossd.framing import Framed
@@ -60,6 +63,55 @@ def test_a_channel_that_someone_else_closed_is_a_closed_client(serve: Any) -> No
     channel.close()
     with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
         version(Connection("unused", channel))
+
+
+class Interrupted:
+    """A channel whose streams begin, when a signal comes before their callers have them."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def stream_stream(self, *_: Any) -> Any:
+        return self._begin
+
+    def stream_unary(self, *_: Any) -> Any:
+        return SimpleNamespace(future=self._begin)
+
+    def _begin(self, messages: Iterator[Any], **_: Any) -> Any:
+        self.threads.append(threading.Thread(target=deque, args=(messages,), daemon=True))
+        self.threads[0].start()
+        raise KeyboardInterrupt
+
+
+class Parts:
+    """Requests of an evaluation that go on until they are ended."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self.end = self._ended.set
+
+    def messages(self) -> Iterator[Any]:
+        while not self._ended.wait(0.01):
+            yield v1.EvaluateStreamRequest()
+
+
+def compute_in_chunks(connection: Connection, call: ClientCall) -> None:
+    connection.stream(Framed(v1.ComputeLossRequest()), call)
+
+
+def evaluate_batches(connection: Connection, call: ClientCall) -> None:
+    connection.follow(EVALUATE_STREAM, Parts, call, ())
+
+
+@pytest.mark.parametrize("begin", [compute_in_chunks, evaluate_batches])
+def test_a_stream_that_is_interrupted_at_once_keeps_no_thread(begin: Any) -> None:
+    channel: Any = Interrupted()
+    connection = Connection("unused", channel)
+    with pytest.raises(KeyboardInterrupt):
+        begin(connection, ClientCall.begin(5, None, connection.ids))
+    (thread,) = channel.threads
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 FORKING = """

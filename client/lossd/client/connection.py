@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -354,25 +355,30 @@ class Connection:
         until = time.monotonic() + left
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
-        answer = chunked.Answer(self._memory)
         started: Future[Any] = Future()
 
         def messages() -> Iterator[bytes]:
             yield question.first
-            started.result().initial_metadata()
-            yield from question.chunks()
+            with contextlib.suppress(FutureCancelledError):
+                started.result().initial_metadata()
+                yield from question.chunks()
 
-        with self.translated(), self._turns:
-            replies = invoke(messages(), timeout=left_until(until), metadata=proven)
-            if self.background.current is not None:
-                self.background.current.watch(replies)
-            started.set_result(replies)
-            try:
-                for encoded in replies:
-                    answer.take(encoded)
-            finally:
-                replies.cancel()  # without effect on one that has ended
-        return answer.framed()
+        def converse() -> Framed[v1.ComputeLossResponse]:
+            answer = chunked.Answer(self._memory)
+            with self.translated(), self._turns:
+                try:
+                    replies = invoke(messages(), timeout=left_until(until), metadata=proven)
+                    if self.background.current is not None:
+                        self.background.current.watch(replies)
+                    started.set_result(replies)
+                    for encoded in replies:
+                        answer.take(encoded)
+                finally:  # without effect on a call that has ended
+                    if not started.cancel():
+                        started.result().cancel()
+            return answer.framed()
+
+        return self.background.unsignalled(converse, left)
 
     def follow(
         self,
@@ -402,13 +408,16 @@ class Connection:
             proven = self._security.metadata(call.metadata + traced)
             with self.translated(), self._turns:
                 requests, left = begin(), left_until(until)
-                stream = invoke.future(requests.messages(), timeout=left, metadata=proven)
-                stream.add_done_callback(lambda _: requests.end())
+                stream: Any = None
                 try:
+                    stream = invoke.future(requests.messages(), timeout=left, metadata=proven)
+                    stream.add_done_callback(lambda _: requests.end())
                     if not is_let_in(stream.initial_metadata()):
                         stream.result()  # its error tells why
-                except BaseException:
-                    stream.cancel()
+                except BaseException:  # also amid gRPC's lines, which a signal may be
+                    requests.end()
+                    if stream is not None:
+                        stream.cancel()
                     raise
             return stream
 

@@ -17,6 +17,7 @@ from lossd.client.errors import (
     InvalidRequestError,
     closed_error,
     given_up_error,
+    late_error,
 )
 from lossd.client.result import LossResult, MetricResult
 
@@ -24,6 +25,8 @@ Result = TypeVar("Result")
 
 # Calls that are under way at a time; others wait for one of them to end.
 CALLS = 16
+# Seconds that gRPC has to tell that a call took longer than it may.
+_PATIENCE = 5.0
 
 
 class Submission(Future[Result], Generic[Result]):
@@ -98,6 +101,31 @@ class Background:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(CALLS, thread_name_prefix="lossd-submitted")
             self._pool.submit(self._fill, submission, work)
+
+    def unsignalled(self, work: Callable[[], Result], seconds: float) -> Result:
+        """Does work that takes some seconds where no signal raises anything amid it.
+
+        What a handler raises, such as KeyboardInterrupt, comes between any two steps of the main
+        thread. Within gRPC's it would leave a lock taken that a channel needs for all that is
+        streamed. So they are made in a thread of its own there, and the call is cancelled.
+
+        Raises:
+            DeadlineExceededError: if it takes much longer, as on a channel whose lock is taken.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return work()
+        submission: Submission[Result] = Submission()
+        start = threading.Thread(target=self._fill, args=(submission, work), daemon=True).start
+        try:
+            start()
+            return submission.result(seconds + _PATIENCE)
+        except BaseException as error:
+            if isinstance(error, TimeoutError) and not submission.done():
+                raise late_error() from error
+            # Frames of the thread, which have the batch, have the error too: a circle.
+            raise error.with_traceback(None) from error.__cause__
+        finally:
+            submission.cancel()
 
     def close(self) -> None:
         """Gives up what waits for a turn; the connection ends what is under way."""
