@@ -29,6 +29,7 @@ from lossd.v1 import (
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 from lossd.client.torch import RemoteLoss  # noqa: E402
 from lossd.client.torch.translations import TRANSLATIONS  # noqa: E402
@@ -617,6 +618,17 @@ def test_a_compiled_backward_pass_may_have_it(address: str, reduction: Any) -> N
 
     right = nn.functional.cross_entropy(leaf * 2, targets, reduction=reduction).sum()
     torch.testing.assert_close(leaf.grad, torch.autograd.grad(right, leaf)[0])
+
+
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_record_of_operations_must_not_have_it(address: str, mode: Any, reduction: Any) -> None:
+    """It would have the loss of one batch as that of all."""
+    criterion = RemoteLoss("squared_error", address, reduction=reduction)
+    with pytest.raises(
+        InvalidRequestError, match=r"^loss must be computed outside of what make_fx"
+    ):
+        make_fx(lambda given: criterion(given, torch.zeros(3)), tracing_mode=mode)(torch.ones(3))
 
 
 def test_it_prints_what_it_computes() -> None:

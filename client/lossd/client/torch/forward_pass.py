@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from google.protobuf.message import Message
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from lossd.client import arguments, arrays, kinds
 from lossd.client.errors import InvalidRequestError
@@ -84,6 +85,7 @@ class ForwardPass:
         Raises:
             LossdError: as ``LossClient.compute``.
         """
+        _refuse_recording()
         self._refuse_differentiated()
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
         if self.settings.reduction == "none":
@@ -251,6 +253,17 @@ class ForwardPass:
         double = any(one.dtype == torch.float64 for one in tensors)
         dtype = torch.float64 if double else torch.float32
         return to_tensor(values, self._first().device).to(dtype)
+
+
+def _refuse_recording() -> None:
+    """Raises InvalidRequestError where operations are recorded, of which a call is none.
+
+    The loss of this batch would be a constant of the record.
+    """
+    if get_proxy_mode() is not None:
+        raise InvalidRequestError(
+            "loss must be computed outside of what make_fx records, got a call within it"
+        )
 
 
 def _differentiated(
