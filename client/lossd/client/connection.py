@@ -47,6 +47,7 @@ from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
 from lossd.client.moving import Moving
+from lossd.client.renewing import Renewing
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
@@ -94,7 +95,7 @@ class Connection:
         self._target = target
         self._security = security
         self.trace = trace
-        self._channel = channel
+        self._channel: Any = None if channel is None else Renewing.of(channel)
         self._owned = channel is None
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -111,7 +112,7 @@ class Connection:
         """Whether a fork of this process can make another one."""
         return True
 
-    def channel(self) -> grpc.Channel:
+    def channel(self) -> Any:
         """Returns the channel, the same for all threads.
 
         Raises:

@@ -188,6 +188,11 @@ def late_error() -> DeadlineExceededError:
     return DeadlineExceededError("call must be answered within its timeout, got no answer in time")
 
 
+def no_thread_error(error: RuntimeError) -> UnavailableError:
+    """Returns the exception for a call that the system had no thread for."""
+    return UnavailableError(f"system must begin a thread for the call, got none: {error}")
+
+
 def lost_error(error: CancelledError) -> UnavailableError:
     """Returns the exception for a call that was cancelled though its caller waits for it.
 

@@ -20,7 +20,12 @@ from typing import Any
 
 import grpc
 
-from lossd.client.errors import InvalidRequestError, UnavailableError, given_up_error
+from lossd.client.errors import (
+    InvalidRequestError,
+    UnavailableError,
+    given_up_error,
+    no_thread_error,
+)
 from lossd.client.target import Target, checked_target, is_looked_up
 
 log = logging.getLogger("lossd.client")
@@ -49,7 +54,8 @@ def channel(gate: Any, target: Target, open_one: Open, secure: Secure = _nothing
         secure: Returns what that is opened with, which may change.
 
     Raises:
-        UnavailableError: if the function raises, or returns a text that is no target.
+        UnavailableError: if the function raises, or returns a text that is no target, or if no
+            thread can begin that asks it.
         InvalidRequestError: if it returns something else.
     """
     return (Moving if gate is grpc else AsyncMoving)(target, open_one, secure)
@@ -215,7 +221,13 @@ class Moving(_Following):
         self._subscribed: dict[Callable[[Any], None], bool | None] = {}
         if self._is_watched:
             watching = (weakref.ref(self), self._closed)
-            threading.Thread(target=_watch, args=watching, name="lossd-target", daemon=True).start()
+            try:
+                threading.Thread(
+                    target=_watch, args=watching, name="lossd-target", daemon=True
+                ).start()
+            except RuntimeError as error:
+                self.close()
+                raise no_thread_error(error) from error
 
     def look(self) -> None:
         """Asks where to, goes there, and closes what nobody uses any more."""

@@ -18,6 +18,7 @@ from lossd.client import moving
 from lossd.client.errors import InvalidRequestError, LossdError, UnavailableError
 from lossd.client.followed import Followed
 from lossd.client.options import channel_options
+from lossd.client.renewing import Renewing
 from lossd.client.target import Target, is_looked_up
 
 Metadata = tuple[tuple[str, str], ...]
@@ -131,6 +132,12 @@ class Security:
         return open_one(target)
 
     def _opened(self, gate: Any, target: str) -> Any:
+        """Returns gRPC's own channel to a target, or for threads one that outlives it."""
+        if gate is grpc:
+            return Renewing(functools.partial(self._plainly_opened, gate, target))
+        return self._plainly_opened(gate, target)
+
+    def _plainly_opened(self, gate: Any, target: str) -> Any:
         """Returns gRPC's own channel to a target."""
         options = channel_options()
         if self.tls is None or self._credentials is None:

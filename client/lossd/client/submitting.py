@@ -18,6 +18,7 @@ from lossd.client.errors import (
     closed_error,
     given_up_error,
     late_error,
+    no_thread_error,
 )
 from lossd.client.result import LossResult, MetricResult
 
@@ -94,13 +95,18 @@ class Background:
 
         Raises:
             InvalidRequestError: if it was closed.
+            UnavailableError: if no thread can begin.
         """
         with self._lock:
             if self._is_closed:
                 raise closed_error()
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(CALLS, thread_name_prefix="lossd-submitted")
-            self._pool.submit(self._fill, submission, work)
+            try:
+                self._pool.submit(self._fill, submission, work)
+            except RuntimeError as error:
+                submission.cancel()  # it waits there, for a thread of another one
+                raise no_thread_error(error) from error
 
     def unsignalled(self, work: Callable[[], Result], seconds: float) -> Result:
         """Does work that takes some seconds where no signal raises anything amid it.
@@ -115,9 +121,9 @@ class Background:
         if threading.current_thread() is not threading.main_thread():
             return work()
         submission: Submission[Result] = Submission()
-        start = threading.Thread(target=self._fill, args=(submission, work), daemon=True).start
+        thread = threading.Thread(target=self._fill, args=(submission, work), daemon=True)
         try:
-            start()
+            _begin(thread)
             return submission.result(seconds + _PATIENCE)
         except BaseException as error:
             if isinstance(error, TimeoutError) and not submission.done():
@@ -231,6 +237,7 @@ class Submitting:
 
         Raises:
             InvalidRequestError: if the timeout or the id breaks its rule, or the client is closed.
+            UnavailableError: if the system begins no thread for it.
         """
         client: Any = self
         call = client._begin(timeout, request_id)  # noqa: SLF001 - its own
@@ -256,3 +263,10 @@ def _is_evaluated(message: object) -> bool:
     if isinstance(message, str):
         return message in v1.MetricSpec.DESCRIPTOR.fields_by_name
     return isinstance(message, list | tuple) or kinds.wrapped(v1.MetricSpec, message) is not None
+
+
+def _begin(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise no_thread_error(error) from error

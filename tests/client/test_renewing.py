@@ -1,0 +1,88 @@
+"""A moment in which the system begins no thread: what it leaves behind in gRPC shows at the end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NONE = "can't start new thread"
+HEAD = f"""
+import sys, threading
+import grpc, numpy as np
+from lossd.client import LossClient, UnavailableError
+
+address, start = sys.argv[1], threading.Thread.start
+batch = np.ones((1 << 17, 8), np.float32)
+
+def refuse(thread):
+    raise RuntimeError({NONE!r})
+
+def without_threads(call):
+    threading.Thread.start = refuse
+    try:
+        call()
+    except UnavailableError as error:
+        assert {NONE!r} in error.message, error
+        return
+    finally:
+        threading.Thread.start = start
+    raise AssertionError("answered without a thread")
+"""
+# What is called, and that it works again: the loss of a large batch, which goes in chunks.
+CALLS = {
+    "a large batch": """
+with LossClient(address, timeout=10) as client:
+    without_threads(lambda: client.compute("huber", batch, batch, timeout=1))
+    assert client.compute("huber", batch, batch).loss == 1.5
+""",
+    "a first submitted call": """
+with LossClient(address, timeout=10) as client:
+    without_threads(lambda: client.submit("huber", batch[:2], batch[:2]))
+    assert client.submit("huber", batch[:2], batch[:2]).result(5).loss == 1.5
+""",
+    "an evaluation": """
+with LossClient(address, timeout=10) as client:
+    evaluation = client.evaluation("accuracy", timeout=1)
+    without_threads(lambda: evaluation.__enter__())
+    assert client.compute("huber", batch, batch).loss == 1.5
+""",
+    "a function as the target": """
+with LossClient(lambda: address, timeout=10) as client:
+    without_threads(lambda: client.compute("huber", batch, batch, timeout=1))
+    assert client.compute("huber", batch, batch).loss == 1.5
+    without_threads(lambda: client.compute("huber", batch, batch, timeout=1))
+    assert client.compute("huber", batch, batch).loss == 1.5
+""",
+    "a channel of the caller's": """
+with grpc.insecure_channel(address) as lost:
+    client = LossClient(channel=lost, timeout=10)
+    without_threads(lambda: client.compute("huber", batch, batch, timeout=1))
+    try:
+        client.compute("huber", batch, batch, timeout=1)
+    except UnavailableError as error:
+        assert "open another" in error.message, error
+    else:
+        raise AssertionError("answered by a lost channel")
+    assert client.compute("huber", batch[:2], batch[:2]).loss == 1.5
+    client.close()
+    import os
+    os._exit(0)  # to close that channel would wait for ever
+""",
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_a_moment_without_threads_costs_one_attempt(serve: Any, what: str) -> None:
+    paths = os.pathsep.join(str(ROOT / part) for part in ("protos", "server", "client"))
+    finished = subprocess.run(
+        [sys.executable, "-c", HEAD + CALLS[what], serve().address],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr.decode()
