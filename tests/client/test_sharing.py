@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -385,6 +387,30 @@ def test_a_beacon_of_another_user_is_none(
         filled(lease)
         assert not lease.in_use
     assert not server.attached
+
+
+@pytest.mark.parametrize("lack", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_who_has_too_few_files_for_a_while_is_told_once_and_shares_soon_after(
+    lack: int, sharing: Sharing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, look = [1000.0], os.open
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def fail(*_: Any, **__: Any) -> int:
+        raise OSError(lack, os.strerror(lack))
+
+    for _ in range(2):
+        monkeypatch.setattr(os, "open", fail)
+        for _ in range(3):
+            assert sharing.locate(sharing.empty(LOGITS)) is None
+            now[0] += 1.5
+        (told,) = caplog.records
+        assert (told.levelname, os.strerror(lack) in told.getMessage()) == ("WARNING", True)
+        monkeypatch.setattr(os, "open", look)
+        assert sharing.locate(sharing.empty(LOGITS))
+        sharing.reset()
+        now[0] += 1.5
+        caplog.clear()
 
 
 def test_a_segment_that_the_server_refuses_leaves_no_file(

@@ -6,6 +6,7 @@ Whatever goes wrong, the batch is sent in the message instead, unnoticed by the 
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -65,6 +66,9 @@ REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
 # How long a call besides that of the batch may take.
 ASK_SECONDS = 2.0
 
+# What a process, or the system, may have too little of for a while.
+_LACKING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+
 _BEACON = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -86,6 +90,7 @@ class Sharing:
         self._lock = threading.Lock()
         self._directory: Path | None = None
         self._rest = Rest()
+        self._lacks = False  # and has said so
         self._differentiable: dict[str, set[str]] = {}
         self._given: weakref.WeakSet[Block] = weakref.WeakSet()  # of arrays that callers have
         self._given_lock = threading.Lock()
@@ -215,6 +220,7 @@ class Sharing:
                 return None
             block = segment.take(size)
             self._arena.add(segment)
+            self._lacks = False
             return block
 
     def _rest_after(self, error: Exception, begun: float, until: float) -> None:
@@ -228,6 +234,9 @@ class Sharing:
         else:
             is_late = isinstance(error, DeadlineExceededError)
             self._rest.begin(REST_SECONDS, is_answered=not is_late)
+        if _is_for_lack(error) and not self._lacks:
+            self._lacks = True
+            log.warning("memory is not shared for as long as this lasts: %s", error)
 
     def _own_segment(self, until: float) -> Segment | None:
         """Returns a segment that nothing is put into; None where there is none."""
@@ -324,7 +333,11 @@ def _named(field: str, rule: str, given: object) -> Iterator[None]:
 
 
 def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
-    """Returns whether this process finds the same beacon as the server."""
+    """Returns whether this process finds the same beacon as the server.
+
+    Raises:
+        OSError: if it cannot look now.
+    """
     if not _BEACON.fullmatch(offer.beacon):
         return False
     try:
@@ -333,8 +346,15 @@ def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
             found = os.fstat(beacon.fileno())
             is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
             return is_ours and beacon.read(1024) == offer.beacon_content
-    except OSError:
+    except OSError as error:
+        if _is_for_lack(error):
+            raise
         return False
+
+
+def _is_for_lack(error: Exception) -> bool:
+    """Returns whether there was too little of something, such as files that may be open."""
+    return isinstance(error, OSError) and error.errno in _LACKING
 
 
 def _has_any_on_device(given: Any) -> bool:
