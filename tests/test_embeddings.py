@@ -475,3 +475,28 @@ def test_more_vectors_than_can_be_compared_are_refused(engine: Engine) -> None:
         _run(engine, "nt_xent", embeddings=many, labels=np.zeros(len(many), int))
     with pytest.raises(TooLarge, match="negatives must be at most 1048576 vectors"):
         _run(engine, "info_nce", queries=many[:2], keys=many[:2], negatives=many)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_no_vectors_of_its_own_are_as_good_as_no_negatives(
+    engine: Engine, *, is_masked: bool
+) -> None:
+    queries, keys = np.random.default_rng(1).normal(size=(2, 3, 4))
+    jobs = [
+        Job(
+            loss=LOSSES["info_nce"],
+            parameters={},
+            inputs={name: [array] for name, array in given.items()},
+            mask=np.array([True, False, True]) if is_masked else None,
+            gradients=list(given),
+        )
+        for given in (
+            {"queries": queries, "keys": keys},
+            {"queries": queries, "keys": keys, "negatives": np.empty((3, 0, 4))},
+        )
+    ]
+    without, with_none = map(engine.run, jobs)
+    assert with_none.loss == without.loss
+    assert with_none.gradients["negatives"].shape == (3, 0, 4)
+    for name, gradient in without.gradients.items():
+        np.testing.assert_array_equal(with_none.gradients[name], gradient)

@@ -245,7 +245,8 @@ class _Results:
         if places is not None:
             out[...] = 0
         lost: Flags | None = None
-        rows, given = out.reshape(count, length), found.reshape(-1, length)
+        rows = out.reshape(count, length)
+        given = found.reshape(len(found) if found.ndim else 1, length)
         height = block_rows(max(1, length))
         for start in range(0, len(given), height):
             for first in range(0, length, BLOCK_ELEMENTS):
