@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.errors import InvalidRequest
+from lossd.schema import exactly
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -188,7 +189,7 @@ def _check_normalizer(normalizer: float | None, reduction: Reduction) -> None:
         )
     if not 0 < normalizer < np.inf:
         raise InvalidRequest(
-            f"normalizer must be in (0, inf), got {normalizer:g}", field="normalizer"
+            f"normalizer must be in (0, inf), got {exactly(normalizer)}", field="normalizer"
         )
 
 
@@ -230,7 +231,7 @@ def _weight_sum(
             name = "weights times those of classes or tokens"
         rule = "a finite number" if found else "more than 0"
         raise InvalidRequest(
-            f"{name} must add up to {rule}, got {found:g}",
+            f"{name} must add up to {rule}, got {exactly(found)}",
             field="" if weights is None else "weights",
         )
     return found

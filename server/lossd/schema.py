@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -26,6 +27,13 @@ class ParameterError(ValueError):
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
         self.parameter = parameter
+
+
+def exactly(number: float) -> str:
+    """Returns a number as text that tells it from every other one of its type: 1000001, 0.1."""
+    if isinstance(number, Integral):
+        return str(int(number))
+    return repr(float(number)).removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class Interval:
 
     def __str__(self) -> str:
         opening, closing = "[("[self.low_open], "])"[self.high_open]
-        return f"{opening}{self.low:g}, {self.high:g}{closing}"
+        return f"{opening}{exactly(self.low)}, {exactly(self.high)}{closing}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Choices:
         return found
 
     def __str__(self) -> str:
-        return f"{{{', '.join(f'{number:g}' for number in self.numbers)}}}"
+        return f"{{{', '.join(map(exactly, self.numbers))}}}"
 
 
 class Differentiable(enum.Enum):
@@ -175,7 +183,9 @@ class Parameter:
 
     def _in_bounds(self, thing: str, value: float) -> float:
         if self.bounds is not None and value not in self.bounds:
-            raise ParameterError(self.name, f"{thing} must be in {self.bounds}, got {value:g}")
+            raise ParameterError(
+                self.name, f"{thing} must be in {self.bounds}, got {exactly(value)}"
+            )
         return value
 
 

@@ -397,7 +397,7 @@ def test_a_wrong_relevance_is_named_by_its_place_in_the_batch(wrong: float) -> N
     targets = [[0.0, 1.0], [0.0, 1e6], [0.0, wrong]]
     with pytest.raises(InputError) as caught:
         score("retrieval_at_k", predictions=[[1.0, 2.0]] * 3, targets=targets, weights=[0, 1, 1])
-    assert str(caught.value) == f"targets[2, 1] must be in [0, 1e+06], got {wrong}"
+    assert str(caught.value) == f"targets[2, 1] must be in [0, 1000000], got {wrong}"
 
 
 def test_a_mask_of_documents_is_checked_as_one_of_examples_is() -> None:

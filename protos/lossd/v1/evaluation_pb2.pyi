@@ -382,10 +382,10 @@ class Accuracy(_AnyMetric):
             probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
-            default: one more than the largest index.
+        classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
+            by default: one more than the largest index.
         top_k: The target counts as found among this many largest scores; of equal scores the lowest
-            class comes first. In [1, 1e+06]. Default 1.
+            class comes first. In [1, 1000000]. Default 1.
         balanced: Whether to average over the classes of the targets instead of the examples.
             Default false.
         multilabel: When the answer to an example with several labels is right. Default
@@ -423,8 +423,8 @@ class Precision(_AnyMetric):
             probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
-            default: one more than the largest index.
+        classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
+            by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
         zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
@@ -459,8 +459,8 @@ class Recall(_AnyMetric):
             probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
-            default: one more than the largest index.
+        classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
+            by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
         zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
@@ -495,8 +495,8 @@ class F1(_AnyMetric):
             probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
-            default: one more than the largest index.
+        classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
+            by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
         zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
@@ -531,12 +531,12 @@ class FBeta(_AnyMetric):
             probabilities, 0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
-            default: one more than the largest index.
+        classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
+            by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
         zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
-        beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 1.
+        beta: How many times recall counts as much as precision. In [0, 1000000]. Default 1.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division", "beta")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -569,8 +569,8 @@ class MatthewsCorrelation(_AnyMetric):
             binary. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-probabilities,
             0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
-        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
-            default: one more than the largest index.
+        classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
+            by default: one more than the largest index.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -764,7 +764,7 @@ class Bleu(_AnyMetric):
         order: Longest n-gram that counts. In [1, 16]. Default 4.
         smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of "NONE",
             "FLOOR", "ADD_K", "EXPONENTIAL".
-        smoothing_value: The number that FLOOR and ADD_K add. In (0, 1e+06]. Unset by default: 0.1
+        smoothing_value: The number that FLOOR and ADD_K add. In (0, 1000000]. Unset by default: 0.1
             and 1.
         effective_order: Whether to stop at the longest n-grams that a hypothesis has. Default
             false.
@@ -797,7 +797,7 @@ class Chrf(_AnyMetric):
     Args:
         char_order: Longest character n-gram. In [1, 16]. Default 6.
         word_order: Longest word n-gram; 0 for none. In [0, 16]. Default 0.
-        beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 2.
+        beta: How many times recall counts as much as precision. In [0, 1000000]. Default 2.
         lowercase: Whether case is ignored. Default false.
         whitespace: Whether white space counts as characters. Default false.
         level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
@@ -854,7 +854,7 @@ class RetrievalAtK(_AnyMetric):
     them is the value. The mask tells which documents of a query exist.
 
     Args:
-        k: How many documents of a query count. In [1, 1e+06]. Default 10.
+        k: How many documents of a query count. In [1, 1000000]. Default 10.
         measure: The one that is the value. Default "NDCG". One of "NDCG", "MRR", "MAP", "RECALL".
         gain: Gain of a relevance in NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
         no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of

@@ -30,7 +30,7 @@ from lossd.evaluation._examples import (
 )
 from lossd.evaluation._state import ClassificationTask
 from lossd.losses import DOMAINS, DistributionKind, Interval, Parameter, ParameterError, element
-from lossd.schema import FINITE
+from lossd.schema import FINITE, exactly
 
 BINARY = ClassificationTask.BINARY
 MULTICLASS = ClassificationTask.MULTICLASS
@@ -112,7 +112,8 @@ def lay_out_decisions(
     found = _lay_out(batch, task, ignore_index, prediction_kind, classes)
     if found.task is MULTICLASS and threshold is not None:
         raise ParameterError(
-            "threshold", f"threshold must go with yes-or-no answers, got {threshold:g} with classes"
+            "threshold",
+            f"threshold must go with yes-or-no answers, got {exactly(threshold)} with classes",
         )
     limit = _THRESHOLDS[prediction_kind] if threshold is None else threshold
     if found.task is MULTICLASS:

@@ -28,6 +28,7 @@ from lossd.evaluation._scores_of_text import (
 from lossd.evaluation._state import State, Tally
 from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, observing
 from lossd.losses import Interval, ParameterError
+from lossd.schema import exactly
 
 
 class BleuSmoothing(enum.Enum):
@@ -212,7 +213,7 @@ def bleu(
     if smoothing_value is not None and smoothing not in _SMOOTHING_VALUES:
         raise ParameterError(
             "smoothing_value",
-            f"smoothing_value must go with FLOOR or ADD_K, got {smoothing_value:g}",
+            f"smoothing_value must go with FLOOR or ADD_K, got {exactly(smoothing_value)}",
         )
     split: Callable[[Any], Tokens] = _unsplit
     if prepared.are_texts:

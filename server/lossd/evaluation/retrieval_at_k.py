@@ -110,7 +110,7 @@ def _lay_out(batch: MetricBatch) -> Rankings:
     if len(wrong):
         row, column = divmod(int(wrong[0]), count)
         index = selection.index(row) * count + column
-        raise value_error("inputs.targets", "targets", targets, index, "[0, 1e+06]")
+        raise value_error("inputs.targets", "targets", targets, index, "[0, 1000000]")
     bad = np.asarray((np.isnan(scores) & there).any(axis=1))
     lost = int(np.count_nonzero(bad))
     kept = selection.without(bad)

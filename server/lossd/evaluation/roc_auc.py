@@ -14,6 +14,7 @@ from lossd.evaluation._declare import SHARE, BatchState, MetricExample, Score, m
 from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 from lossd.losses import ParameterError
+from lossd.schema import exactly
 
 
 class Multiclass(enum.Enum):
@@ -112,7 +113,9 @@ def roc_auc(
     Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
     """
     if max_fpr is not None and prepared.task is not BINARY:
-        raise ParameterError("max_fpr", f"max_fpr must go with a binary task, got {max_fpr:g}")
+        raise ParameterError(
+            "max_fpr", f"max_fpr must go with a binary task, got {exactly(max_fpr)}"
+        )
     if prepared.task is MULTICLASS and multiclass is Multiclass.ONE_VS_ONE:
         if prepared.weights is not None:
             raise ParameterError("multiclass", "multiclass must be ONE_VS_REST with weights")

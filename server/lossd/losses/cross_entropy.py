@@ -32,6 +32,7 @@ from lossd.schema import (
     Interval,
     ParameterError,
     Vector,
+    exactly,
 )
 
 
@@ -244,7 +245,8 @@ def cross_entropy(
     if prior_strength != 1 and not len(class_priors):
         raise ParameterError(
             "prior_strength",
-            f"prior_strength must be 1 unless class_priors are given, got {prior_strength:g}",
+            "prior_strength must be 1 unless class_priors are given, "
+            f"got {exactly(prior_strength)}",
         )
     if prediction_kind is not DistributionKind.LOGITS:
         _refuse_what_needs_logits(temperature, class_priors, z_loss, outputs)
@@ -296,9 +298,9 @@ def _refuse_what_needs_logits(
     temperature: float, class_priors: Any, z_loss: float, outputs: Sequence[CrossEntropyOutput]
 ) -> None:
     rules = (
-        ("temperature", temperature == 1, "1", f"{temperature:g}"),
+        ("temperature", temperature == 1, "1", exactly(temperature)),
         ("class_priors", not len(class_priors), "empty", f"{len(class_priors)} numbers"),
-        ("z_loss", z_loss == 0, "0", f"{z_loss:g}"),
+        ("z_loss", z_loss == 0, "0", exactly(z_loss)),
         ("outputs", not outputs, "empty", ", ".join(output.name for output in outputs)),
     )
     for name, content, rule, got in rules:

@@ -20,7 +20,7 @@ from lossd.losses._maths.gan_costs import (
     wasserstein,
 )
 from lossd.losses._maths.gan_texts import critic_texts
-from lossd.schema import UNIT, Array, ParameterError
+from lossd.schema import UNIT, Array, ParameterError, exactly
 
 ZEROS = {"real": [0.0], "fake": [0.0]}
 
@@ -117,7 +117,7 @@ def discriminator_loss(
         raise ParameterError(
             "label_smoothing",
             f"label_smoothing must be 0 with {objective.name}, which knows no targets, "
-            f"got {label_smoothing:g}",
+            f"got {exactly(label_smoothing)}",
         )
     high, low = {
         GanObjective.LEAST_SQUARES: (least_squares(1, label_smoothing), least_squares(0)),

@@ -26,7 +26,15 @@ from lossd.losses._maths.tokens import (
     Tokens,
     layout_inputs,
 )
-from lossd.schema import POSITIVE, REQUIRED, UNIT, Array, Differentiable, ParameterError
+from lossd.schema import (
+    POSITIVE,
+    REQUIRED,
+    UNIT,
+    Array,
+    Differentiable,
+    ParameterError,
+    exactly,
+)
 
 # Who leaves less than this to all other classes has rounded it away.
 LEAST_REST = 2.0**-40
@@ -171,12 +179,12 @@ def distillation(
         raise ParameterError(
             "beta",
             f"beta must be {'given' if needs_beta else 'unset'} with {divergence.name}, "
-            f"got {'nothing' if beta is None else f'{beta:g}'}",
+            f"got {'nothing' if beta is None else exactly(beta)}",
         )
     is_whole = support is DistillationSupport.WHOLE
     if temperature != 1 and not is_whole:
         raise ParameterError(
-            "temperature", f"temperature must be 1 with {support.name}, got {temperature:g}"
+            "temperature", f"temperature must be 1 with {support.name}, got {exactly(temperature)}"
         )
     pair = (
         _distribution(xp, support, predictions, temperature),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Input
-from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
+from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError, exactly
 
 
 class GradientPenaltyVariant(enum.Enum):
@@ -136,6 +136,8 @@ def gradient_penalty(
 
 def _check_r1(target_norm: float, *, one_sided: bool) -> None:
     if target_norm != 1:
-        raise ParameterError("target_norm", f"target_norm must be 1 with R1, got {target_norm:g}")
+        raise ParameterError(
+            "target_norm", f"target_norm must be 1 with R1, got {exactly(target_norm)}"
+        )
     if one_sided:
         raise ParameterError("one_sided", "one_sided must be false with R1, got true")

@@ -13,7 +13,7 @@ from lossd.losses._maths.distribution_comparison import Comparison, compare
 from lossd.losses._maths.divergence_from_logs_texts import FROM_LOGS, FROM_LOGS_ON_HOST
 from lossd.losses._maths.divergence_host_texts import host_text
 from lossd.losses._maths.divergence_texts import TEXTS
-from lossd.schema import POSITIVE, Array, Differentiable, ParameterError
+from lossd.schema import POSITIVE, Array, Differentiable, ParameterError, exactly
 
 
 def _distance_to_nothing(
@@ -131,7 +131,7 @@ def kl_divergence(
     if temperature != 1 and prediction_kind is not DistributionKind.LOGITS:
         raise ParameterError(
             "temperature",
-            f"temperature must be 1 unless predictions are logits, got {temperature:g}",
+            f"temperature must be 1 unless predictions are logits, got {exactly(temperature)}",
         )
     dtype = predictions.dtype
     scale = temperature if scale_by_squared_temperature else None

@@ -10,7 +10,7 @@ from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.auc_pairs import Label, Put, logistic, put_nowhere, squared_hinge
 from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.masked_products import by_scale
-from lossd.schema import NONNEGATIVE, Array, Choices, ParameterError
+from lossd.schema import NONNEGATIVE, Array, Choices, ParameterError, exactly
 
 
 class AucSurrogate(enum.Enum):
@@ -87,7 +87,8 @@ def pairwise_auc(
     """
     if surrogate is not AucSurrogate.SQUARED_HINGE and margin != 1:
         raise ParameterError(
-            "margin", f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {margin:g}"
+            "margin",
+            f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {exactly(margin)}",
         )
     defined = _labels_with_pairs(xp, targets)
     number = max(len(defined), 1)

@@ -30,6 +30,7 @@ from lossd.schema import (
     UNIT,
     Array,
     ParameterError,
+    exactly,
 )
 
 
@@ -297,12 +298,12 @@ def _check_numbers(
             raise ParameterError(
                 name,
                 f"{name} must be {'given' if is_taken else 'unset'} with {objective.name}, "
-                f"got {'nothing' if number is None else f'{number:g}'}",
+                f"got {'nothing' if number is None else exactly(number)}",
             )
     if smoothing and objective not in SMOOTHED:
         raise ParameterError(
             "label_smoothing",
-            f"label_smoothing must be 0 with {objective.name}, got {smoothing:g}",
+            f"label_smoothing must be 0 with {objective.name}, got {exactly(smoothing)}",
         )
 
 

@@ -15,7 +15,7 @@ from lossd.losses._maths.vectors import (
     each_component,
     zero_norms,
 )
-from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
+from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError, exactly
 
 EPS = 1e-6
 
@@ -217,9 +217,11 @@ def triplet(
     convolutional neural networks, 2016, section 2; F. Schroff et al., FaceNet, 2015, section 3.1.
     """
     if distance is not Distance.EUCLIDEAN and p != 2:
-        raise ParameterError("p", f"p must be 2 unless the distance is EUCLIDEAN, got {p:g}")
+        raise ParameterError("p", f"p must be 2 unless the distance is EUCLIDEAN, got {exactly(p)}")
     if distance is Distance.COSINE and eps != EPS:
-        raise ParameterError("eps", f"eps must be {EPS:g} with the distance COSINE, got {eps:g}")
+        raise ParameterError(
+            "eps", f"eps must be {exactly(EPS)} with the distance COSINE, got {exactly(eps)}"
+        )
     near = distances(xp, anchor, positive, distance, p=p, eps=eps)
     far = distances(xp, anchor, negative, distance, p=p, eps=eps)
     excess, is_swapped = beyond(near, far), xp.zeros(len(anchor), bool)

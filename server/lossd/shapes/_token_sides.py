@@ -17,6 +17,7 @@ from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import Axes, Content, Loss, Part, TokenAggregation, Tokens
 from lossd.ordering import dense_ranks
 from lossd.reduction import Flags, Floats
+from lossd.schema import exactly
 
 Indices = npt.NDArray[np.intp]
 # Cells whose flags are counted together.
@@ -256,7 +257,7 @@ def denominators_of(
         given = parameters["sequence_length"]
         raise InvalidParameter(
             f"sequence_length must be {'given' if is_constant else 'unset'} with "
-            f"{aggregation.name}, got {'nothing' if given is None else f'{given:g}'}",
+            f"{aggregation.name}, got {'nothing' if given is None else exactly(given)}",
             field=f"loss.{loss.name}.sequence_length",
         )
     groups = next((o for o in operands if o.name == "groups"), None)

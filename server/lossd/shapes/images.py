@@ -20,6 +20,7 @@ from lossd.batch import Batch, Given, Layout, Slot, compute_type, shape_error
 from lossd.errors import InvalidParameter, TooLarge
 from lossd.losses import BodyResult, Input, Loss
 from lossd.networks import DeviceNetwork, ImagePipeline, Network, Networks
+from lossd.schema import exactly
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import common_shape
 
@@ -105,7 +106,7 @@ def _refused(loss: Loss, parameter: str, rule: str) -> InvalidParameter:
 
 def _value_range(loss: Loss, given: tuple[float, ...]) -> tuple[float, float]:
     if len(given) != 2 or not given[0] < given[1]:
-        words = ", ".join(f"{number:g}" for number in given[:3])
+        words = ", ".join(map(exactly, given[:3]))
         raise _refused(
             loss, "value_range", f"be what black and white are, the lower first, got [{words}]"
         )

@@ -17,6 +17,7 @@ from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
+from lossd.schema import exactly
 from lossd.shapes._scores import (
     POINTWISE,
     SideScores,
@@ -95,7 +96,7 @@ class OpposedShape(ShapeRules):
         if job.normalizer is not None:
             raise InvalidRequest(
                 f"normalizer must be unset for {job.loss.message}, a sum of two means, "
-                f"got {job.normalizer:g}",
+                f"got {exactly(job.normalizer)}",
                 field="normalizer",
             )
         if ignored is None and weights is None:

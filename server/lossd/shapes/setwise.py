@@ -28,6 +28,7 @@ from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss
 from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_set
+from lossd.schema import exactly
 from lossd.shapes._layouts import common_shape
 from lossd.shapes._memory import elements_at_once
 from lossd.shapes._whole_batch import Present, WholeBatch
@@ -110,7 +111,8 @@ def _check_whole(job: Job) -> None:
         )
     if job.normalizer is not None:
         raise InvalidRequest(
-            f"normalizer must be unset for {thing}, got {job.normalizer:g}", field="normalizer"
+            f"normalizer must be unset for {thing}, got {exactly(job.normalizer)}",
+            field="normalizer",
         )
     if job.cotangent is not None and job.cotangent.ndim:
         raise InvalidTensor(

@@ -14,7 +14,7 @@ import numpy as np
 from lossd.losses._maths.complements import log_rest
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.tokens import Tokens
-from lossd.schema import Array, ParameterError
+from lossd.schema import Array, ParameterError, exactly
 
 
 class PolicyObjective(enum.Enum):
@@ -105,7 +105,7 @@ def check_objective(
             raise ParameterError(
                 name,
                 f"{name} must be {'given' if is_taken else 'unset'} with {objective.name}, "
-                f"got {'nothing' if number is None else f'{number:g}'}",
+                f"got {'nothing' if number is None else exactly(number)}",
             )
 
 
@@ -334,7 +334,7 @@ def rollout_weights(
             raise ParameterError(
                 bound,
                 f"{bound} must be {'given' if is_wanted else 'unset'} with {name}, "
-                f"got {'nothing' if number is None else f'{number:g}'}",
+                f"got {'nothing' if number is None else exactly(number)}",
             )
     if correction is RolloutCorrection.NONE:
         return None

@@ -12,7 +12,7 @@ from lossd.losses._maths.complements import log_rest
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
 from lossd.losses._maths.tokens import Tokens
-from lossd.schema import Array, Differentiable, ParameterError
+from lossd.schema import Array, Differentiable, ParameterError, exactly
 
 LARGEST = np.finfo(np.float64).max
 
@@ -138,7 +138,7 @@ def _robust(c: Array, r: Array, n: Numbers) -> Cost:
     if n.smoothing >= 0.5:
         raise ParameterError(
             "label_smoothing",
-            f"label_smoothing must be below 0.5 with ROBUST, got {n.smoothing:g}",
+            f"label_smoothing must be below 0.5 with ROBUST, got {exactly(n.smoothing)}",
         )
     against = -n.smoothing / (1 - 2 * n.smoothing)
     value, derivative = _log_sigmoid(n.beta * (c - r), against)
@@ -171,7 +171,8 @@ def _apo_down(c: Array, r: Array, n: Numbers) -> Cost:
 def _exo(c: Array, r: Array, n: Numbers) -> Cost:
     if not 0 < n.smoothing < 1:
         raise ParameterError(
-            "label_smoothing", f"label_smoothing must be in (0, 1) with EXO, got {n.smoothing:g}"
+            "label_smoothing",
+            f"label_smoothing must be in (0, 1) with EXO, got {exactly(n.smoothing)}",
         )
     difference = n.beta * (c - r)
     wins, loses = np.log1p(-n.smoothing), np.log(n.smoothing)

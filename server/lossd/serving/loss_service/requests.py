@@ -12,6 +12,7 @@ from lossd.errors import InvalidParameter, InvalidRequest, ServiceError, Unknown
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.schema import exactly
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Lease
@@ -145,7 +146,7 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
     weight = term.weight if term.HasField("weight") else 1.0
     if not math.isfinite(weight):
         raise InvalidParameter(
-            f"{path}.weight must be in (-inf, inf), got {weight:g}",
+            f"{path}.weight must be in (-inf, inf), got {exactly(weight)}",
             field=f"loss.{WEIGHTED_SUM}.{path}.weight",
         )
     own = [declared.name for declared in found.loss.inputs]

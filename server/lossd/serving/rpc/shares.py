@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from lossd.errors import Overloaded
+from lossd.schema import exactly
 from lossd.serving.access.gate import Gate
 from lossd.serving.caller import Caller, Quotas
 from lossd.serving.config import Config
@@ -43,7 +44,8 @@ class Rate:
         """
         if not self.has_turn():
             error = Overloaded(
-                f"calls a second of one caller must be at most {self.per_second:g}, got more",
+                "calls a second of one caller must be at most "
+                f"{exactly(self.per_second)}, got more",
                 reason="TOO_MANY_CALLS",
                 details={"limit": self.per_second},
             )

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from lossd import v1
 from lossd.losses import Differentiable, Parameter
-from lossd.schema import REQUIRED
+from lossd.schema import REQUIRED, exactly
 
 differentiability: Mapping[Differentiable, v1.Differentiability] = MappingProxyType(
     {
@@ -50,4 +50,6 @@ def default_text(parameter: Parameter) -> str:
         return "[]"
     if parameter.type is bool:
         return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else getattr(default, "name", str(default))
+    return (
+        exactly(default) if isinstance(default, float) else getattr(default, "name", str(default))
+    )
