@@ -114,6 +114,12 @@ def test_what_is_no_value_of_its_kind_is_said(message: str, text: str, said: str
     assert said in caught.value.message
 
 
+def test_a_name_that_is_no_text_is_refused_as_any_other() -> None:
+    """The system hands over bytes that are no UTF-8 so."""
+    with pytest.raises(click.UsageError, match=r"^--param must be one of .* got del\udcffta"):
+        made("Huber", "del\udcffta=1")
+
+
 def numbers() -> list[Any]:
     return [
         pytest.param(declared.message, parameter.name, id=f"{declared.name}-{parameter.name}")

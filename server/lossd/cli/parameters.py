@@ -46,7 +46,7 @@ def set_parameters(message: Message, texts: Iterable[str]) -> None:
 
 
 def _set(message: Message, name: str, text: str) -> None:
-    known = message.DESCRIPTOR.fields_by_name
+    known = dict(message.DESCRIPTOR.fields_by_name)  # protobuf's own takes no name but of UTF-8
     field = known.get(name)
     if field is None:
         names = ", ".join(sorted(known)) or "nothing"
