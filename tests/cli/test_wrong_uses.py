@@ -361,6 +361,16 @@ def test_every_number_has_bounds_and_every_file_to_write_is_tried() -> None:
             assert isinstance(kind, OutputFile), (name, option.name)
 
 
+def test_a_file_to_write_that_has_no_name_is_refused_at_once() -> None:
+    written = [(name, o) for name, o in options() if isinstance(o.type, OutputFile)]
+    assert written
+    for name, option in written:
+        with pytest.raises(click.BadParameter, match="must name a file, got an empty name"):
+            option.type.convert("", option, None)
+        done = lossd(name, f"{option.opts[0]}=")
+        assert done.exit_code == 2, (name, option.name)
+
+
 @pytest.mark.parametrize("text", ["1_0", "\N{FULLWIDTH DIGIT ONE}"])
 @pytest.mark.parametrize("name", subcommands())
 def test_numbers_of_all_flags_have_plain_digits(name: str, text: str) -> None:

@@ -22,6 +22,8 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the path; fails where its directory is missing or may not be written to."""
+        if not os.fspath(value):  # of which a path would be the directory that this runs in
+            self.fail("it must name a file, got an empty name", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if str(path) == "-":  # stdout, for commands that accept it
             return path
