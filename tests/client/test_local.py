@@ -1,7 +1,10 @@
 """A server in the process of its client answers as one in a process of its own does."""
 
 import asyncio
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +80,38 @@ def test_a_value_that_no_server_starts_with_is_refused(
     with pytest.raises(InvalidRequestError, match=f"^{message}") as caught:
         local(**{setting: value}).__enter__()
     assert caught.value.field == setting
+
+
+def test_a_directory_that_nothing_would_be_shared_in_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^shm_dir must be left out") as caught:
+        local(backend="numpy", shm_dir=str(tmp_path)).__enter__()
+    assert caught.value.field == "shm_dir"
+
+
+SHARING = """
+import sys
+import numpy as np
+from lossd.client import LossClient
+
+batch = np.ones((1 << 15, 8), np.float32)
+with LossClient(sys.argv[1]) as client:
+    print(client.compute("squared_error", batch, batch).transport)
+"""
+
+
+def test_a_server_in_a_process_shares_memory_with_clients_in_others(tmp_path: Path) -> None:
+    large = np.ones((1 << 15, 8), np.float32)
+    with local_server(backend="numpy", shm_dir=str(tmp_path)) as address:
+        with LossClient(address) as client:
+            assert client.compute("squared_error", large, large).transport == "grpc"
+        other = subprocess.run(
+            [sys.executable, "-c", SHARING, address],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            timeout=40,
+            check=False,
+        )
+    assert other.stdout.split() == [b"shared_memory"], other.stderr.decode()
 
 
 def test_what_a_server_fails_to_start_with_is_told_as_a_mistake() -> None:

@@ -34,12 +34,19 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
     Args:
         timeout: Seconds that a call may take; None for the client's default.
         settings: Settings of the server by name, as in ``lossd serve --help`` with underscores,
-            such as ``backend="numpy"`` and ``threads=2``.
+            such as ``backend="numpy"`` and ``threads=2``; but no ``shm_dir``, since a process
+            does not see the locks of its own by which memory is shared.
 
     Raises:
         InvalidRequestError: if the server is not installed (``pip install '.[server]'``),
             there is no setting of a name, or the server cannot start with a value.
     """
+    if settings.get("shm_dir"):
+        raise InvalidRequestError(
+            "shm_dir must be left out, since a server shares no memory with a client in its own "
+            f"process, got {settings['shm_dir']!r:.64}",
+            field="shm_dir",
+        )
     with local_server(**settings) as address, client_of(address, timeout) as client:
         yield client
 
@@ -49,7 +56,8 @@ def local_server(**settings: Any) -> Iterator[str]:
     """Yields the address of a server that runs in this process, as ``local`` does.
 
     It is for clients that are made elsewhere: ``AsyncLossClient(address)``, ``RemoteLoss(loss,
-    address)``, ``remote_loss(loss, address)``.
+    address)``, ``remote_loss(loss, address)``.  With ``shm_dir`` those in other processes share
+    memory with it, and those in this one send their batches.
 
     Raises:
         InvalidRequestError: as ``local``.
