@@ -257,7 +257,7 @@ BROKEN = {
     "less than nothing": ([announcing(32, -1)], "BROKEN_STREAM", "must be at least 0, got -1"),
     "other than its shape": ([announcing(8, 8), *(m[:2] + m[2:10] for m in REST)], "", ""),
     "more than may be": ([announcing(1 << 40, 1 << 62)], "", "must have at most"),
-    "too many tensors": ([crowded()], "", "must have at most 67 entries"),
+    "too many tensors": ([crowded()], "INVALID_TENSOR", "predictions must be at most 64 tensors"),
 }
 
 

@@ -1,7 +1,7 @@
 """Answers on a stream count until they have been read, and each batch by itself."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import numpy as np
@@ -13,10 +13,12 @@ from lossd.backends.choose import Chosen, cpu_backend
 from lossd.checkpoints import never_stop
 from lossd.client.requests import build_request
 from lossd.engine import Engine, hold_nothing
-from lossd.errors import InvalidRequest, TooLarge
+from lossd.errors import InvalidRequest, InvalidTensor, TooLarge
+from lossd.framing import Framed
 from lossd.losses import LOSSES
 from lossd.serving.call import Call
 from lossd.serving.config import Config
+from lossd.serving.loss_service.requests import read_request
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.loss_service.stream import OpenedCall, open_call
 from lossd.serving.process.device_check import CheckedDevice
@@ -105,3 +107,33 @@ def test_a_call_announces_no_more_bytes_than_may_be() -> None:
     assert opened(60, 40).size_bytes == 100
     with pytest.raises(TooLarge, match="must have at most 100 bytes, got 101"):
         opened(60, 41)
+
+
+CROWDED = {
+    (5,): (InvalidTensor, "a0 must be at most 4 tensors, got 5", "inputs[0].tensors"),
+    (1, 5): (InvalidTensor, "a1 must be at most 4 tensors, got 5", "inputs[1].tensors"),
+    (2, 3): (TooLarge, "tensors of inputs must have at most 4 entries, got 5", "inputs"),
+    (0, 0, 0, 0, 0): (TooLarge, "inputs must have at most 4 entries, got 5", "inputs"),
+}
+
+
+@pytest.mark.parametrize("counts", CROWDED)
+@pytest.mark.parametrize("way", ["call", "stream"])
+def test_too_many_tensors_are_refused_alike_whichever_way_they_come(
+    counts: tuple[int, ...], way: str
+) -> None:
+    call = v1.ComputeLossRequest(loss=v1.LossSpec(huber=v1.Huber()))
+    for index, count in enumerate(counts):
+        named = call.inputs.add(name=f"a{index}")
+        for _ in range(count):
+            named.tensors.add()
+    kind, words, field = CROWDED[counts]
+    encoded = v1.StreamLossRequest(call=call).SerializeToString()
+    read: dict[str, Callable[[], object]] = {
+        "call": lambda: read_request(Framed(call), Limits(tensors=4)),
+        "stream": lambda: open_call(encoded, Limits(tensors=4), 1, hold_nothing, never_stop),
+    }
+    with pytest.raises(kind) as caught:
+        read[way]()
+    assert str(caught.value).startswith(words)
+    assert caught.value.field == field

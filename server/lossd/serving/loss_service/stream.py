@@ -1,19 +1,16 @@
 """The calls of a stream: a message that announces tensors, followed by their chunks."""
 
 from collections.abc import Iterator
-from itertools import islice
 
 from lossd import v1
 from lossd.checkpoints import Checkpoint
-from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
+from lossd.chunks import Assembly, ChunkError, chunk_of
 from lossd.engine import Hold
 from lossd.errors import InvalidRequest, InvalidTensor, TooLarge
-from lossd.serving.rpc.messages import check_count, parse
-from lossd.serving.wire.reader import Limits
+from lossd.serving.rpc.messages import parse
+from lossd.serving.wire.reader import Limits, check_tensors
 
 OpenedCall = Assembly[v1.ComputeLossRequest]
-
-_BESIDE_INPUTS = 3  # weights, mask and cotangent
 
 
 def open_call(
@@ -31,9 +28,7 @@ def open_call(
         got = part.WhichOneof("part") or "no part"
         raise _broken(f"part must be a call, got {got}")
     _refuse_regions(part.call)
-    most = limits.tensors + _BESIDE_INPUTS
-    check_count("inputs", len(part.call.inputs), limits.tensors)  # what has no tensor counts too
-    check_count("tensors", sum(1 for _ in islice(tensors_of(part.call), most + 1)), most)
+    check_tensors(part.call.inputs, limits.tensors)  # before they are looked at one by one
     try:
         assembly = Assembly(part.call)
     except ChunkError as error:

@@ -41,10 +41,7 @@ class RequestReader:
 
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
         """Reads the inputs, by name."""
-        check_count("inputs", len(inputs), self.limits.tensors)
-        for named in inputs:
-            _check_list(named, self.limits.tensors)
-        check_count("inputs", sum(len(named.tensors) for named in inputs), self.limits.tensors)
+        check_tensors(inputs, self.limits.tensors)
         found: dict[str, list[tensors.Array]] = {}
         for position, named in enumerate(inputs):
             if named.name in found:
@@ -106,11 +103,22 @@ def _is_between_numbers(tensor: v1.Tensor) -> bool:
     return bool(tensor.device_memory.offset % tensors.dtype_of_type[tensor.dtype].itemsize)
 
 
-def _check_list(named: v1.NamedTensors, limit: int) -> None:
-    """Refuses lists of too many tensors, such as rows one by one: a mistake, not a lack of room."""
-    if len(named.tensors) > limit:
-        raise InvalidTensor(
-            f"{named.name[:64]} must be at most {limit} tensors, got {len(named.tensors)}: "
-            "stack the rows of one",
-            field="inputs",
-        )
+def check_tensors(inputs: Sequence[v1.NamedTensors], limit: int) -> None:
+    """Refuses more inputs, or tensors of all inputs, than a request may have.
+
+    A list of too many, such as rows one by one, is a mistake and no lack of room.
+
+    Raises:
+        InvalidTensor: for such a list.
+        TooLarge: if they are too many in all.
+    """
+    check_count("inputs", len(inputs), limit)  # what has no tensor counts too
+    for position, named in enumerate(inputs):
+        if len(named.tensors) > limit:
+            raise InvalidTensor(
+                f"{named.name[:64]} must be at most {limit} tensors, got {len(named.tensors)}: "
+                "stack the rows of one",
+                field=f"inputs[{position}].tensors",
+            )
+    count = sum(len(named.tensors) for named in inputs)
+    check_count("tensors of inputs", count, limit, "inputs")
