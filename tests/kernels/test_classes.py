@@ -13,6 +13,7 @@ from lossd.kernels import OUTSIDE
 from lossd.kernels.host import Library
 from lossd.losses import DistributionKind, Loss
 from lossd.losses._declare import CudaText
+from lossd.losses._maths.overlap import EmptyTarget
 from tests.kernels import classes
 from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 from tests.kernels.classes import Classes, Found, draw
@@ -119,6 +120,29 @@ def test_the_sum_is_that_of_the_values(
     found, answer = batch.answered(library, block=1)
     np.testing.assert_array_equal(answer.sums, found.values)
     assert answer.nonfinite_rows == found.flags.sum()
+
+
+@every_text
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_an_absent_class_has_no_part_in_the_mean_where_a_prediction_of_it_is_nan(
+    request: pytest.FixtureRequest, loss: Loss, text: CudaText, place: str
+) -> None:
+    if not text.targets_are_classes:
+        pytest.skip("a class may be absent of class indices only")
+    row, absent = classes.NAN_ROW, 1
+    for kind in DistributionKind:
+        skipping = {"prediction_kind": kind, "empty_target": EmptyTarget.SKIP}
+        batch = draw(loss, text, (3, 600), FLOAT64, **skipping)
+        batch.targets[row][batch.targets[row] == absent] = 0
+        assert np.isnan(batch.predictions[row, absent]).any()
+        if place == "host":
+            found = batch.on_host(request.getfixturevalue("library"))
+        else:
+            found = batch.on_device(request.getfixturevalue("simt"))
+        wanted = batch.expected()
+        assert_equal(found, batch)
+        assert np.isnan([found.values[row], wanted.values[row]]).all()
+        np.testing.assert_allclose(found.gradient[row], wanted.gradient[row], 1e-9)
 
 
 @every_text

@@ -5,6 +5,7 @@
 //     regions.classes()
 //     regions.count_up(kind)           which has to come first, and then
 //     regions.counts(kind, c)          the counts of a class
+//     regions.has(c)                   whether a position is of a class
 //     regions.keep(c, slopes), regions.slopes(c)
 //     regions.write(kind, part)        which writes the gradient of a part of the sum over the classes
 //
@@ -86,7 +87,8 @@ SHARED_STEP T mean_overlap(const Regions& regions, Kind kind, Index given, bool 
     ONE_BY_ONE
     for (Class c = 0; c < regions.classes(); ++c) {
         const Counts<double> counts = regions.counts(kind, c);
-        if (skips && counts.both + counts.missed == 0) {
+        const double positives = counts.both + counts.missed;
+        if (skips && positives == 0) {
             regions.keep(c, Slopes{0, 0, 0, 0, false});
             continue;
         }
@@ -101,7 +103,8 @@ SHARED_STEP T mean_overlap(const Regions& regions, Kind kind, Index given, bool 
         }
         regions.keep(c, found);
         sum += found.value;
-        present += 1;
+        // Of a NaN among its predictions the counts do not tell whether there is a position of it.
+        present += !skips || positives == positives || regions.has(c) ? 1 : 0;
     }
     const double part = present == 0 ? 0 : 1 / present;
     if (is_close) regions.write_closer(kind, part);

@@ -147,6 +147,12 @@ struct Regions {
                 double(sum_over_team(own.missed))};
     }
 
+    __device__ bool has(Class c) const {
+        bool own = false;
+        each_position([&](long long position) { own |= truth(c, position) != 0; });
+        return any_of_team(own);
+    }
+
     __device__ void put(Class c, long long position, T slope) const {
         gradient[c * positions + position] = sent(weighed(scale, slope), taint);
     }

@@ -300,6 +300,16 @@ struct Regions : Example {
         return {own.both.total(), own.falsely.total(), own.missed.total()};
     }
 
+    SHARED_STEP_METHOD bool has(Class c) const {
+        bool found = false;
+        each_block([&](const Positions& at) INLINED {
+            bring_targets(at);
+            const auto truth = truth_of(c);
+            for (int i = 0; i < at.count; ++i) found |= truth(i) != 0;
+        });
+        return found;
+    }
+
     // The slope of a share of a class at the positions of a block.
     METHOD auto slope_of_share(Class c) const {
         const T by_hit = T(slopes(c).by_hit), by_false = T(slopes(c).by_false);
