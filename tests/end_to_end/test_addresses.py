@@ -90,6 +90,24 @@ def test_a_live_socket_is_not_taken_over(tmp_path: Path, name: str) -> None:
         assert answer(address) == 4
 
 
+@pytest.mark.parametrize("has_follower", [False, True])
+def test_a_server_whose_socket_is_gone_ends_and_leaves_that_of_the_next(
+    tmp_path: Path, *, has_follower: bool
+) -> None:
+    path = tmp_path / "lossd.sock"
+    with contextlib.ExitStack() as servers:
+        first = servers.enter_context(serve("--backend", "numpy", address=f"unix:{path}"))
+        path.unlink()
+        if has_follower:
+            servers.enter_context(serve("--backend", "numpy", address=f"unix:{path}"))
+        assert first.process.wait(timeout=20) == 1
+        said = "Error: address must keep its socket, got none of this server at unix:"
+        assert first.log()[-1].startswith(said)
+        assert path.exists() is has_follower
+        if has_follower:
+            assert answer(f"unix:{path}") == 4
+
+
 def test_of_servers_that_start_at_once_one_gets_the_socket(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/lossd.sock"
 

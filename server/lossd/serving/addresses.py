@@ -21,7 +21,7 @@ from typing import Any
 
 from lossd.errors import ServiceError
 
-_PATH_BYTES = 107  # the longest path that the kernel takes
+PATH_BYTES = 107  # the longest path that the kernel takes
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"
 
@@ -146,8 +146,8 @@ def _unix_socket(scheme: str, rest: str) -> UnixSocket:
         raise ValueError(_FORMS)
     if {"?", "#"} & set(rest):
         raise ValueError("must be written with %3F for ? and %23 for # in a path")
-    if len(os.fsencode(path)) > _PATH_BYTES:
-        raise ValueError(f"must have a path of at most {_PATH_BYTES} bytes")
+    if len(os.fsencode(path)) > PATH_BYTES:
+        raise ValueError(f"must have a path of at most {PATH_BYTES} bytes")
     return UnixSocket(path, is_abstract=scheme == "unix-abstract")
 
 
@@ -217,13 +217,6 @@ def check_free(address: str) -> None:
         _check_path(address, found.path)
 
 
-def set_mode(address: str, mode: int | None) -> None:
-    """Says who may connect to a Unix socket that is a file."""
-    path = file_of(address)
-    if mode is not None and path is not None:
-        os.chmod(path, mode)  # noqa: PTH101 - a path of bytes that are no text is one too
-
-
 @contextlib.contextmanager
 def taking(address: str) -> Iterator[None]:
     """Checks that an address is free, for a caller that listens on it within the context.
@@ -236,7 +229,7 @@ def taking(address: str) -> Iterator[None]:
     path = file_of(address)
     with contextlib.ExitStack() as stack:
         if path is not None:
-            stack.enter_context(_alone_in(Path(path).parent))
+            stack.enter_context(alone_in(Path(path).parent))
         check_free(address)
         yield
 
@@ -301,7 +294,7 @@ def _is_answered(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Waits briefly for other servers that take a path in a directory, whatever its mode."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -45,6 +45,7 @@ from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.dispatch import Dispatch
 from lossd.serving.rpc.giving_way import TurnedAway, refusing_threads
 from lossd.serving.rpc.handlers import LetIn
+from lossd.serving.rpc.listening import Listening
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.resets import Resets
 from lossd.serving.rpc.shares import Shares, let_in_by
@@ -110,7 +111,8 @@ def start(
         services, process, watchdogs, door, admission, telemetry=telemetry, tracing=tracing
     )
     _reflect(config, services, process, telemetry, entered)
-    server, address = _serve(config, services, process, boundary, entered)
+    server, listening_at = _serve(config, services, process, boundary, entered)
+    address = listening_at.address
     door.resets.start(functools.partial(doors.let_wait, addresses.port_of(address)))
     if is_wanted():
         process.health.enter(ServerState.READY)
@@ -123,6 +125,7 @@ def start(
         _engine=checked.engine,
         _config=config,
         _server=server,
+        _socket=listening_at.socket,
         _health=process.health,
         _pulse=process.pulse,
         _boundary=boundary,
@@ -263,21 +266,24 @@ def _boundary(
 
 def _serve(
     config: Config, services: Services, process: _Process, boundary: Boundary, entered: Entrance
-) -> tuple[grpc.Server, str]:
-    """Returns a server of gRPC that serves, and its address."""
+) -> tuple[grpc.Server, Listening]:
+    """Returns a server of gRPC that serves, and where it listens."""
     most = files.connections_beside(config.max_shm_segments if config.shm_dir else 0)
     options = listening.options(config, most)
     server = grpc.server(process.refusing, handlers=[boundary], options=options)
     process.prompt.serve(server)
     try:
-        address, heard_at = listening.listen(server, config, entered)
+        found = listening.listen(server, config, entered)
     except AddressError:
         if services.shared is not None:
             services.shared.close()
         raise
     server.start()
-    process.pulse.start(heard_at, lambda: boundary.looked_at)
-    return server, address
+    process.pulse.start(found.heard_at, lambda: boundary.looked_at)
+    if found.socket is not None:
+        lost = f"address must keep its socket, got none of this server at {config.address}"
+        found.socket.watch(functools.partial(process.fail, lost))
+    return server, found
 
 
 def _reflect(

@@ -21,6 +21,7 @@ from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.resets import Resets
 from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.socket_file import SocketFile
 
 if TYPE_CHECKING:
     from lossd.serving.tracing import Tracing
@@ -48,6 +49,7 @@ class Server:
     _engine: Engine
     _config: Config
     _server: grpc.Server
+    _socket: SocketFile | None
     _health: Health
     _pulse: Pulse
     _boundary: Boundary
@@ -99,6 +101,8 @@ class Server:
         self._refuse_what_waits()
         patience = self._config.drain_seconds
         self._cut_after(patience)
+        if self._socket is not None:  # it leads nowhere any more
+            self._socket.close()
         until = time.monotonic() + patience
         if had_calls or self._boundary.calls or self._boundary.refused:
             self._outlast_calls(until)

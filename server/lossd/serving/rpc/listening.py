@@ -1,6 +1,7 @@
 """How gRPC listens: its options, and the addresses it is given."""
 
 import secrets
+from dataclasses import dataclass
 
 import grpc
 
@@ -8,6 +9,7 @@ from lossd.serving import addresses
 from lossd.serving.access.entrance import Entrance
 from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config
+from lossd.serving.socket_file import SocketFile
 
 # Seconds that an old connection lives on after the last of its calls must have ended.
 _AFTER_CALLS_SECONDS = 10.0
@@ -84,26 +86,45 @@ def _age_options(config: Config) -> list[tuple[str, int]]:
     ]
 
 
-def listen(server: grpc.Server, config: Config, entered: Entrance) -> tuple[str, str]:
-    """Listens; returns where the server is reached, and where it hears itself in plain text.
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server is reached, and where it hears itself in plain text.
+
+    ``socket`` is the file of its address, if that is one.
+    """
+
+    address: str
+    heard_at: str
+    socket: SocketFile | None
+
+
+def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
+    """Listens.
 
     Raises:
         AddressError: if the address cannot be listened on.
     """
-    address, credentials = config.address, entered.credentials()
+    credentials = entered.credentials()
+
+    def bind(address: str) -> int:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+
+    address, port, socket = config.address, 0, None
+    path = addresses.file_of(address)
     with addresses.taking(address):
         try:
-            if credentials is None:
-                port = server.add_insecure_port(address)
+            if path is None:
+                port = bind(address)
             else:
-                port = server.add_secure_port(address, credentials)
-            addresses.set_mode(address, addresses.parse_mode(config.socket_mode))
+                socket = SocketFile(path, bind, addresses.parse_mode(config.socket_mode))
         except (RuntimeError, OSError) as error:
             raise AddressError(f"address must be free and valid, got {address}") from error
     reached = addresses.with_port(address, port)
     if credentials is None:
-        return reached, reached
+        return Listening(reached, reached, socket)
     # The gate lets nobody in who comes this way: it is not TLS.
     own = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
     server.add_insecure_port(own)
-    return reached, own
+    return Listening(reached, own, socket)
