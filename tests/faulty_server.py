@@ -52,6 +52,11 @@ def waits() -> None:
 def waits_and_is_asked_often() -> None:
     """The same, and the server asks itself ten times a second."""
     waits()
+    asks_often()
+
+
+def asks_often() -> None:
+    """The server asks itself ten times a second."""
     own = vars(app)
     own["Pulse"] = functools.partial(own["Pulse"], seconds=0.1)
 
@@ -173,7 +178,7 @@ def keeps_places() -> None:
 FAULTS = {
     fault.__name__: fault
     for fault in (
-        dies, waits, waits_and_is_asked_often, makes_no_thread, checks_for_long,
+        dies, waits, waits_and_is_asked_often, asks_often, makes_no_thread, checks_for_long,
         lingers_before_it_is_ready, cannot_be_checked, computes_on, keeps_memory,
         keeps_descriptors, forgets_that_calls_end, keeps_places,
     )

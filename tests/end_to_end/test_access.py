@@ -1,6 +1,7 @@
 """Who may come in: certificates, tokens and groups, at real servers."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -288,19 +289,41 @@ def test_names_of_certificates_are_callers(files: Files) -> None:
     assert all("peer=ipv4:127.0.0.1" in line and "ComputeLoss" in line for line in refused)
 
 
-def test_the_way_by_which_the_server_hears_itself_leads_nowhere(ruled: Process) -> None:
-    listed = Path("/proc/net/unix").read_text().splitlines()
-    own = {line.split()[-1] for line in listed if "@lossd-pulse-" in line}
-    codes = []
-    for name in own:
-        with grpc.insecure_channel(f"unix-abstract:{name.removeprefix('@')}") as channel:
-            call: Any = channel.unary_unary("/lossd.v1.LossService/GetServerInfo")
-            metadata = (("authorization", f"Bearer {ALL}"),)
-            with pytest.raises(grpc.RpcError) as caught:
-                call(b"", timeout=5, metadata=metadata)
-            codes.append(caught.value.code())
-    assert grpc.StatusCode.UNAUTHENTICATED in codes
-    assert ruled.process.poll() is None
+@pytest.fixture
+def plain(files: Files) -> Iterator[Process]:
+    """A server with the same rules that other hosts could reach, in plain text."""
+    with serve(*NUMPY, "--access", str(files.path("plain.toml", RULES))) as process:
+        yield process
+
+
+@pytest.mark.parametrize("kind", ["ruled", "plain"])
+def test_the_way_by_which_the_server_hears_itself_leads_nowhere(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    process: Process = request.getfixturevalue(kind)
+    (name,) = pulses_of(process)
+    with grpc.insecure_channel(f"unix-abstract:{name}") as channel:
+        call: Any = channel.unary_unary("/lossd.v1.LossService/GetServerInfo")
+        metadata = (("authorization", f"Bearer {ALL}"),)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"", timeout=5, metadata=metadata)
+    code: Any = caught.value
+    assert code.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert process.process.poll() is None
+
+
+def pulses_of(process: Process) -> set[str]:
+    """Returns the names of the kernel by which a server hears itself."""
+    opened = set()
+    for each in Path(f"/proc/{process.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            opened.add(str(each.readlink()))
+    listed = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return {
+        columns[-1].removeprefix("@")
+        for columns in listed
+        if columns[-1].startswith("@lossd-pulse-") and f"socket:[{columns[-2]}]" in opened
+    }
 
 
 def test_pages_by_tls(files: Files) -> None:

@@ -2,17 +2,23 @@
 
 import contextlib
 import socket
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from lossd.client import LossClient
 from lossd.v1 import SquaredError
+from tests import faulty_server
 from tests.end_to_end.conftest import not_served, page, serve
+from tests.end_to_end.raw import CHANNEL, METHOD, request
 
 
 def answer(address: str) -> float | None:
@@ -88,6 +94,54 @@ def test_a_live_socket_is_not_taken_over(tmp_path: Path, name: str) -> None:
         process.process.wait()
     with serve("--backend", "numpy", address=address):
         assert answer(address) == 4
+
+
+@contextlib.contextmanager
+def kept_connections(address: str, count: int) -> Iterator[list[bool]]:
+    """Keeps connections of as many clients; yields which of these were answered."""
+    own = (*CHANNEL, ("grpc.use_local_subchannel_pool", 1))
+    with contextlib.ExitStack() as channels:
+        answered = []
+        for _ in range(count):
+            channel = channels.enter_context(grpc.insecure_channel(address, options=own))
+            compute: Any = channel.unary_unary(METHOD)
+            try:
+                compute(request(), timeout=20)
+            except grpc.RpcError:
+                answered.append(False)
+            else:
+                answered.append(True)
+        yield answered
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:0", "unix:{}/lossd.sock", "unix:///{}/a%20b", "unix-abstract:{}"]
+)
+@pytest.mark.parametrize("most", [1, 2])
+def test_callers_have_all_connections_and_the_server_hears_itself_beside_them(
+    tmp_path: Path, address: str, most: int
+) -> None:
+    beats = (sys.executable, str(Path(faulty_server.__file__)), faulty_server.asks_often.__name__)
+    flags = ("--max-connections", str(most), "--max-connection-age-seconds", "1")
+    with serve(
+        "--backend", "numpy", *flags, address=address.format(tmp_path), inside=beats
+    ) as process:
+        with kept_connections(process.address, most + 1) as answered:
+            assert answered == [True] * most + [False]
+        until = time.monotonic() + 3
+        while time.monotonic() < until:  # connections grow old, and others take their places
+            with kept_connections(process.address, most):
+                assert page(process, "/healthz") == (200, "ok\n")
+        assert process.end() == 0
+        assert not [line for line in process.log() if "must answer itself" in line]
+        assert not [*tmp_path.iterdir()]
+
+
+def test_only_its_user_reaches_the_socket_by_which_a_server_hears_itself(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/lossd.sock"
+    with serve("--backend", "numpy", "--socket-mode", "666", address=address):
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+        assert modes == {"lossd.sock": 0o666, ".lossd.sock.pulse": 0o600}
 
 
 @pytest.mark.parametrize("has_follower", [False, True])

@@ -1,8 +1,10 @@
 """Wrong and occupied addresses are found out before gRPC sees them."""
 
+import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +142,40 @@ def test_a_place_for_a_socket_is_told_what_is_wrong_with_it(tmp_path: Path) -> N
     if os.geteuid():
         tmp_path.chmod(0o500)
         assert "that may be written" in refused(f"unix:{tmp_path}/lossd.sock")
+
+
+@pytest.mark.parametrize(
+    ("address", "called", "without_ipv6"),
+    [
+        ("0.0.0.0:1", "127.0.0.1:1", "127.0.0.1:1"),
+        ("[::]:1", "[::1]:1", "127.0.0.1:1"),
+        ("[::1]:1", "[::1]:1", "[::1]:1"),
+        ("localhost:1", "localhost:1", "localhost:1"),
+        ("unix:/a", "unix:/a", "unix:/a"),
+    ],
+)
+def test_a_server_that_listens_everywhere_is_called_on_the_loopback_that_there_is(
+    address: str, called: str, without_ipv6: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if addresses.has_loopback_of_ipv6():
+        assert addresses.reachable(address) == called
+    without(errno.EADDRNOTAVAIL, monkeypatch)
+    assert addresses.reachable(address) == without_ipv6
+
+
+def without(fault: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the system lack IPv6: switched off, or not there at all."""
+    usual = socket.socket
+
+    class Lacking(usual):  # type: ignore[valid-type, misc]  # made at run time
+        def __init__(self, family: int = socket.AF_INET, *others: Any) -> None:
+            if family == socket.AF_INET6 and fault == errno.EAFNOSUPPORT:
+                raise OSError(fault, os.strerror(fault))
+            super().__init__(family, *others)
+
+        def bind(self, name: Any) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(fault, os.strerror(fault))
+            super().bind(name)
+
+    monkeypatch.setattr(socket, "socket", Lacking)

@@ -172,10 +172,21 @@ def port_of(address: str) -> int:
 
 def reachable(address: str) -> str:
     """Returns an address to call a server at: the loopback for one that listens everywhere."""
-    for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if address.startswith(anywhere):
-            return here + address.removeprefix(anywhere)
-    return address
+    found = parse(address)
+    if isinstance(found, UnixSocket) or found.host not in {"0.0.0.0", "::"}:  # noqa: S104 - a look
+        return address
+    here = "[::1]" if found.host == "::" and has_loopback_of_ipv6() else "127.0.0.1"
+    return f"{here}:{found.number}"
+
+
+def has_loopback_of_ipv6() -> bool:
+    """Returns whether it may be called: systems without IPv6 listen with version 4 everywhere."""
+    try:
+        with socket.socket(socket.AF_INET6) as trial:
+            trial.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def in_url(host: str) -> str:

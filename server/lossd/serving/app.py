@@ -125,7 +125,7 @@ def start(
         _engine=checked.engine,
         _config=config,
         _server=server,
-        _socket=listening_at.socket,
+        _sockets=listening_at.files,
         _health=process.health,
         _pulse=process.pulse,
         _boundary=boundary,

@@ -200,7 +200,8 @@ class Config:
     )
     max_connections: int = _setting(
         0,
-        "Connections at the same time; 0 for as many as the limit of open files allows.",
+        "Connections at the same time, to each address that a name such as localhost stands for; "
+        "0 for as many as the limit of open files allows.",
         Interval(0, 1 << 20),
     )
     max_connection_calls: int = _setting(

@@ -49,7 +49,7 @@ class Server:
     _engine: Engine
     _config: Config
     _server: grpc.Server
-    _socket: SocketFile | None
+    _sockets: tuple[SocketFile, ...]
     _health: Health
     _pulse: Pulse
     _boundary: Boundary
@@ -101,8 +101,8 @@ class Server:
         self._refuse_what_waits()
         patience = self._config.drain_seconds
         self._cut_after(patience)
-        if self._socket is not None:  # it leads nowhere any more
-            self._socket.close()
+        for each in self._sockets:  # they lead nowhere any more
+            each.close()
         until = time.monotonic() + patience
         if had_calls or self._boundary.calls or self._boundary.refused:
             self._outlast_calls(until)

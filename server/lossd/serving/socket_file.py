@@ -30,7 +30,7 @@ class SocketFile:
         self.path = path
         self._watch: Rounds | None = None
         made = _beside(path)
-        bind(f"unix:{urllib.parse.quote(os.fsencode(made))}")
+        bind(address_of(made))
         try:
             if mode is not None:
                 os.chmod(made, mode)  # noqa: PTH101 - a path of bytes that are no text is one too
@@ -63,6 +63,13 @@ class SocketFile:
         with contextlib.suppress(OSError), addresses.alone_in(Path(self.path).parent):
             if self.is_in_place():
                 _remove(self.path)
+
+
+def address_of(path: str) -> str:
+    """Returns the address of a socket for gRPC, which takes what follows two slashes for a host."""
+    if path.startswith("//"):
+        path = f"/{path.lstrip('/')}"
+    return f"unix:{urllib.parse.quote(os.fsencode(path))}"
 
 
 def _beside(path: str) -> str:

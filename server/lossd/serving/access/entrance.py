@@ -78,8 +78,12 @@ def build(config: Config, failed: Callable[[str], None] = lambda _: None) -> Ent
     # Callers of other hosts have shares, whether or not they have to prove anything.
     is_looked_at = not first.is_open or not addresses.is_here(config.address)
     is_secure = tls is not None
+    gate = None
+    if is_secure or is_looked_at:
+        by_port = isinstance(addresses.parse(config.address), addresses.Port)
+        gate = Gate(policy, is_secure=is_secure, by_port=by_port)
     return Entrance(
-        gate=Gate(policy, is_secure=is_secure) if is_secure or is_looked_at else None,
+        gate=gate,
         tls=tls,
         pages_tls=pages_tls,
         reloaded=files.made,

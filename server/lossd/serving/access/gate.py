@@ -25,13 +25,23 @@ def everybody(method: str, context: grpc.ServicerContext) -> Caller:
 
 
 class Gate:
-    """Lets those in that the newest policy knows.  With ``is_secure`` they have to come by TLS."""
+    """Lets those in that the newest policy knows.
+
+    With ``is_secure`` they have to come by TLS, and with ``by_port`` not by a Unix socket, such as
+    that by which a server hears itself.
+    """
 
     def __init__(
-        self, policy: Callable[[], Policy], *, is_secure: bool, audit: Audit | None = None
+        self,
+        policy: Callable[[], Policy],
+        *,
+        is_secure: bool,
+        by_port: bool = False,
+        audit: Audit | None = None,
     ) -> None:
         self._policy = policy
         self._is_secure = is_secure
+        self._by_port = by_port
         self._audit = audit or Audit()
 
     def admit(self, method: str, context: grpc.ServicerContext) -> Caller:
@@ -43,7 +53,7 @@ class Gate:
         """
         peer = context.peer()
         try:
-            caller = self._caller(context, host_of(peer))
+            caller = self._caller(context, peer)
         except Unauthenticated as error:
             self.note(error, method=method, peer=peer)
             raise
@@ -62,7 +72,9 @@ class Gate:
         shown = {name: fact[:_LONGEST] for name, fact in facts.items()}
         self._audit.refused(reason=error.reason, because=str(error)[:_LONGEST], **shown)
 
-    def _caller(self, context: grpc.ServicerContext, host: str) -> Caller:
+    def _caller(self, context: grpc.ServicerContext, peer: str) -> Caller:
+        if self._by_port and peer.startswith("unix"):
+            raise Unauthenticated("call must come by the server's port, got one that does not")
         certificates: list[str] = []
         if self._is_secure:
             proven: Mapping[str, Iterable[bytes]] = dict(context.auth_context())  # type: ignore[arg-type]
@@ -72,7 +84,7 @@ class Gate:
                 name.decode(errors="replace") for key in _NAMES for name in proven.get(key) or ()
             ]
         token = bearer(context.invocation_metadata() or ())
-        return self._policy().identify(token, certificates, host)
+        return self._policy().identify(token, certificates, host_of(peer))
 
 
 def host_of(peer: str) -> str:

@@ -1,11 +1,18 @@
-"""How gRPC listens: its options, and the addresses it is given."""
+"""How gRPC listens: its options, and the addresses it is given.
 
+A server hears itself by a way of its own.  gRPC counts connections for each address by itself, so
+whoever takes all places there may be does not take that of the server, which would else take
+itself for deaf when its connection has grown old.
+"""
+
+import os
 import secrets
+import sys
 from dataclasses import dataclass
 
 import grpc
 
-from lossd.serving import addresses
+from lossd.serving import addresses, socket_file
 from lossd.serving.access.entrance import Entrance
 from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config
@@ -88,14 +95,20 @@ def _age_options(config: Config) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a server is reached, and where it hears itself in plain text.
+    """Where a server is reached, and where it hears itself.
 
-    ``socket`` is the file of its address, if that is one.
+    ``socket`` is the file of its address, if that is one, and ``own`` that of its own way.
     """
 
     address: str
     heard_at: str
     socket: SocketFile | None
+    own: SocketFile | None
+
+    @property
+    def files(self) -> tuple[SocketFile, ...]:
+        """All that have to be removed."""
+        return tuple(file for file in (self.socket, self.own) if file is not None)
 
 
 def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
@@ -111,7 +124,7 @@ def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
 
-    address, port, socket = config.address, 0, None
+    address, port, socket, own = config.address, 0, None, None
     path = addresses.file_of(address)
     with addresses.taking(address):
         try:
@@ -119,12 +132,28 @@ def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
                 port = bind(address)
             else:
                 socket = SocketFile(path, bind, addresses.parse_mode(config.socket_mode))
+                own = None if credentials else _own_file(path, server)
         except (RuntimeError, OSError) as error:
             raise AddressError(f"address must be free and valid, got {address}") from error
     reached = addresses.with_port(address, port)
-    if credentials is None:
-        return Listening(reached, reached, socket)
-    # The gate lets nobody in who comes this way: it is not TLS.
-    own = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
-    server.add_insecure_port(own)
-    return Listening(reached, own, socket)
+    if own is not None:
+        return Listening(reached, socket_file.address_of(own.path), socket, own)
+    if sys.platform != "linux" or (path is not None and credentials is None):
+        return Listening(reached, reached, socket, None)
+    # The gate lets nobody in who comes this way: it is not TLS, and no port.
+    heard_at = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
+    server.add_insecure_port(heard_at)
+    return Listening(reached, heard_at, socket, None)
+
+
+def _own_file(path: str, server: grpc.Server) -> SocketFile | None:
+    """Returns a socket beside that of callers, which only its user can connect to.
+
+    A name that is no file would be open to all users, whatever the mode of the other.  There is
+    none if its path were too long.
+    """
+    folder, name = os.path.split(path)
+    own = os.path.join(folder, f".{name}.pulse")  # noqa: PTH118 - it may be no text
+    if len(os.fsencode(own)) > addresses.PATH_BYTES:
+        return None
+    return SocketFile(own, server.add_insecure_port, 0o600)
