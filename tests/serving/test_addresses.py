@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lossd.serving import addresses
+from lossd.serving import addresses, app
 from lossd.serving.addresses import AddressError, Port, UnixSocket
 from lossd.serving.config import Config, ConfigError
 
@@ -179,3 +179,30 @@ def without(fault: int, monkeypatch: pytest.MonkeyPatch) -> None:
             super().bind(name)
 
     monkeypatch.setattr(socket, "socket", Lacking)
+
+
+FAULTS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=errno.errorcode.__getitem__)
+def test_an_address_of_version_6_is_refused_where_there_is_none(
+    fault: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(fault, monkeypatch)
+    for address in ("[::]:0", "[::1]:0"):
+        assert "must be one of this machine" in refused(address)
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    addresses.check_free("localhost:0")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=errno.errorcode.__getitem__)
+def test_a_host_of_pages_of_version_6_is_refused_where_there_is_none(
+    fault: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(fault, monkeypatch)
+    with pytest.raises(AddressError, match=r"^metrics_host must be one of this machine, got ::1"):
+        app.start(Config(address="127.0.0.1:0", metrics_host="::1", metrics_port=0, max_calls=1))

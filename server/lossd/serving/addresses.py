@@ -21,6 +21,8 @@ from typing import Any
 
 from lossd.errors import ServiceError
 
+# What the system says of an address that it does not have.
+LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 PATH_BYTES = 107  # the longest path that the kernel takes
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"
@@ -249,17 +251,22 @@ def _check_port(address: str, port: Port) -> None:
     faults: list[OSError] = []
     candidates = resolve("address", port.host, port.number)
     for candidate in candidates:
-        with socket.socket(candidate.family) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if candidate.family == socket.AF_INET6:
-                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                trial.bind(candidate.name)
-            except OSError as error:
-                faults.append(error)
+        try:
+            _try(candidate)
+        except OSError as error:
+            faults.append(error)
     for fault in faults:
         if fault.errno == errno.EADDRINUSE or len(faults) == len(candidates):
             raise _taken(address, fault)
+
+
+def _try(candidate: SocketAddress) -> None:
+    """Raises OSError if nobody could listen there, as where the system lacks the family."""
+    with socket.socket(candidate.family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if candidate.family == socket.AF_INET6:
+            trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        trial.bind(candidate.name)
 
 
 def _check_abstract(address: str, name: str) -> None:

@@ -1,6 +1,5 @@
 """The composition root: makes all parts of the server, in reading order."""
 
-import errno
 import functools
 import logging
 from collections.abc import Callable
@@ -420,7 +419,7 @@ def _serve_pages(
     try:
         return http.serve(host, port, pages, tls=None if tls is None else lambda: tls.value.context)
     except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
+        if error.errno in addresses.LACKING:
             fault = f"metrics_host must be one of this machine, got {host}"
         else:
             fault = f"metrics port must be free, got {port}"
