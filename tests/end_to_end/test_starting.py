@@ -1,17 +1,19 @@
 """A server that starts heeds who ends it, and says in the form of its log why it does not start."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lossd.client import LossClient
+from lossd.v1 import SquaredError
 from tests import faulty_server
 from tests.end_to_end.test_ending import LATE
 
@@ -122,6 +124,58 @@ def test_a_server_does_without_what_the_shell_closed(closed: str, tmp_path: Path
             assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path(os.devnull)
             process.terminate()
             assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def full() -> Iterator[int]:
+    """A pipe that nobody reads, and that takes nothing any more."""
+    read, written = os.pipe()
+    os.set_blocking(written, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(written, b"x")
+    os.set_blocking(written, True)
+    yield written
+    os.close(written)
+    os.close(read)
+
+
+@contextlib.contextmanager
+def broken() -> Iterator[int]:
+    """A pipe whose reader is gone."""
+    read, written = os.pipe()
+    os.close(read)
+    yield written
+    os.close(written)
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[int]:
+    """A file that takes nothing."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("output", [full, broken, full_disk])
+def test_a_server_serves_and_drains_whatever_becomes_of_its_line(
+    output: Callable[[], contextlib.AbstractContextManager[int]], tmp_path: Path
+) -> None:
+    address = f"unix:{tmp_path}/lossd.sock"
+    with (
+        output() as stdout,
+        subprocess.Popen([*SERVE, "--address", address], stdout=stdout) as process,
+    ):
+        try:
+            with LossClient(address) as client:
+                client.wait_until_ready(30)
+                assert client.compute(SquaredError(), [2.0], [0.0], timeout=20).loss == 4
+            started = time.monotonic()
+            process.terminate()
+            assert process.wait(timeout=40) == 0
+            assert time.monotonic() - started < LATE
         finally:
             process.kill()
 

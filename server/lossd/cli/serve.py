@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from lossd.cli.settings import SectionedCommand, takes_settings
+from lossd.cli.telling import tell
 from lossd.errors import ServiceError
 from lossd.serving import app
 from lossd.serving.addresses import AddressError
@@ -45,9 +46,11 @@ def serve(config: Config) -> None:
             before_serving=ending.begin,
             is_wanted=lambda: not ending.has_come,
         )
-    if not ending.has_come:
-        # One line, for people and for the programs that started us with port 0.
-        click.echo(f"ready address={server.address} metrics={server.metrics_url}")
+    # One line, for people and for the programs that started us with port 0.
+    tell(
+        f"ready address={server.address} metrics={server.metrics_url}",
+        is_wanted=lambda: not ending.has_come,
+    )
     ending.wait()
     has_stopped = server.stop(in_doubt=bool(reasons))
     if has_stopped:
