@@ -14,6 +14,7 @@
     ├─ TooLarge              it exceeds a limit or the memory there is
     ├─ Overloaded            the server is busy; the same request will do later
     │  ├─ Draining           because it ends
+    │  ├─ MemoryFull         because its memory is taken
     │  └─ DeviceFull         because a GPU's memory is taken
     ├─ Abandoned             nobody waits for the answer any more
     │  └─ DeadlinePassed     because its deadline has passed
@@ -141,6 +142,13 @@ class Draining(Overloaded):
     """The server ends; another one, or the one that follows, will answer."""
 
     reason = "DRAINING"
+
+
+class MemoryFull(Overloaded):
+    """The system's memory is taken, for a request that keeps the limits; others give it back."""
+
+    reason = "OUT_OF_MEMORY"
+    retry_seconds = 1.0
 
 
 class DeviceFull(Overloaded):

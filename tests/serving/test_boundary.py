@@ -287,10 +287,18 @@ def test_at_debug_level_every_call_has_a_line(caplog: pytest.LogCaptureFixture) 
     assert (record.__dict__["request_id"], record.__dict__["code"]) == ("epoch-7", "OK")
 
 
-def test_memory_that_is_not_there_is_resource_exhausted() -> None:
-    _, context = served(failing(MemoryError())).call(b"")
+def test_memory_that_is_not_there_may_be_later(caplog: pytest.LogCaptureFixture) -> None:
+    service = served(failing(MemoryError()))
+    _, context = service.call(b"", x_request_id="epoch-7")
 
     assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    info = unpacked(told(context).details[0], error_details_pb2.ErrorInfo())
+    retry = unpacked(told(context).details[1], error_details_pb2.RetryInfo())
+    assert info.reason == "OUT_OF_MEMORY"
+    assert retry.retry_delay.ToMilliseconds() == 1000
+    assert service.count("lossd_rejected_total", reason="OUT_OF_MEMORY") == 1
+    (record,) = caplog.records
+    assert record.__dict__["request_id"] == "epoch-7"
 
 
 def test_a_call_without_a_message_is_refused() -> None:

@@ -24,9 +24,9 @@ from lossd.errors import (
     DeviceLost,
     Draining,
     InvalidRequest,
+    MemoryFull,
     Overloaded,
     ServiceError,
-    TooLarge,
 )
 from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Context, Received, Trace
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
@@ -479,7 +479,8 @@ def request_id(details: grpc.HandlerCallDetails) -> str:
 def _told(error: Exception, number: str) -> ServiceError:
     """Returns the error that the caller is told."""
     if isinstance(error, MemoryError):
-        return TooLarge("request must fit the server's memory, got one that does not")
+        log.warning("memory is short, call is refused", extra={"request_id": number})
+        return MemoryFull("request must fit into memory that is free, got one that does not")
     if isinstance(error, ServiceError) and code_of(error) is not grpc.StatusCode.INTERNAL:
         return error
     log.error("internal error", exc_info=error, extra={"request_id": number})
