@@ -1,5 +1,7 @@
 """The server as data, for ``GetServerInfo``: versions, backend, limits, and what it offers."""
 
+from collections.abc import Mapping
+
 from lossd import v1
 from lossd.networks import Network
 from lossd.routing import Route
@@ -8,7 +10,6 @@ from lossd.serving.config import Config
 from lossd.serving.device_memory_service.memory import DeviceMemory
 from lossd.serving.device_memory_service.servicer import offer as device_offer
 from lossd.serving.process.device_check import CheckedDevice
-from lossd.serving.process.versions import versions
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import offer
 
@@ -16,17 +17,22 @@ from lossd.serving.shared_memory_service.servicer import offer
 def server_info(
     config: Config,
     checked: CheckedDevice,
+    installed: Mapping[str, str],
     shared: SharedMemory | None,
     device: DeviceMemory | None,
 ) -> v1.GetServerInfoResponse:
-    """Describes the server to a caller to whom this memory is offered."""
-    chosen, found = checked.chosen, versions()
+    """Describes the server to a caller to whom this memory is offered.
+
+    ``installed`` are the versions of its libraries, which nobody should read from files for each
+    caller.
+    """
+    chosen, libraries = checked.chosen, {**installed}
     return v1.GetServerInfoResponse(
-        version=found.pop("lossd"),
+        version=libraries.pop("lossd"),
         backend=chosen.backend.name,
         backend_reason=chosen.reason,
         device=chosen.backend.device,
-        libraries=[v1.LibraryVersion(name=name, version=v) for name, v in found.items() if v],
+        libraries=[v1.LibraryVersion(name=name, version=v) for name, v in libraries.items() if v],
         limits=v1.Limits(
             message_size_bytes=config.max_message_bytes,
             tensors=config.max_tensors,

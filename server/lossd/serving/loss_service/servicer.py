@@ -28,6 +28,7 @@ from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
 from lossd.serving.loss_service.server_info import server_info
 from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.messages import parse, parse_framed, write_timing
@@ -64,6 +65,7 @@ class LossServicer:
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._checked = checked
         self._engine = checked.engine
+        self._versions = versions()
         self._compute_slots = compute_slots
         self._telemetry = telemetry
         self._curves = Curves(telemetry, job_names(config.jobs))
@@ -311,7 +313,8 @@ class LossServicer:
         shared = self._granted(call)
         offered = shared if shared is not None and shared.is_offered else None
         device = None if offered is None else self._device
-        return server_info(self._config, self._checked, offered, device).SerializeToString()
+        made = server_info(self._config, self._checked, self._versions, offered, device)
+        return made.SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)
