@@ -1,8 +1,11 @@
 """A directory that is removed or replaced under a server is noticed, and the new one is used."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +100,52 @@ def test_what_stays_is_left_alone(shared: SharedMemory, path: Path) -> None:
     before = beacons(path)
     shared.reap()
     assert beacons(path) == before
+
+
+STALE = "lossd-" + "0" * 32  # as the bundled client names its files
+
+
+def leave(path: Path, name: str) -> Path:
+    """Leaves a file as of a client that was killed long ago."""
+    file = path / name
+    file.write_bytes(b"left")
+    os.utime(file, (0, 0))
+    return file
+
+
+@pytest.fixture
+def written_no_more(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has the system remove nothing, as in what is mounted for reading alone."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    return lambda: monkeypatch.setattr(os, "unlink", refuse)
+
+
+def test_what_cannot_be_removed_is_told_once(
+    path: Path, written_no_more: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path.mkdir()
+    shared = SharedMemory(str(path), segments=2, segment_bytes=SIZE)
+    leave(path, STALE)
+    written_no_more()
+    for _ in range(3):
+        shared.reap()
+    assert len(caplog.records) == 1
+    shared.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+
+
+def test_one_beacon_is_enough_where_the_old_one_cannot_be_removed(
+    shared: SharedMemory,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written_no_more: Callable[[], None],
+) -> None:
+    replace(path)
+    written_no_more()
+    for _ in range(3):
+        shared.reap()
+    assert beacons(path) == [(shared.place.beacon, shared.place.content)]
+    monkeypatch.undo()

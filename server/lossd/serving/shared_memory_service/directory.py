@@ -6,9 +6,12 @@ the same directory there.
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import weakref
+
+log = logging.getLogger(__name__)
 
 PREFIX = "lossd-"  # mode of the files that the server and the bundled client make
 BEACON_PREFIX = f"{PREFIX}beacon-"
@@ -56,9 +59,13 @@ class SharedDirectory:
         return os.path.samestat(found, os.fstat(self._lit))
 
     def put_out(self) -> None:
-        """Removes the beacon."""
-        with contextlib.suppress(FileNotFoundError):
+        """Removes the beacon, if the directory may still be written to."""
+        try:
             os.unlink(self.beacon, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("beacon could not be removed", extra={"because": error.strerror})
 
     def close(self) -> None:
         """Removes the beacon, and closes both."""

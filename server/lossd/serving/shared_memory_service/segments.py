@@ -100,6 +100,7 @@ class SharedMemory:
         self._segments: dict[bytes, AttachedSegment] = {}
         self._watchers: list[Callable[[bytes], None]] = []
         self._lock = threading.Lock()
+        self._left: set[str] = set()  # files that should be removed, and cannot be
         try:
             self.place = SharedDirectory(self.directory)
         except OSError as error:
@@ -272,7 +273,9 @@ class SharedMemory:
         self._look_for_directory()
         if self.is_offered:
             place = self.place.descriptor
-            for name in os.listdir(place):  # noqa: PTH208 - pathlib takes no descriptor
+            names = os.listdir(place)  # noqa: PTH208 - pathlib takes no descriptor
+            self._left &= set(names)
+            for name in names:
                 if name.startswith(PREFIX) and name != self.place.beacon:
                     self._sweep(name)
 
@@ -303,8 +306,11 @@ class SharedMemory:
             is_old = time.time() - found.st_mtime > STALE_SECONDS
             if is_ours and is_old and not _is_locked(descriptor):
                 os.unlink(name, dir_fd=self.place.descriptor)
-        except OSError:
-            log.info("file left behind could not be removed")
+        except OSError as error:
+            if name not in self._left:  # one line, however long it lasts
+                facts = {"file": name, "because": error.strerror}
+                log.warning("file left behind could not be removed", extra=facts)
+            self._left.add(name)
         finally:
             os.close(descriptor)
 
