@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from lossd.client.segments import Segment
 from lossd.serving.shared_memory_service import segments
+from lossd.serving.shared_memory_service.directory import OURS
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
 SIZE = 1 << 12
@@ -149,3 +151,26 @@ def test_one_beacon_is_enough_where_the_old_one_cannot_be_removed(
         shared.reap()
     assert beacons(path) == [(shared.place.beacon, shared.place.content)]
     monkeypatch.undo()
+
+
+OPERATORS = (
+    "lossd-networks.tar", "lossd-1", "lossd-beacon-of-mine", f"{STALE}.bak", STALE.upper(),
+    "lossd-beacon-" + "0" * 32, "lossd-" + "g" * 32,
+)  # fmt: skip
+
+
+def test_only_what_both_sides_make_is_taken_for_left_behind(
+    shared: SharedMemory, path: Path
+) -> None:
+    left = [leave(path, STALE), leave(path, "lossd-beacon-" + "0" * 16)]
+    kept = [leave(path, name) for name in OPERATORS]
+    shared.reap()
+    assert not [file for file in left if file.exists()]
+    assert all(file.exists() for file in kept)
+
+
+def test_the_bundled_client_names_its_files_as_the_server_knows_them(path: Path) -> None:
+    path.mkdir()
+    segment = Segment(path, SIZE)
+    assert OURS.fullmatch(segment.name)
+    segment.unlink()

@@ -8,13 +8,16 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import secrets
 import weakref
 
 log = logging.getLogger(__name__)
 
-PREFIX = "lossd-"  # mode of the files that the server and the bundled client make
-BEACON_PREFIX = f"{PREFIX}beacon-"
+BEACON_PREFIX = "lossd-beacon-"
+# The names of the files that the bundled client and the server make.  Any other file is somebody's
+# who may want it.
+OURS = re.compile(rf"lossd-[0-9a-f]{{32}}|{BEACON_PREFIX}[0-9a-f]{{16}}")
 _BEACON_BYTES = 32
 
 

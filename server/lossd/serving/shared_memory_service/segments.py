@@ -31,7 +31,7 @@ from lossd.errors import (
     TooLarge,
 )
 from lossd.serving.rounds import Rounds
-from lossd.serving.shared_memory_service.directory import BEACON_PREFIX, PREFIX, SharedDirectory
+from lossd.serving.shared_memory_service.directory import BEACON_PREFIX, OURS, SharedDirectory
 from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, TruncationGuard
 
 log = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ class SharedMemory:
             names = os.listdir(place)  # noqa: PTH208 - pathlib takes no descriptor
             self._left &= set(names)
             for name in names:
-                if name.startswith(PREFIX) and name != self.place.beacon:
+                if OURS.fullmatch(name) and name != self.place.beacon:
                     self._sweep(name)
 
     def _look_for_directory(self) -> None:
