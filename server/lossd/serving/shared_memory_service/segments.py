@@ -269,7 +269,7 @@ class SharedMemory:
         """Removes segments and files that belong to no client any more."""
         for token, segment in list(self._segments.items()):
             if not _is_locked(segment.descriptor) and self._drop(token):
-                log.info("client is gone, its segment too", extra={"bytes": segment.size})
+                log.info("segment was let go: nobody locks it", extra={"bytes": segment.size})
         self._look_for_directory()
         if self.is_offered:
             place = self.place.descriptor
