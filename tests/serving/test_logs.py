@@ -1,9 +1,11 @@
 """The log tells what went wrong, and nothing of a caller's data."""
 
+import errno
 import json
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,41 @@ def test_a_name_that_any_terminal_shows_is_left_as_it_is(
     assert capsys.readouterr().err.endswith(" caller=Zoë\\x1b\n")
 
 
+def test_lines_that_a_full_disk_lacks_room_for_are_told_once_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, room, write = tmp_path / "log", [10], os.write
+
+    def limited(descriptor: int, data: bytes) -> int:
+        """Writes as a disk does that is full, or fills."""
+        if not (count := min(len(data), room[0])):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room[0] -= count
+        return write(descriptor, data[:count])
+
+    with path.open("w") as stream:
+        lines = logs.Lines(stream)
+        monkeypatch.setattr(os, "write", limited)
+        for text in ("of which half has room", "of which nothing has"):
+            lines.emit(logging.makeLogRecord({"msg": text}))
+        assert lines.lost == 2
+        room[0] = 1000
+        lines.emit(logging.makeLogRecord({"msg": "there is some"}))
+        monkeypatch.undo()
+    assert path.read_text().split("\n") == [
+        "of which h", "lines were lost: no room for them", "there is some", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_lines_for_a_disk_that_stays_full_are_counted() -> None:
+    with Path("/dev/full").open("w") as stream:
+        lines = logs.Lines(stream)
+        for _ in range(3):
+            lines.emit(logging.makeLogRecord({"msg": "none has room"}))
+    assert lines.lost == 3
+
+
 def test_lines_that_nobody_reads_are_told_once_on_a_line_of_their_own() -> None:
     end, written = os.pipe()
     with os.fdopen(end, "rb", buffering=0) as pipe, os.fdopen(written, "w") as stream:
@@ -109,5 +146,5 @@ def test_lines_that_nobody_reads_are_told_once_on_a_line_of_their_own() -> None:
         log("one")
         log("two")
         assert pipe.read(1 << 20).decode().split("\n") == [
-            "", "lines were lost: nobody read them", "one", "two", "",
+            "", "lines were lost: no room for them", "one", "two", "",
         ]  # fmt: skip

@@ -133,7 +133,9 @@ CERTIFICATE_EXPIRY = Family(
     ("certificate",),
 )
 LOG_LINES_LOST = Family(
-    Gauge, "lossd_log_lines_lost", "Lines of the log that nobody read, and that were left out."
+    Gauge,
+    "lossd_log_lines_lost",
+    "Lines of the log that were left out: nobody read them, or the disk was full.",
 )
 INFLIGHT_CALLS = Family(Gauge, "lossd_inflight_requests", "Calls in flight.")
 INFLIGHT_BYTES = Family(Gauge, "lossd_inflight_bytes", "Bytes of the requests in flight.")

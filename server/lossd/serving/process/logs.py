@@ -1,11 +1,12 @@
 """Writes the log: lines for people, or JSON for machines.
 
-No thread waits for its reader.  Lines for a full pipe are dropped and counted: a thread that waited
-might hold a lock that others need, and calls would stop.
+No thread waits for its reader.  Lines for a full pipe, or a full disk, are dropped and counted: a
+thread that waited might hold a lock that others need, and calls would stop.
 """
 
 import io
 import logging
+import os
 import select
 import sys
 from typing import Any, TextIO
@@ -27,18 +28,24 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 )
 
 
-# A pipe with room takes 4 KiB at once: this many characters of at most 4 bytes.
-_CHARACTERS = 1024
+_AT_ONCE = 4096  # bytes that a pipe with room takes
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Writes lines to a stream while it has room."""
+    """Writes lines to a stream while it has room.
+
+    To a file it writes by itself: the stream would keep what found no room, and glue it to what
+    comes later.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lost = 0
         self._is_cut = False  # whether the last line is incomplete
-        self._poll = _poll(stream)
+        self._descriptor = _descriptor(stream)
+        self._poll = select.poll()
+        if self._descriptor is not None:
+            self._poll.register(self._descriptor, select.POLLOUT)
         self.lost = 0  # in all
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -55,29 +62,39 @@ class Lines(logging.StreamHandler[TextIO]):
     def _write(self, line: str) -> bool:
         """Writes a line; returns whether there was room for all of it."""
         text = "\n" * self._is_cut + line + self.terminator
-        for start in range(0, len(text), _CHARACTERS):
-            if self._poll is not None and not self._poll.poll(0):
-                self._is_cut = self._is_cut or start > 0
-                return False
-            self.stream.write(text[start : start + _CHARACTERS])
+        if self._descriptor is None:
+            self.stream.write(text)
             self.stream.flush()
-        self._is_cut = False
-        return True
+            return True
+        data = memoryview(text.encode(self.stream.encoding, self.stream.errors or "strict"))
+        written = 0
+        while written < len(data) and (count := self._put(data[written : written + _AT_ONCE])):
+            written += count
+        has_room = written == len(data)
+        self._is_cut = not has_room and (self._is_cut or written > 0)
+        return has_room
+
+    def _put(self, data: memoryview) -> int:
+        """Writes some bytes to the file; returns how many there was room for."""
+        if self._descriptor is None or not self._poll.poll(0):
+            return 0
+        try:
+            return os.write(self._descriptor, data)
+        except OSError:  # a full disk, or a pipe without a reader
+            return 0
 
 
-def _poll(stream: TextIO) -> "select.poll | None":
-    """Returns an object that tells whether a stream has room; None if it always has."""
-    poll = select.poll()
+def _descriptor(stream: TextIO) -> int | None:
+    """Returns the file of a stream; None if it is none."""
     try:
-        poll.register(stream.fileno(), select.POLLOUT)
-    except (OSError, io.UnsupportedOperation):  # no file
+        return stream.fileno()
+    except (OSError, io.UnsupportedOperation):
         return None
-    return poll
 
 
 def _lines_lost(count: int) -> logging.LogRecord:
     record = logging.LogRecord(
-        __name__, logging.WARNING, __file__, 0, "lines were lost: nobody read them", (), None
+        __name__, logging.WARNING, __file__, 0, "lines were lost: no room for them", (), None
     )
     record.count = count
     return record
