@@ -5,6 +5,7 @@ A round that fails for want of it is logged, and the next one comes.  Any other 
 of ours: it ends the thread, and that the server.
 """
 
+import errno
 import logging
 import threading
 import time
@@ -14,6 +15,12 @@ log = logging.getLogger(__name__)
 
 RESTING_SECONDS = 1.0
 PASSING = (OSError, MemoryError)  # failures of a moment
+LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what a process lacks for one
+
+
+def is_want(error: BaseException) -> bool:
+    """Returns whether an error says that the process lacks something, whatever it was about."""
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in LACKING
 
 
 class Rounds:

@@ -1,6 +1,7 @@
 """Files are read again; what cannot be used changes nothing, and is counted once."""
 
 import datetime as dt
+import errno
 import os
 import threading
 from pathlib import Path
@@ -73,6 +74,28 @@ def test_a_file_that_cannot_be_read_is_counted_once_each_time(tmp_path: Path) ->
         assert len(failures) == count
         path.write_text("0123456789abcdef")
         made.look()
+
+
+@pytest.mark.parametrize("want", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_the_process_lacks_for_a_moment_says_nothing_of_a_file(
+    want: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, failures = tmp_path / "tokens", list[str]()
+    path.write_text("0123456789abcdef")
+    made = Reloaded("token_file", [str(path)], tokens.read_lines, failures.append)
+
+    def lacking(*_: object, **__: object) -> int:
+        raise OSError(want, os.strerror(want))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", lacking)
+        with pytest.raises(OSError, match=os.strerror(want)) as caught:
+            made.look()
+    assert caught.value.errno == want
+    assert not failures
+    path.write_text("0123456789abcdef\nfedcba9876543210")
+    made.look()
+    assert len(made.value) == 2
 
 
 def test_a_pipe_in_the_place_of_a_file_is_waited_for_by_nobody(tmp_path: Path) -> None:

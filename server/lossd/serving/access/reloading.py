@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lossd.serving.access.tokens import AccessError
-from lossd.serving.rounds import Rounds
+from lossd.serving.rounds import Rounds, is_want
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,12 @@ class Reloaded(Generic[T]):
         return self._value
 
     def look(self) -> None:
-        """Looks whether the files have changed."""
+        """Looks whether the files have changed.
+
+        Raises:
+            OSError: if the process lacks a descriptor or memory, which says nothing of them.
+            MemoryError: for the same.
+        """
         found = b""  # of files that cannot be read
         try:
             contents = self._read(_contents)
@@ -63,6 +68,7 @@ class Reloaded(Generic[T]):
                 self._seen = found
                 log.info("reloaded", extra={"file": self._what})
         except Exception as error:  # noqa: BLE001 - whatever it is, the last one stays
+            _let_pass_want(error)
             if found != self._refused:
                 self._report(str(error) or repr(error))
             self._refused = found
@@ -83,6 +89,13 @@ class Reloaded(Generic[T]):
         log.error(
             "not reloaded, the last one stays", extra={"file": self._what, "because": because}
         )
+
+
+def _let_pass_want(error: Exception) -> None:
+    """Raises what the process lacks, if that is what an error is about."""
+    for each in (error, error.__cause__):
+        if each is not None and is_want(each):
+            raise each from None
 
 
 def _first_contents(path: str) -> bytes:

@@ -8,7 +8,6 @@ A segment that was detached stays mapped for the calls that use it: their arrays
 """
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -30,7 +29,7 @@ from lossd.errors import (
     ServiceError,
     TooLarge,
 )
-from lossd.serving.rounds import Rounds
+from lossd.serving.rounds import Rounds, is_want
 from lossd.serving.shared_memory_service.directory import BEACON_PREFIX, OURS, SharedDirectory
 from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, TruncationGuard
 
@@ -43,8 +42,6 @@ _FLOCK = "hhqqi4x"  # the kernel's, on 64-bit Linux: type, whence, start, length
 REAP_SECONDS = 1.0
 # A file without a lock by then belongs to a client that was killed before it attached it.
 STALE_SECONDS = 30.0
-_LACKING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # what the server has too little of
-
 
 Pin = Callable[[Bytes], Callable[[], None]]
 
@@ -346,7 +343,7 @@ def _holder(descriptor: int) -> int:
 def _not_to_be(what: str, error: OSError | ValueError) -> ServiceError:
     """Returns the error for a file that cannot be taken, for its own fault or the server's."""
     got = getattr(error, "strerror", None) or str(error)
-    if getattr(error, "errno", None) in _LACKING:
+    if is_want(error):
         return TooLarge(f"server must have room for a file, got: {got}", reason="SEGMENTS_FULL")
     return SegmentRefused(f"file must be {what}, got {got}", field="name")
 
