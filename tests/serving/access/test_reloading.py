@@ -3,8 +3,10 @@
 import datetime as dt
 import errno
 import os
+import ssl
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cryptography import x509
@@ -36,6 +38,20 @@ def test_a_pair_that_is_half_written_keeps_the_old_one(tmp_path: Path) -> None:
     made.look()
     assert made.value.certificate == second.certificate
     assert len(failures) == 3
+
+
+def test_a_system_without_proc_is_told_apart_from_a_pair_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(path) for path in Authority().issue("one").write(tmp_path, "server")]
+
+    def load(_: ssl.SSLContext, path: str, *_others: object, **_named: object) -> NoReturn:
+        assert path.startswith("/proc/")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
+    with pytest.raises(AccessError, match="must be handed to TLS by /proc/self/fd, got: No such"):
+        Reloaded("tls_cert", paths, certificates.pair)
 
 
 def test_a_file_that_is_gone_for_a_moment_keeps_the_old_one(tmp_path: Path) -> None:

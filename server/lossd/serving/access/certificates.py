@@ -52,6 +52,10 @@ def pair(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Pair
             context.load_cert_chain(chain, private, password=lambda: b"")  # else it would ask
     except (ssl.SSLError, ValueError) as error:
         raise AccessError(f"certificate and key must be a pair, got {_reason(error)}") from error
+    except OSError as error:
+        raise AccessError(
+            f"certificate and key must be handed to TLS by /proc/self/fd, got: {error.strerror}"
+        ) from error
     authority_expires = None
     if client_ca is not None:
         try:
