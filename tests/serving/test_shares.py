@@ -54,6 +54,24 @@ def test_a_caller_has_turns_at_its_rate_and_asking_takes_none() -> None:
     assert shares.has_turn(ONE)
 
 
+def test_what_a_rule_says_of_callers_without_a_name_is_so_on_this_host_too() -> None:
+    admission = Admission(calls=9, request_bytes=100)
+    shares = Shares(Config(max_calls=9, max_inflight_bytes=100, caller_calls=1))
+    rated = Caller(quotas=Quotas(calls_per_second=1e-3))
+    shares.take(rated, admission.enter())
+    assert not shares.has_turn(rated)
+    with pytest.raises(Overloaded, match=r"calls a second of one caller must be at most 0\.001"):
+        shares.take(rated, admission.enter())
+
+    few = Caller(quotas=Quotas(inflight_bytes=10))
+    tickets = [admission.enter() for _ in range(5)]
+    for ticket in tickets:  # of the calls nothing was said, so they may be all
+        shares.take(few, ticket)
+    tickets[0].hold(10)
+    with pytest.raises(Overloaded, match="bytes in flight of one caller must be at most 10"):
+        tickets[1].hold(1)
+
+
 def test_callers_of_this_host_without_a_name_always_have_room() -> None:
     shares = Shares(Config(caller_calls=1))
     assert shares.has_room(HERE)

@@ -19,6 +19,9 @@ EVERYTHING = frozenset(Group)
 FROM_ELSEWHERE = EVERYTHING - {Group.SHARED_MEMORY}
 
 
+THIS_HOST = "this host"  # the key of its callers without a name
+
+
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """The quotas of one caller; None for what the settings say."""
@@ -49,8 +52,13 @@ class Caller:
 
     @property
     def key(self) -> str:
-        """The key that quotas are counted by; empty for callers of this host without a name."""
-        return f"name:{self.name}" if self.name else self.host
+        """The key that quotas are counted by.
+
+        It is empty for callers of this host without a name, unless they have quotas, together.
+        """
+        if self.name:
+            return f"name:{self.name}"
+        return self.host or (THIS_HOST if self.quotas != Quotas() else "")
 
 
 HERE = Caller()

@@ -93,6 +93,7 @@ def test_a_certificate_of_the_authority_is_enough_where_nothing_else_is_asked_fo
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = 0", "callers.a.calls must be a number"),
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = true", "callers.a.calls must be"),
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = 1.5", "callers.a.calls must be"),
+        ("[callers.'']\nmay = []\nsubjects = ['s']", "callers must have names, got an empty one"),
         ("[callers]\na = 1", "callers.a must be a table"),
         ("callers = 1", "callers must be a table"),
         ("[everybody]\nmay = []", "access must have keys of anonymous, callers"),

@@ -63,6 +63,8 @@ def _anonymous(table: Mapping[str, Any]) -> Rule:
 
 def _add(name: str, table: Mapping[str, Any], proven: Mapping[str, dict[Any, Rule]]) -> None:
     where = f"callers.{name}"
+    if not name:
+        raise AccessError("callers must have names, got an empty one")
     _check_keys(where, table, ("may", *PROOFS, *_QUOTAS))
     rule = _rule(name, where, table)
     proofs = {proof: _texts(f"{where}.{proof}", table.get(proof, [])) for proof in PROOFS}

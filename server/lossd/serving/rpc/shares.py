@@ -1,6 +1,7 @@
 """Shares: how much one caller may take, so that the others have the rest.
 
-Callers of this host that nobody has to know by name share everything, as they always may.
+Callers of this host that nobody has to know by name share everything, as they always may, but for
+what a rule says of them.
 """
 
 import threading
@@ -13,7 +14,7 @@ import grpc
 from lossd.errors import Overloaded
 from lossd.schema import exactly
 from lossd.serving.access.gate import Gate
-from lossd.serving.caller import Caller, Quotas
+from lossd.serving.caller import THIS_HOST, Caller, Quotas
 from lossd.serving.config import Config
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.by_key import ByKey
@@ -60,6 +61,15 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class _Limits:
+    """The limits of a caller of whom no rule says anything else."""
+
+    calls: int
+    request_bytes: int
+    calls_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Share:
     admission: Admission
     rate: Rate | None
@@ -69,11 +79,14 @@ class Shares:
     """The shares of all callers; may be used from many threads."""
 
     def __init__(self, config: Config) -> None:
-        self._calls = config.caller_calls or three_quarters(config.max_calls)
-        self._bytes = config.caller_inflight_bytes or three_quarters(config.max_inflight_bytes)
-        self._rate = config.caller_calls_per_second
+        self._usual = _Limits(
+            config.caller_calls or three_quarters(config.max_calls),
+            config.caller_inflight_bytes or three_quarters(config.max_inflight_bytes),
+            config.caller_calls_per_second,
+        )
+        self._whole = _Limits(config.max_calls, config.max_inflight_bytes, 0.0)
         self._shares: ByKey[tuple[str, Quotas], _Share] = ByKey(
-            lambda key: self._of_caller(key[1]), lambda share: not share.admission.calls
+            lambda key: self._of_caller(*key), lambda share: not share.admission.calls
         )
         self._lock = threading.Lock()
 
@@ -107,13 +120,14 @@ class Shares:
             rate = self._shares.of((caller.key, caller.quotas)).rate
             return rate is None or rate.has_turn()
 
-    def _of_caller(self, quotas: Quotas) -> _Share:
+    def _of_caller(self, key: str, quotas: Quotas) -> _Share:
+        usual = self._whole if key == THIS_HOST else self._usual
         admission = Admission(
-            calls=quotas.calls or self._calls,
-            request_bytes=quotas.inflight_bytes or self._bytes,
+            calls=quotas.calls or usual.calls,
+            request_bytes=quotas.inflight_bytes or usual.request_bytes,
             whose=" of one caller",
         )
-        per_second = quotas.calls_per_second or self._rate
+        per_second = quotas.calls_per_second or usual.calls_per_second
         return _Share(admission, Rate(per_second) if per_second else None)
 
 
