@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lossd import v1
 from lossd.client import LossClient, OverloadedError, errors
 from lossd.client.requests import build_request
+from lossd.serving.config import settings
 from lossd.v1 import InfoNce, SquaredError
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary
@@ -243,6 +244,27 @@ def test_a_second_signal_ends_the_first_process_of_a_container_too() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are found in /proc")
+@pytest.mark.parametrize("most", ["1", "2"])
+def test_a_client_that_watches_health_has_all_calls_of_its_connection(most: str) -> None:
+    with (
+        serve("--backend", "numpy", "--max-connection-calls", most) as process,
+        LossClient(process.address) as client,
+    ):
+        for _ in range(3):
+            assert client.compute(SquaredError(), [2.0], [0.0], timeout=10).loss == 4
+
+
+def test_the_smallest_message_that_may_be_a_limit_lets_clients_connect() -> None:
+    (setting,) = (each for each in settings() if each.name == "max_message_bytes")
+    assert setting.bounds is not None
+    with (
+        serve("--backend", "numpy", setting.flag, str(int(setting.bounds.low))) as process,
+        LossClient(process.address) as client,
+    ):
+        client.wait_until_ready(20)
+        assert client.compute(SquaredError(), [2.0], [0.0], timeout=10).loss == 4
+
+
 def test_a_signal_is_heard_whichever_thread_it_reaches() -> None:
     with serve("--backend", "numpy") as process:
         number = process.process.pid

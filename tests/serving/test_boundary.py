@@ -287,6 +287,16 @@ def test_at_debug_level_every_call_has_a_line(caplog: pytest.LogCaptureFixture) 
     assert (record.__dict__["request_id"], record.__dict__["code"]) == ("epoch-7", "OK")
 
 
+@pytest.mark.parametrize("seconds", [1e6, 1e300, math.inf])
+def test_a_long_time_to_come_again_is_told_as_a_day(seconds: float) -> None:
+    error = errors.Overloaded("calls must be few, got many")
+    error.retry_seconds = seconds
+    _, context = served(failing(error)).call(b"")
+    retry = unpacked(told(context).details[1], error_details_pb2.RetryInfo())
+
+    assert retry.retry_delay.ToSeconds() == 24 * 60 * 60
+
+
 def test_memory_that_is_not_there_may_be_later(caplog: pytest.LogCaptureFixture) -> None:
     service = served(failing(MemoryError()))
     _, context = service.call(b"", x_request_id="epoch-7")

@@ -38,8 +38,9 @@ def test_a_value_of_another_type_is_refused_by_name(setting: Setting) -> None:
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
 def test_a_value_has_the_type_of_its_setting_whichever_way_it_comes(setting: Setting) -> None:
+    number = 8 if setting.bounds is None or 8 in setting.bounds else int(setting.bounds.low)
     given: dict[type, Any] = {
-        bool: np.True_, int: np.int64(8), float: 8, str: str(setting.default)
+        bool: np.True_, int: np.int64(number), float: 8, str: str(setting.default)
     }  # fmt: skip
     value = given.get(setting.type, str(setting.default))
     config = Config(**{setting.name: value}) if setting.type is not str else Config()
@@ -82,6 +83,10 @@ def test_a_path_is_a_text(tmp_path: Path) -> None:
         ("max_calls", 0),
         ("max_axes", 9),
         ("max_message_bytes", 1 << 31),
+        ("max_message_bytes", 1023),
+        ("max_call_seconds", 5e-324),
+        ("first_message_seconds", 0.001),
+        ("idle_seconds", 0.0),
         ("max_network_bytes", 0),
         ("drain_seconds", float("nan")),
     ],
@@ -89,6 +94,18 @@ def test_a_path_is_a_text(tmp_path: Path) -> None:
 def test_a_value_out_of_bounds_is_named_with_its_rule(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{name} must be in \[.*\], got {value}"):
         Config(**{name: value})  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("caller_calls_per_second", 1e-4), ("max_connection_age_seconds", 0.01)]
+)
+def test_a_value_that_is_next_to_none_is_none_or_named_with_the_least(
+    name: str, least: float
+) -> None:
+    for value in (0.0, least):
+        assert getattr(Config(**{name: value}), name) == value  # type: ignore[arg-type]  # by name
+    with pytest.raises(ConfigError, match=rf"{name} must be 0 or at least {least:g}, got 1e-300"):
+        Config(**{name: 1e-300})  # type: ignore[arg-type]
 
 
 def test_a_misspelt_variable_is_found() -> None:

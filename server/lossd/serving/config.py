@@ -28,6 +28,9 @@ ENVIRONMENT_PREFIX = "LOSSD_"
 # Variables that the package is built with (hatch_build.py), which may still be set where it serves.
 BUILD_VARIABLES = {"LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"}
 
+SLOWEST = 1e-4  # calls a second that may be a limit: one in three hours
+_SHORTEST = 0.01  # seconds that may be a limit: no call is over in less, and watching takes turns
+
 _JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses
 
@@ -79,6 +82,16 @@ def job_names(text: str) -> frozenset[str]:
             "between"
         )
     return frozenset(names)
+
+
+def _zero_or_from(low: float) -> Callable[[float], None]:
+    """Returns the rule of a number that is 0 for none."""
+
+    def check(number: float) -> None:
+        if 0 < number < low:
+            raise ValueError(f"must be 0 or at least {low:g}")
+
+    return check
 
 
 # Settings that mean nothing without another.
@@ -161,24 +174,24 @@ class Config:
         Interval(1, 1 << 50),
     )
     max_message_bytes: int = _setting(
-        512 * MEBIBYTE, "Bytes of one request.", Interval(1, (1 << 31) - 1)
+        512 * MEBIBYTE, "Bytes of one request.", Interval(1024, (1 << 31) - 1)
     )
     max_tensors: int = _setting(64, "Tensors of one request.", Interval(1, 1024))
     max_axes: int = _setting(8, "Axes of one tensor.", Interval(1, 8))
     max_call_seconds: float = _setting(
         300.0,
         "How long a call may take until its reply has been read; then it is cancelled.",
-        Interval(0, 86400, low_open=True),
+        Interval(_SHORTEST, 86400),
     )
     first_message_seconds: float = _setting(
         30.0,
         "How long a call may take until its first message is there; then it is cancelled.",
-        Interval(0, 86400, low_open=True),
+        Interval(_SHORTEST, 86400),
     )
     idle_seconds: float = _setting(
         300.0,
         "How long a stream may take until its next message is there; then it is cancelled.",
-        Interval(0, 86400, low_open=True),
+        Interval(_SHORTEST, 86400),
     )
     caller_calls: int = _setting(
         0,
@@ -190,7 +203,10 @@ class Config:
         0, "Bytes of its requests in flight; 0 for three quarters of all.", Interval(0, 1 << 50)
     )
     caller_calls_per_second: float = _setting(
-        0.0, "Calls that it may begin a second; 0 for any number.", Interval(0, 1e9)
+        0.0,
+        "Calls that it may begin a second; 0 for any number.",
+        Interval(0, 1e9),
+        rule=_zero_or_from(SLOWEST),
     )
     caller_shm_segments: int = _setting(
         0,
@@ -206,8 +222,8 @@ class Config:
     )
     max_connection_calls: int = _setting(
         0,
-        "Calls that one connection has open at a time, more wait in the client; "
-        "0 for twice as many as may be in flight, and at least 256.",
+        "Calls that one connection has open at a time beside a watch of health, more wait in the "
+        "client; 0 for twice as many as may be in flight, and at least 256.",
         Interval(0, 1 << 20),
     )
     max_connection_resets: int = _setting(
@@ -252,6 +268,7 @@ class Config:
         "Age after which a connection takes no new calls and ends with its last one, so that its "
         "client finds new servers; give or take a tenth, 0 for never.",
         Interval(0, 86400),
+        rule=_zero_or_from(_SHORTEST),
     )
     jobs: str = _setting(
         "",

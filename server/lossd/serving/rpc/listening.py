@@ -25,6 +25,8 @@ _WINDOW_BYTES = 4 << 20
 # Calls of one connection, health and reflection with them: where gRPC has a limit, calls that were
 # begun and reset at once count until the server has looked at them.
 _OPEN_CALLS = 256
+# A client that watches health does so for as long as its connection lives.
+_WATCHES = 1
 # Calls that have come and that no thread has looked at: more than one connection may have, since
 # beyond the first number some calls are refused, whoever made them, and beyond the second all.  The
 # limits that gRPC has by itself are 1000 and 3000, which take the longer to look at.
@@ -67,8 +69,10 @@ def options(config: Config, connections: int) -> list[tuple[str, int]]:
 
 
 def _connection_options(config: Config, most: int) -> list[tuple[str, int]]:
-    calls = config.max_connection_calls or max(_OPEN_CALLS, 2 * config.max_calls)
-    options = [("grpc.max_concurrent_streams", calls)]
+    streams = max(_OPEN_CALLS, 2 * config.max_calls)
+    if config.max_connection_calls:
+        streams = config.max_connection_calls + _WATCHES
+    options = [("grpc.max_concurrent_streams", streams)]
     if most:
         options.append(("grpc.max_allowed_incoming_connections", most))
     return options

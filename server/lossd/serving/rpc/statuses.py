@@ -43,6 +43,7 @@ _CODES = {
     DeviceLost: grpc.StatusCode.UNAVAILABLE,
     Draining: grpc.StatusCode.UNAVAILABLE,
 }
+_DAY_SECONDS = 86400.0  # in which somebody should look: no status has room for a long age
 _LONGEST = 1200  # bytes of a message
 
 
@@ -88,7 +89,7 @@ def _details(error: ServiceError, said: str, request_id: str) -> list[any_pb2.An
         found.append(request)
     if isinstance(error, Overloaded):
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        retry.retry_delay.FromNanoseconds(round(min(error.retry_seconds, _DAY_SECONDS) * 1e9))
         found.append(retry)
     return [_packed(message) for message in found]
 
