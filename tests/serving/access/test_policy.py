@@ -90,7 +90,15 @@ def test_a_certificate_of_the_authority_is_enough_where_nothing_else_is_asked_fo
         ("[callers.a]\nmay = []", "callers.a must have one of tokens,"),
         ("[callers.a]\nmay = []\ntokens = ['of-15-letters..']", "callers.a.tokens must be sha256:"),
         ("[callers.a]\nmay = []\ntoken = []", "callers.a must have keys of may,"),
-        ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = 0", "callers.a.calls must be a number"),
+        ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = 0", "calls must be a whole number in"),
+        (
+            f"[callers.a]\nmay = []\nsubjects = ['s']\ncalls = {2**50}",
+            f"callers.a.calls must be a whole number in [1, 4096], got {2**50}",
+        ),
+        (
+            "[callers.a]\nmay = []\nsubjects = ['s']\ncalls_per_second = 1e-300",
+            "callers.a.calls_per_second must be a number in [0.0001, 1000000000], got 1e-300",
+        ),
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = true", "callers.a.calls must be"),
         ("[callers.a]\nmay = []\nsubjects = ['s']\ncalls = 1.5", "callers.a.calls must be"),
         ("[callers.'']\nmay = []\nsubjects = ['s']", "callers must have names, got an empty one"),

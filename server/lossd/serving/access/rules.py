@@ -3,16 +3,28 @@
 ``docs/operating.md`` has an example with every key.
 """
 
+import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lossd.serving.access.tokens import AccessError, decoded, digest_of
 from lossd.serving.caller import Group, Quotas
+from lossd.serving.config import SLOWEST, settings
 
 PROOFS = ("tokens", "certificates", "subjects")
 _QUOTAS = ("calls", "inflight_bytes", "calls_per_second", "shm_segments", "device_bytes")
+# As for all callers; 0 would mean what the settings say, which a rule that is silent means too.
+_BOUNDS = MappingProxyType(
+    {
+        quota: dataclasses.replace(setting.bounds, low=SLOWEST if setting.type is float else 1)
+        for setting in settings()
+        for quota in _QUOTAS
+        if setting.name == f"caller_{quota}" and setting.bounds is not None
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +95,19 @@ def _rule(name: str, where: str, table: Mapping[str, Any]) -> Rule:
         if group not in set(Group):
             known = ", ".join(Group)
             raise AccessError(f"{where}.may must hold some of {known}, got {group!r:.40}")
-    quotas = {quota: _positive(f"{where}.{quota}", table.get(quota)) for quota in _QUOTAS}
+    quotas = {quota: _bounded(f"{where}.{quota}", table.get(quota)) for quota in _QUOTAS}
     return Rule(name, frozenset(map(Group, groups)), Quotas(**quotas))
 
 
-def _positive(where: str, value: Any) -> Any:
+def _bounded(where: str, value: Any) -> Any:
     """The number, if there is one."""
-    kinds = (int, float) if where.endswith("calls_per_second") else (int,)
-    if value is None or (type(value) in kinds and 0 < value < 1 << 50):
+    quota = where.rpartition(".")[2]
+    bounds, may_be_part = _BOUNDS[quota], quota == "calls_per_second"
+    kinds = (int, float) if may_be_part else (int,)
+    if value is None or (type(value) in kinds and value in bounds):
         return value
-    raise AccessError(f"{where} must be a number above 0, got {value!r:.40}")
+    kind = "number" if may_be_part else "whole number"
+    raise AccessError(f"{where} must be a {kind} in {bounds}, got {value!r:.40}")
 
 
 def _texts(where: str, value: Any) -> list[str]:
