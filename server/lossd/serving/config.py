@@ -174,7 +174,7 @@ class Config:
         Interval(1, 1 << 50),
     )
     max_message_bytes: int = _setting(
-        512 * MEBIBYTE, "Bytes of one request.", Interval(1024, (1 << 31) - 1)
+        512 * MEBIBYTE, "Bytes of one request.", Interval(128, (1 << 31) - 1)
     )
     max_tensors: int = _setting(64, "Tensors of one request.", Interval(1, 1024))
     max_axes: int = _setting(8, "Axes of one tensor.", Interval(1, 8))
