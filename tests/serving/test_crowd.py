@@ -175,13 +175,30 @@ def test_no_call_is_asked_for_its_connection_while_all_find_a_slot(room: Room) -
         room.crowd.take(name, room.admission.enter())
 
 
+def test_a_connection_is_asked_for_once_however_often_its_slots_are_counted(room: Room) -> None:
+    asked = list[str]()
+
+    def name() -> str:
+        asked.append("one")
+        return "one"
+
+    slots = [room.admission.enter() for _ in range(PLACES)]
+    for slot in slots:
+        room.crowd.take(name, slot)
+    for count in range(PLACES, 0, -1):
+        assert (room.crowd.refusal("one", Overloaded("late")) is None) == (2 * count < PLACES)
+        end(slots[count - 1])
+    assert len(asked) == PLACES
+    assert not room.crowd._taken._counts
+
+
 def test_only_connections_that_call_are_remembered(room: Room) -> None:
     kept = room.take("first")
     for number in range(3000):
         end(room.take(f"connection {number}"))
     assert [slot.peer for slot in room.crowd._taken] == ["first"]
     end(kept)
-    assert not room.crowd._taken
+    assert not [*room.crowd._taken]
 
 
 def test_nobody_waits_for_a_lock_while_calls_are_asked_whose_they_are() -> None:

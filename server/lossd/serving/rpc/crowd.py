@@ -39,17 +39,17 @@ class Crowd:
         self._silent = (*silent, unread)
         self._unread = unread
         self._clock = clock
-        self._taken: set[Taken] = set()
+        self._taken = _Taken()
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 
-    def take(self, peer: Owner, ticket: AdmissionTicket) -> "Taken":
+    def take(self, peer: Owner, ticket: AdmissionTicket) -> "Slot":
         """Counts a call among those of its connection, which ``peer`` tells; returns its slot.
 
         Raises:
             Overloaded: if they are half of all, and another connection has found no slot.
         """
-        slot = Taken(peer, self._taken)
+        slot = Slot(peer, self._taken)
         with self._lock:
             if self.is_wanted and (refusal := self._beyond_half(slot.peer)):
                 raise refusal
@@ -98,14 +98,14 @@ class Crowd:
         """Returns the connections on which somebody else than a caller has a call."""
         if own is None:
             return set()
-        return {slot.peer for slot in [*self._taken] if slot.caller != own}
+        return {slot.peer for slot in self._taken if slot.caller != own}
 
     def _late(self, spared: set[str]) -> Iterator[str]:
         """Yields the connections, but some, that do not read an answer."""
         return (owner for owner in self._unread.owners() if owner not in spared)
 
     def _slots_of(self, peer: str) -> int:
-        return sum(each.peer == peer for each in [*self._taken])
+        return self._taken.of(peer)
 
     def _beyond_half(self, peer: str) -> Overloaded | None:
         """Returns why a connection gets no other slot while another one wants some."""
@@ -120,14 +120,14 @@ class Crowd:
         )
 
 
-class Taken:
+class Slot:
     """The slot of one call; gRPC is asked for its connection when somebody counts them.
 
     Attributes:
         caller: The key of who makes it, once that is known.
     """
 
-    def __init__(self, ask: Owner, taken: "set[Taken]") -> None:
+    def __init__(self, ask: Owner, taken: "_Taken") -> None:
         self.caller = ""
         self._ask = ask
         self._taken = taken
@@ -144,3 +144,52 @@ class Taken:
     def give_back(self, _: int) -> None:
         """Leaves it."""
         self._taken.discard(self)
+
+
+class _Taken:
+    """The slots that are taken, counted by connection once one is asked for.
+
+    gRPC's own thread counts them for each call that comes while slots are few, so it must not go
+    over all of them each time.
+    """
+
+    def __init__(self) -> None:
+        self._all: set[Slot] = set()
+        self._unasked: set[Slot] = set()
+        self._counts = Counter[str]()
+        self._lock = threading.Lock()  # nobody is asked, or waits for another, while it is held
+
+    def __iter__(self) -> Iterator[Slot]:
+        """Goes over the slots of this moment."""
+        return iter([*self._all])
+
+    def add(self, slot: Slot) -> None:
+        """Adds one."""
+        with self._lock:
+            self._all.add(slot)
+            self._unasked.add(slot)
+
+    def discard(self, slot: Slot) -> None:
+        """Removes one, if it is there."""
+        with self._lock:
+            if slot not in self._all:
+                return
+            self._all.remove(slot)
+            if slot in self._unasked:
+                self._unasked.remove(slot)
+            elif self._counts[slot.peer] > 1:
+                self._counts[slot.peer] -= 1
+            else:
+                del self._counts[slot.peer]
+
+    def of(self, peer: str) -> int:
+        """Returns how many a connection has."""
+        for slot in [*self._unasked]:
+            self._note(slot, slot.peer)
+        return self._counts[peer]
+
+    def _note(self, slot: Slot, peer: str) -> None:
+        with self._lock:
+            if slot in self._unasked:
+                self._unasked.remove(slot)
+                self._counts[peer] += 1
