@@ -180,7 +180,7 @@ def test_a_call_of_a_connection_that_was_ended_is_refused_in_its_turn() -> None:
         there.come(GREEDY).result(10)
         there.come(MODEST).result(10)
         assert there.served == [MODEST]
-        assert [each.reason for each in there.refused] == ["TOO_MANY_RESETS"]
+        assert [each.reason for each in there.refused] == ["ABANDONED"]
         assert there.admission.calls == 1
 
 

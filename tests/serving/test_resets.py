@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from lossd.serving.rpc import doors
-from lossd.serving.rpc.doors import Address
+from lossd.serving.rpc.doors import Address, Outcome
 from lossd.serving.rpc.resets import SEEN, UNSEEN, Resets
 
 LIMIT = 100  # a second
@@ -24,15 +25,16 @@ class Watched:
     """Counts by a clock that stands still, and what came of it."""
 
     limit: int = LIMIT
+    outcome: Outcome = Outcome.ENDED
     now: float = 0.0
     ended: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     waiting: Sequence[Address] = ()
 
     def __post_init__(self) -> None:
-        def end(peer: str) -> bool:
+        def end(peer: str) -> Outcome:
             self.ended.append(peer)
-            return True
+            return self.outcome
 
         self.resets = Resets(self.limit, end=end, told=self.told.append, clock=lambda: self.now)
         self.resets.start(self.let_wait)
@@ -179,10 +181,33 @@ def test_a_connection_that_was_ended_is_not_looked_for_again_at_once() -> None:
     assert watched.ended == [f"ipv4:{HERE}:1"]
 
 
-def test_callers_by_a_socket_file_have_one_name_and_none_of_them_is_taken_for_ended() -> None:
-    watched = Watched()
-    watched.drop("unix:", LIMIT + 1)
+def test_calls_of_a_connection_that_ended_by_itself_are_known_too_and_nobody_is_told() -> None:
+    watched = Watched(outcome=Outcome.GONE)
+    watched.drop(f"ipv4:{HERE}:1", LIMIT + 1)
+    assert watched.resets.ended
+    assert watched.told == []
+
+
+def test_a_connection_that_could_not_be_ended_goes_on_and_is_tried_again() -> None:
+    watched = Watched(outcome=Outcome.UNKNOWN)
+    for _ in range(2):
+        watched.drop(f"ipv4:{HERE}:1", LIMIT + 1)
+    assert watched.ended == [f"ipv4:{HERE}:1"] * 2
     assert not watched.resets.ended
+
+
+@pytest.mark.parametrize("peer", ["unix:", "unix:/run/lossd.sock", "unix-abstract:lossd"])
+def test_callers_by_a_socket_file_have_one_name_and_none_of_them_is_ended(peer: str) -> None:
+    assert doors.end(peer) is Outcome.UNKNOWN
+
+
+@LINUX
+def test_what_cannot_be_looked_for_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doors, "_OPEN_FILES", tmp_path / "none")
+    assert doors.end("ipv4:192.0.2.1:5") is Outcome.UNKNOWN
+    assert not doors.let_wait(1, [])
 
 
 def test_an_address_waits_alone() -> None:
@@ -321,13 +346,13 @@ def test_the_connection_of_a_peer_is_ended_and_no_other() -> None:
         callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
         taken = [server.accept()[0] for _ in callers]
         host, number = callers[0].getsockname()
-        assert doors.end(f"ipv4:{host}:{number}")
+        assert doors.end(f"ipv4:{host}:{number}") is Outcome.ENDED
         assert callers[0].recv(1) == b""
         taken[1].sendall(b"!")
         assert callers[1].recv(1) == b"!"
         for each in (*callers, *taken):
             each.close()
-        assert not doors.end(f"ipv4:{host}:{number}")
+        assert doors.end(f"ipv4:{host}:{number}") is Outcome.GONE
 
 
 @LINUX
@@ -340,5 +365,5 @@ def test_what_has_come_on_a_connection_that_is_ended_is_thrown_away() -> None:
         with closing(taken):
             caller.sendall(bytes(100_000))
             host, number = caller.getsockname()
-            assert doors.end(f"ipv4:{host}:{number}")
+            assert doors.end(f"ipv4:{host}:{number}") is Outcome.ENDED
             assert taken.recv(1) == b""

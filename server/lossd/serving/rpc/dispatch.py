@@ -15,11 +15,10 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from lossd.errors import Overloaded, ServiceError
+from lossd.errors import Abandoned, Overloaded, ServiceError
 from lossd.serving.rpc.admission import AdmissionTicket
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.handlers import Pinned
-from lossd.serving.rpc.resets import REASON
 from lossd.serving.rpc.threads import Threads
 
 _PACE_SECONDS = 0.002  # from one refusal to the next: these take a twentieth to a tenth of it
@@ -120,9 +119,7 @@ class Dispatch(ThreadPoolExecutor):
             return None
         peer = _peer(args)
         if peer in ended:
-            return Overloaded(
-                "connection must drop few calls, got one that was ended", reason=REASON
-            )
+            return Abandoned("call must be waited for, got one whose connection was ended")
         return self._crowd.refusal(peer, incoming.late)
 
 

@@ -8,6 +8,7 @@ connection is ever dropped, though connections inherit the filter.
 
 import contextlib
 import ctypes
+import enum
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,13 +44,24 @@ def endpoint(peer: str) -> Endpoint | None:
     return None
 
 
-def end(peer: str) -> bool:
-    """Ends the connection of a peer; returns whether there was one."""
+class Outcome(enum.Enum):
+    """What came of ending a connection."""
+
+    ENDED = enum.auto()
+    GONE = enum.auto()  # it had ended by itself
+    UNKNOWN = enum.auto()  # it could not be looked for, or has no address
+
+
+def end(peer: str) -> Outcome:
+    """Ends the connection of a peer."""
     wanted = endpoint(peer)
-    return wanted is not None and _each_socket(
-        lambda found: _endpoint_of(found.getpeername) == wanted,
-        _ended,
-    )
+    if wanted is None:
+        return Outcome.UNKNOWN
+    try:
+        count = _each_socket(lambda found: _endpoint_of(found.getpeername) == wanted, _ended)
+    except OSError:
+        return Outcome.UNKNOWN
+    return Outcome.ENDED if count else Outcome.GONE
 
 
 def let_wait(port: int, addresses: Sequence[Address]) -> bool:
@@ -58,7 +70,10 @@ def let_wait(port: int, addresses: Sequence[Address]) -> bool:
     Returns whether that is done.
     """
     change = _opened if not addresses else lambda found: _filtered(found, addresses[:MOST])
-    return _each_socket(lambda found: _listens_on(found, port), change)
+    try:
+        return _each_socket(lambda found: _listens_on(found, port), change) > 0
+    except OSError:
+        return False
 
 
 def _plain(host: str) -> Address:
@@ -79,15 +94,21 @@ def _listens_on(found: socket.socket, port: int) -> bool:
 
 def _each_socket(
     is_meant: Callable[[socket.socket], bool], change: Callable[[socket.socket], object]
-) -> bool:
-    """Changes the sockets of TCP that are meant; returns whether there was one."""
+) -> int:
+    """Changes the sockets of TCP that are meant; returns how many there were.
+
+    Raises:
+        OSError: if they cannot be looked at (as on no Linux, or without a descriptor), or changed.
+    """
     count = 0
     for found in _sockets():
+        is_one = False
         with contextlib.suppress(OSError):  # it may not be connected, or closed meanwhile
-            if is_meant(found):
-                change(found)
-                count += 1
-    return count > 0
+            is_one = is_meant(found)
+        if is_one:
+            change(found)
+            count += 1
+    return count
 
 
 def _sockets() -> Iterator[socket.socket]:
@@ -96,11 +117,7 @@ def _sockets() -> Iterator[socket.socket]:
     They are not duplicated to be looked at, which would keep a connection open that gRPC closes.
     Its number may so be another connection's by now, in the worst case; that client connects again.
     """
-    try:
-        numbers = [int(each.name) for each in _OPEN_FILES.iterdir()]
-    except OSError:  # not Linux, or no descriptor is left to look with
-        return
-    for number in numbers:
+    for number in [int(each.name) for each in _OPEN_FILES.iterdir()]:
         try:
             found = socket.socket(fileno=number)
         except OSError:

@@ -21,7 +21,7 @@ from typing import Any
 from lossd.serving.rounds import Rounds
 from lossd.serving.rpc import doors
 from lossd.serving.rpc.by_key import ByKey
-from lossd.serving.rpc.doors import Address
+from lossd.serving.rpc.doors import Address, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Resets:
         self,
         per_second: int,
         *,
-        end: Callable[[str], bool] = doors.end,
+        end: Callable[[str], Outcome] = doors.end,
         told: Callable[[str], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         every: float = LOOK_SECONDS,
@@ -165,9 +165,10 @@ class Resets:
     def _end_and_tell(self, peer: str, now: float) -> None:
         if peer in self.ended:  # to look for its socket again would take a millisecond or more
             return
-        if doors.endpoint(peer) is not None:  # all who come by a socket file have the same name
+        outcome = self._end(peer)
+        if outcome is not Outcome.UNKNOWN:
             self.ended = {**self.ended, peer: now}
-        if self._end(peer):
+        if outcome is Outcome.ENDED:
             self._tell("connection was ended", peer)
 
     def _count_address(self, peer: str, count: int, now: float, since: float) -> None:
