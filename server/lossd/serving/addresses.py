@@ -22,7 +22,7 @@ from typing import Any
 from lossd.errors import ServiceError
 
 # What the system says of an address that it does not have.
-LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 PATH_BYTES = 107  # the longest path that the kernel takes
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"

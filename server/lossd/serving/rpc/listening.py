@@ -5,6 +5,7 @@ whoever takes all places there may be does not take that of the server, which wo
 itself for deaf when its connection has grown old.
 """
 
+import logging
 import os
 import secrets
 import sys
@@ -17,6 +18,8 @@ from lossd.serving.access.entrance import Entrance
 from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config
 from lossd.serving.socket_file import SocketFile
+
+log = logging.getLogger(__name__)
 
 # Seconds that an old connection lives on after the last of its calls must have ended.
 _AFTER_CALLS_SECONDS = 10.0
@@ -144,9 +147,16 @@ def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
         return Listening(reached, socket_file.address_of(own.path), socket, own)
     if sys.platform != "linux" or (path is not None and credentials is None):
         return Listening(reached, reached, socket, None)
-    # The gate lets nobody in who comes this way: it is not TLS, and no port.
+    # A gate lets nobody in who comes this way: it is not TLS, and no port.
     heard_at = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
-    server.add_insecure_port(heard_at)
+    try:
+        server.add_insecure_port(heard_at)
+    except RuntimeError as error:  # such as where sockets that are no port are forbidden
+        if credentials is None:
+            return Listening(reached, reached, socket, None)
+        if socket is not None:
+            socket.close()
+        raise AddressError(f"server must be able to hear itself, got none: {error}") from error
     return Listening(reached, heard_at, socket, None)
 
 
@@ -154,10 +164,14 @@ def _own_file(path: str, server: grpc.Server) -> SocketFile | None:
     """Returns a socket beside that of callers, which only its user can connect to.
 
     A name that is no file would be open to all users, whatever the mode of the other.  There is
-    none if its path were too long.
+    none if its path were too long, or something of somebody else's is there.
     """
     folder, name = os.path.split(path)
     own = os.path.join(folder, f".{name}.pulse")  # noqa: PTH118 - it may be no text
     if len(os.fsencode(own)) > addresses.PATH_BYTES:
         return None
-    return SocketFile(own, server.add_insecure_port, 0o600)
+    try:
+        return SocketFile(own, server.add_insecure_port, 0o600)
+    except (OSError, RuntimeError) as error:
+        log.warning("server hears itself where callers do", extra={"because": str(error)})
+        return None
