@@ -32,7 +32,9 @@ class Norms:
         flat = array.reshape(-1)
         whole = flat.size // _ROW * _ROW
         parts = (flat[:whole].reshape(-1, _ROW), flat[whole:].reshape(1, -1))
-        return math.hypot(*(norm for part in parts if part.size for norm in self._of_rows(part)))
+        norms = [norm for part in parts if part.size for norm in self._of_rows(part)]
+        # The hypotenuse of infinity and NaN would be infinity.
+        return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
 
     def _of_rows(self, rows: Any) -> list[float]:
         """Returns the norm of each row: squares are of shares of its largest number."""
