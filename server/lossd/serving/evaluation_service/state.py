@@ -242,7 +242,9 @@ def _tables(entry: v1.MetricState, metric: Metric) -> tuple[Mapping[str, Any], .
         raise ValueError("columns must be of one length, got several")
     rows = max(lengths, default=0)
     counted = entry.example_count - entry.silent_count - entry.nonfinite_count
-    counted = max(counted, 0) + entry.ignored_count  # which may keep their places
+    counted = max(counted, 0)
+    if any(each.is_text for each in metric.layout.inputs):
+        counted += entry.ignored_count  # ignored hypotheses keep their places
     if rows > counted:
         raise ValueError(f"columns must have a row for each of {counted} examples, got {rows}")
     return (table,) if rows else ()
