@@ -29,7 +29,7 @@ ENVIRONMENT_PREFIX = "LOSSD_"
 BUILD_VARIABLES = {"LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"}
 
 SLOWEST = 1e-4  # calls a second that may be a limit: one in three hours
-_SHORTEST = 0.01  # seconds that may be a limit: no call is over in less, and watching takes turns
+_SHORTEST = 0.01  # seconds that may be a limit: who watches looks ten times in them
 
 _JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses
@@ -204,7 +204,7 @@ class Config:
     )
     caller_calls_per_second: float = _setting(
         0.0,
-        "Calls that it may begin a second; 0 for any number.",
+        "Calls that it may begin a second, at least 0.0001; 0 for any number.",
         Interval(0, 1e9),
         rule=_zero_or_from(SLOWEST),
     )
@@ -266,7 +266,7 @@ class Config:
     max_connection_age_seconds: float = _setting(
         0.0,
         "Age after which a connection takes no new calls and ends with its last one, so that its "
-        "client finds new servers; give or take a tenth, 0 for never.",
+        "client finds new servers, at least 0.01; give or take a tenth, 0 for never.",
         Interval(0, 86400),
         rule=_zero_or_from(_SHORTEST),
     )
