@@ -126,6 +126,54 @@ def test_quotas_of_a_rule_come_before_the_settings() -> None:
         shares.take(two, admission.enter())
 
 
+def test_limits_that_change_hold_for_what_a_caller_has_taken_too() -> None:
+    admission = Admission(calls=9, request_bytes=100)
+    shares = Shares(Config(max_calls=9, max_inflight_bytes=100))
+
+    def limited(calls: int, request_bytes: int = 50) -> Caller:
+        return Caller(name="one", quotas=Quotas(calls=calls, inflight_bytes=request_bytes))
+
+    tickets = [admission.enter() for _ in range(4)]
+    for ticket in tickets:
+        shares.take(limited(4), ticket)
+    tickets[0].hold(40)
+    for calls in (3, 2, 1, 4):
+        assert not shares.has_room(limited(calls))
+        with pytest.raises(Overloaded, match=f"of one caller must be at most {calls}, got 5"):
+            shares.take(limited(calls), admission.enter())
+    shares.has_room(limited(4, 60))
+    tickets[1].hold(20)
+    with pytest.raises(Overloaded, match="bytes in flight of one caller must be at most 60"):
+        tickets[1].hold(1)
+    for ticket in tickets:
+        end(ticket)
+    assert shares.has_room(limited(1))
+
+
+def test_a_rate_that_changes_is_not_begun_anew() -> None:
+    admission, shares = Admission(calls=99, request_bytes=100), Shares(Config())
+
+    def rated(per_second: float) -> Caller:
+        return Caller(name="one", quotas=Quotas(calls_per_second=per_second))
+
+    for _ in range(2):
+        shares.take(rated(2.0), admission.enter())
+    assert not shares.has_turn(rated(2.0))
+    assert not shares.has_turn(rated(1e-3))
+    assert shares.has_turn(rated(0.0))  # no limit, unless the settings have one
+
+
+def test_a_rate_that_is_spent_is_not_forgotten_in_a_crowd() -> None:
+    admission, shares = Admission(calls=5000, request_bytes=100), Shares(Config())
+    rated = Quotas(calls_per_second=1e-3)
+    ticket = admission.enter()
+    shares.take(Caller(name="one", quotas=rated), ticket)
+    end(ticket)
+    for number in range(2000):
+        assert shares.has_turn(Caller(name=str(number), quotas=rated))
+    assert not shares.has_turn(Caller(name="one", quotas=rated))
+
+
 def test_a_rate_says_when_there_is_room_again() -> None:
     now = [0.0]
     rate = Rate(2.0, clock=lambda: now[0])

@@ -93,6 +93,10 @@ class Admission:
         most, self._bytes.most = self._bytes.most, self._bytes.used
         return most
 
+    def limit(self, *, calls: int, request_bytes: int) -> None:
+        """Changes the limits; what was taken stays, though it be more."""
+        self._calls.limit, self._bytes.limit = calls, request_bytes
+
     def enter(self) -> "AdmissionTicket":
         """Lets a call in.
 

@@ -54,6 +54,11 @@ class Rate:
             raise error
         self._left -= 1
 
+    def is_rested(self) -> bool:
+        """Returns whether as many may begin at once as ever."""
+        self._refill()
+        return self._left >= max(self.per_second, 1.0)
+
     def _refill(self) -> None:
         now = self.clock()
         refilled = self._left + (now - self._at) * self.per_second
@@ -62,17 +67,42 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """The limits of a caller of whom no rule says anything else."""
+    """How much a caller may take."""
 
     calls: int
     request_bytes: int
     calls_per_second: float
 
 
-@dataclass(frozen=True, slots=True)
 class _Share:
-    admission: Admission
-    rate: Rate | None
+    """What a caller takes, under limits that may change meanwhile."""
+
+    def __init__(self, limits: _Limits) -> None:
+        self._limits = limits
+        self.admission = Admission(
+            calls=limits.calls, request_bytes=limits.request_bytes, whose=" of one caller"
+        )
+        self.rate = _rate_of(limits)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be forgotten: nothing is taken, and no rate is spent."""
+        return not self.admission.calls and (self.rate is None or self.rate.is_rested())
+
+    def obey(self, limits: _Limits) -> None:
+        """Changes the limits, of what it has taken too."""
+        if limits == self._limits:
+            return
+        self._limits = limits
+        self.admission.limit(calls=limits.calls, request_bytes=limits.request_bytes)
+        if self.rate is None or not limits.calls_per_second:
+            self.rate = _rate_of(limits)
+        else:
+            self.rate.per_second = limits.calls_per_second
+
+
+def _rate_of(limits: _Limits) -> Rate | None:
+    return Rate(limits.calls_per_second) if limits.calls_per_second else None
 
 
 class Shares:
@@ -85,8 +115,8 @@ class Shares:
             config.caller_calls_per_second,
         )
         self._whole = _Limits(config.max_calls, config.max_inflight_bytes, 0.0)
-        self._shares: ByKey[tuple[str, Quotas], _Share] = ByKey(
-            lambda key: self._of_caller(*key), lambda share: not share.admission.calls
+        self._shares: ByKey[str, _Share] = ByKey(
+            lambda _: _Share(self._usual), lambda share: share.is_idle
         )
         self._lock = threading.Lock()
 
@@ -99,7 +129,7 @@ class Shares:
         if not caller.key:
             return
         with self._lock:
-            share = self._shares.of((caller.key, caller.quotas))
+            share = self._of(caller)
             if share.rate is not None:
                 share.rate.take()
             share.admission.narrow(ticket)
@@ -109,7 +139,7 @@ class Shares:
         if not caller.key:
             return True
         with self._lock:
-            admission = self._shares.of((caller.key, caller.quotas)).admission
+            admission = self._of(caller).admission
             return admission.calls < admission.max_calls
 
     def has_turn(self, caller: Caller) -> bool:
@@ -117,18 +147,22 @@ class Shares:
         if not caller.key:
             return True
         with self._lock:
-            rate = self._shares.of((caller.key, caller.quotas)).rate
+            rate = self._of(caller).rate
             return rate is None or rate.has_turn()
 
-    def _of_caller(self, key: str, quotas: Quotas) -> _Share:
+    def _of(self, caller: Caller) -> _Share:
+        """Returns the share of a caller, under the limits that hold for it now."""
+        share = self._shares.of(caller.key)
+        share.obey(self._limits(caller.key, caller.quotas))
+        return share
+
+    def _limits(self, key: str, quotas: Quotas) -> _Limits:
         usual = self._whole if key == THIS_HOST else self._usual
-        admission = Admission(
-            calls=quotas.calls or usual.calls,
-            request_bytes=quotas.inflight_bytes or usual.request_bytes,
-            whose=" of one caller",
+        return _Limits(
+            quotas.calls or usual.calls,
+            quotas.inflight_bytes or usual.request_bytes,
+            quotas.calls_per_second or usual.calls_per_second,
         )
-        per_second = quotas.calls_per_second or usual.calls_per_second
-        return _Share(admission, Rate(per_second) if per_second else None)
 
 
 def let_in_by(
