@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 _CUTTING_SECONDS = 0.5
 # Seconds that whoever has no call in flight may take, as for half of a handshake.
 _LEAVING_SECONDS = 1.0
-# Seconds for which calls that come while it ends are refused, until none comes.
-_REFUSING_SECONDS = 0.4
+# Seconds for which calls that come while it ends are refused, until none comes; and where so many
+# come that gRPC answers none of its own.
+_REFUSING_SECONDS, _LONG_REFUSING_SECONDS = 0.4, 2.0
+_MOMENT_SECONDS = 0.005
 # Seconds that a caller has to read the last answers on its connection.
 _READING_SECONDS = 0.1
 
@@ -98,8 +100,9 @@ class Server:
         # Load balancers that were told that it is ready have to notice before calls are refused.
         time.sleep(delay)
         had_calls = self._boundary.calls > 0
-        self._refuse_what_waits()
-        patience = self._config.drain_seconds
+        patience, began = self._config.drain_seconds, time.monotonic()
+        self._refuse_what_waits(max(_REFUSING_SECONDS, min(patience / 2, _LONG_REFUSING_SECONDS)))
+        patience -= max(0.0, time.monotonic() - began - _REFUSING_SECONDS)
         self._cut_after(patience)
         for each in self._sockets:  # they lead nowhere any more
             each.close()
@@ -130,13 +133,17 @@ class Server:
             time.sleep(_READING_SECONDS / 10)
         time.sleep(_READING_SECONDS)
 
-    def _refuse_what_waits(self) -> None:
+    def _refuse_what_waits(self, seconds: float) -> None:
         """Answers what came in and was not taken in: once told to stop, gRPC would cancel it.
 
-        Its own call goes behind those that wait, so when it is answered all of them are.
+        Its own call goes behind those that wait, so when it is answered all of them are; unless
+        there are so many that gRPC refuses it at once.
         """
         self._boundary.close()
-        deadline, seen = time.monotonic() + _REFUSING_SECONDS, -1
-        while self._boundary.refused != seen and time.monotonic() < deadline:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             seen = self._boundary.refused
-            self._pulse.check()
+            if not self._pulse.check():
+                time.sleep(_MOMENT_SECONDS)
+            elif self._boundary.refused == seen:
+                return
