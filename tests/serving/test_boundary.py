@@ -565,6 +565,20 @@ def test_a_call_that_was_reset_before_it_was_looked_at_counts_for_more(
     assert dropped.calls == [("ipv4:127.0.0.1:1", amount)]
 
 
+@pytest.mark.parametrize("calls", [2, 1], ids=["served", "refused"])
+def test_a_call_that_was_dropped_while_it_waited_in_line_counts_for_one(calls: int) -> None:
+    dropped = Dropped()
+    ended = failing(errors.Abandoned("call must be waited for"))
+    service = served(ended, calls=calls, dropped=dropped)
+    taken = service.admission.enter()
+    incoming: Any = service.method().stream_unary
+    taken_again = incoming.again()
+    with pytest.raises(Aborted):
+        taken_again(iter([b""]), Context(active=False))
+    assert dropped.calls == [("ipv4:127.0.0.1:1", SEEN)]
+    assert taken.held == 0
+
+
 @pytest.mark.parametrize("error", [errors.Abandoned, errors.DeadlinePassed])
 def test_a_call_is_dropped_whose_handler_learns_it_first(error: type[errors.ServiceError]) -> None:
     dropped = Dropped()

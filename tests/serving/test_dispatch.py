@@ -73,7 +73,10 @@ class Door:
         incoming.door, incoming.entrance = self, peer
         return incoming
 
-    def refuse_in_turn(self, peer: str, error: ServiceError) -> None:
+    def again(self, peer: str) -> Incoming:
+        return self.incoming(peer)
+
+    def refuse(self, peer: str, error: ServiceError) -> None:
         assert peer
         self.refused.append(error)
 
@@ -229,20 +232,20 @@ def test_grpc_hands_over_whose_call_it_is() -> None:
     class Late:
         """Finds no room for any call."""
 
-        def incoming(self, _: None) -> Incoming:
+        def again(self, _: None) -> Incoming:
             incoming = Incoming.to(there.dispatch, method)
             incoming.threads, incoming.late = there.calls, Overloaded("no room")
             incoming.door, incoming.entrance = self, None
             return incoming
 
-        def refuse_in_turn(
+        def refuse(
             self, _: None, error: ServiceError, _requests: Any, context: grpc.ServicerContext
         ) -> None:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, _: grpc.HandlerCallDetails) -> Any:
-            return grpc.stream_unary_rpc_method_handler(Late().incoming(None))
+            return grpc.stream_unary_rpc_method_handler(Late().again(None))
 
     with door() as there:
         server = grpc.server(there.calls, handlers=[Handler()])

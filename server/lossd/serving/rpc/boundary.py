@@ -147,7 +147,7 @@ class Boundary(grpc.GenericRpcHandler):
             self._check_open()
             ticket = self._admission.enter()
         except Draining as error:
-            incoming = Incoming.to(self._dispatch, self._refuse, entrance, error)
+            incoming = Incoming.to(self._dispatch, self.refuse, entrance, error)
             incoming.threads = self._refusing_threads
         except Overloaded as error:
             # The error must not be kept with its traceback, which has this frame.
@@ -162,13 +162,18 @@ class Boundary(grpc.GenericRpcHandler):
         incoming.door, incoming.entrance = self, entrance
         return incoming
 
-    def refuse_in_turn(
+    def again(self, entrance: "_Entrance") -> Incoming:
+        """Looks for room for a call that waited in line, where its caller may have dropped it."""
+        entrance.has_waited = True
+        return self.incoming(entrance)
+
+    def refuse(
         self, entrance: "_Entrance", error: ServiceError, _: Requests, context: grpc.ServicerContext
     ) -> None:
-        """Refuses a call that waited in line, and may have been dropped there."""
+        """Answers a call with a status, and with nothing else."""
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
         if not context.is_active():
-            self._dropped(context.peer(), SEEN)
+            self._dropped(context.peer(), _unseen(entrance, context))
         self._end(entrance, call, context, error)
 
     def close(self) -> None:
@@ -193,14 +198,6 @@ class Boundary(grpc.GenericRpcHandler):
             self.refused += 1
             raise Draining(_ENDING[1])
 
-    def _refuse(
-        self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
-    ) -> None:
-        call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
-        if not context.is_active():
-            self._dropped(context.peer(), _unseen(context))
-        self._end(entrance, call, context, error)
-
     def _serve_late(
         self,
         entrance: "_Entrance",
@@ -212,7 +209,7 @@ class Boundary(grpc.GenericRpcHandler):
         with self._giving_way.entered(entrance.method, context) as ticket:
             if ticket is not None:
                 return self._serve(entrance, ticket, requests, context)
-        self._refuse(entrance, error, requests, context)
+        self.refuse(entrance, error, requests, context)
         return None
 
     def _converse_late(
@@ -226,7 +223,7 @@ class Boundary(grpc.GenericRpcHandler):
             if ticket is not None:
                 yield from self._converse(entrance, ticket, requests, context)
                 return
-        self._refuse(entrance, error, requests, context)
+        self.refuse(entrance, error, requests, context)
 
     def _serve(
         self,
@@ -294,7 +291,7 @@ class Boundary(grpc.GenericRpcHandler):
                 self._dropped(context.peer(), amount or _weight(call))
 
         if not context.add_callback(over):  # it ended before it began
-            over(_unseen(context))
+            over(_unseen(entrance, context))
         return call
 
     def _traced(self, entrance: "_Entrance", context: grpc.ServicerContext) -> Trace | None:
@@ -420,6 +417,7 @@ class _Entrance:
     method: str
     request_id: str
     arrived: float
+    has_waited: bool = False
 
     def age(self) -> float:
         """Returns the seconds since then."""
@@ -446,12 +444,13 @@ def _weight(call: Call) -> int:
     return SEEN if is_common else SILENT
 
 
-def _unseen(context: Context) -> int:
-    """Returns how much a call counts that was over before anybody looked at it.
+def _unseen(entrance: "_Entrance", context: Context) -> int:
+    """Returns how much a call counts that was over before a thread looked at it.
 
-    It was reset, unless its time had passed, as that of many may have after a pause of the process.
+    It was reset, unless its time had passed, as that of many may have after a pause of the process,
+    or it had to wait in line.
     """
-    return SEEN if _is_late(context) else UNSEEN
+    return SEEN if entrance.has_waited or _is_late(context) else UNSEEN
 
 
 def _is_late(context: Context) -> bool:

@@ -28,11 +28,11 @@ _LONGEST = 1024  # calls that wait: what comes beyond is refused by the ordinary
 class Door(Protocol):
     """Where calls come in."""
 
-    def incoming(self, entrance: Any, /) -> "Incoming":
-        """Looks for room for a call, and returns what is to run for it."""
+    def again(self, entrance: Any, /) -> "Incoming":
+        """Looks for room for a call that waited in line, and returns what is to run for it."""
 
-    def refuse_in_turn(self, entrance: Any, error: ServiceError, /, *given: Any) -> Any:
-        """Refuses a call that waited in line; ``given`` is what gRPC gives a method."""
+    def refuse(self, entrance: Any, error: ServiceError, /, *given: Any) -> Any:
+        """Refuses a call; ``given`` is what gRPC gives a method."""
 
 
 class Incoming(Pinned):
@@ -65,11 +65,11 @@ class Incoming(Pinned):
 
     def again(self) -> "Incoming":
         """Looks for room once more, and returns the call as it is then."""
-        return self.door.incoming(self.entrance)
+        return self.door.again(self.entrance)
 
     def refusing(self, error: ServiceError) -> Callable[..., Any]:
         """Returns the method that refuses it with an error."""
-        return functools.partial(self.door.refuse_in_turn, self.entrance, error)
+        return functools.partial(self.door.refuse, self.entrance, error)
 
 
 class Dispatch(ThreadPoolExecutor):
