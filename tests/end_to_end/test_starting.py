@@ -27,7 +27,7 @@ FIRST_OF_ITS_KIND = ("unshare", "--user", "--map-root-user", "--pid", "--fork", 
 def popen(*command: str, **how: str) -> subprocess.Popen[str]:
     """Runs a command whose terminal may go, even where that of the tests may not."""
     return subprocess.Popen(
-        ["env", "--default-signal=HUP", *command],
+        ["env", "--default-signal=HUP,INT", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
