@@ -146,7 +146,7 @@ HOSTILE = [
     (unknown_reduction, "INVALID_ARGUMENT", "reduction"),
     (missing_input, "INVALID_ARGUMENT", "inputs"),
     (input_given_twice, "INVALID_ARGUMENT", "inputs[2].name"),
-    (rows_one_by_one, "INVALID_ARGUMENT", "inputs"),
+    (rows_one_by_one, "INVALID_ARGUMENT", "inputs[0].tensors"),
     (two_million_empty_tensors, "RESOURCE_EXHAUSTED", "inputs"),
 ]
 
