@@ -9,6 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
+from lossd.forms import is_repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Within:
 
     def _of_field(self, wanted: Message, found: Message, field: FieldDescriptor, path: str) -> str:
         one, other = getattr(wanted, field.name), getattr(found, field.name)
-        if field.is_repeated:
+        if is_repeated(field):
             if len(one) != len(other):
                 return f"{path} must have {len(one)} entries, got {len(other)}"
             pairs = zip(one, other, strict=True)

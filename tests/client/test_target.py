@@ -117,6 +117,11 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize("target", ["unix:////run/l.sock", "unix://///run/l.sock"])
+def test_slashes_beyond_the_third_are_no_host(target: str) -> None:
+    assert checked_target(target) == "unix:/run/l.sock"
+
+
 @pytest.mark.parametrize("target", GOOD)
 def test_targets_of_grpc_are_taken_as_they_are(target: str) -> None:
     assert checked_target(target) == target

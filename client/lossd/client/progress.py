@@ -61,11 +61,11 @@ def bar(description: str, total: int | None, *, transient: bool = False) -> Iter
     """
     console: Any = _rich("rich.console").Console(stderr=True)
     rich: Any = _rich("rich.progress")
+    if not (console.is_terminal or console.is_jupyter):  # an older one writes an empty line there
+        yield lambda: None
+        return
     columns = [*rich.Progress.get_default_columns(), rich.MofNCompleteColumn()]
-    is_seen = console.is_terminal or console.is_jupyter
-    with rich.Progress(
-        *columns, console=console, transient=transient, disable=not is_seen
-    ) as progress:
+    with rich.Progress(*columns, console=console, transient=transient) as progress:
         task = progress.add_task(description, total=total)
         yield lambda: progress.advance(task)
 

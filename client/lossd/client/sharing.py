@@ -312,8 +312,9 @@ def unfilled(shape: Any, dtype: npt.DTypeLike) -> Array:
     with _named("dtype", "a type of NumPy's", dtype):
         kind = np.dtype(to_dtype(dtype))
     with _named("shape", "sizes in [0, 2**63), of an array that can be", shape):
-        if isinstance(shape, str | bytes | bytearray | memoryview):
-            raise TypeError("a text is no sizes")  # to NumPy its letters are
+        # To NumPy the letters of a text are sizes, and to an older one None has no axes.
+        if isinstance(shape, str | bytes | bytearray | memoryview | None):
+            raise TypeError("neither a text nor None is sizes")
         made: Array = np.empty(shape, kind)
         return made
 

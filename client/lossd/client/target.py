@@ -56,6 +56,8 @@ def checked_target(target: object) -> str:
         is_right = _is_host_and_port(target)
     if not is_right:
         raise _refusal(repr(target))
+    if scheme == "unix" and rest.startswith("////"):  # gRPC before 1.73 takes two for a host
+        return f"unix:/{rest.lstrip('/')}"
     return target
 
 

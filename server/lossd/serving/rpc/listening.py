@@ -32,7 +32,8 @@ _OPEN_CALLS = 256
 _WATCHES = 1
 # Calls that have come and that no thread has looked at: more than one connection may have, since
 # beyond the first number some calls are refused, whoever made them, and beyond the second all.  The
-# limits that gRPC has by itself are 1000 and 3000, which take the longer to look at.
+# limits that gRPC has by itself are 1000 and 3000, which take the longer to look at.  Before 1.82
+# it heeds neither for calls of any method.
 _PENDING = (
     ("grpc.server.max_pending_requests", 512),
     ("grpc.server.max_pending_requests_hard_limit", 1024),
