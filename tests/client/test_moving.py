@@ -307,6 +307,52 @@ def test_asyncio_follows_once_it_can_be_opened(servers: tuple[Server, Server]) -
     asyncio.run(follow())
 
 
+class Turn:
+    """A lock; ``wanted`` tells that a thread came to take it."""
+
+    def __init__(self) -> None:
+        self.wanted = threading.Event()
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self.wanted.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_call_that_found_nobody_goes_not_back_from_where_the_target_went_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moving, "LOOKING_SECONDS", 60)
+    monkeypatch.setattr(moving, "AGAIN_SECONDS", 0)
+    opened: list[str] = []
+    opens, may_open = threading.Event(), threading.Event()
+
+    def open_one(target: str) -> grpc.Channel:
+        opened.append(target)
+        if len(opened) == 2:
+            opens.set()
+            assert may_open.wait(20)
+        return grpc.insecure_channel(target)
+
+    told = Told("localhost:1")
+    followed: Any = moving.channel(grpc, told, open_one)
+    turn = followed._turn = Turn()
+    with contextlib.closing(followed), futures.ThreadPoolExecutor(2) as pool:
+        told.target = "localhost:2"
+        looking = pool.submit(followed.look)
+        assert opens.wait(20)
+        turn.wanted.clear()
+        looking_again = pool.submit(followed.look_again)
+        assert turn.wanted.wait(20)
+        may_open.set()
+        looking.result(20)
+        looking_again.result(20)
+    assert opened == ["localhost:1", "localhost:2", "localhost:2"]
+
+
 class Names:
     """A server of DNS, which knows one name, or none; gRPC asks it alone."""
 

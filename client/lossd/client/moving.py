@@ -102,8 +102,12 @@ class _Following:
         target = self._current.target
         return is_looked_up(target) or self._is_new(target)
 
-    def _move(self, target: str) -> bool:
-        """Has calls from now on go to a target; returns False where it cannot be opened now."""
+    def _move(self, target: str | None) -> bool:
+        """Has calls from now on go to a target; returns False where it cannot be opened now.
+
+        Who calls it has the turn, so that it is nowhere else meanwhile.
+        """
+        target = self._current.target if target is None else target
         try:
             opened = self._opened(target)
         except Exception as error:  # noqa: BLE001 - whatever it is, calls go on where they went
@@ -134,10 +138,10 @@ class _Following:
     def look_again(self) -> None:
         """Opens the channel anew, where that might help calls that found nobody."""
         if self._must_open_again():
-            self._go(self._current.target)
+            self._go(None)
 
-    def _go(self, target: str) -> None:
-        """Moves to a target, unless it was closed."""
+    def _go(self, target: str | None) -> None:
+        """Moves to a target, or with None anew to the one where it is, unless it was closed."""
         raise NotImplementedError
 
     def _close(self, channels: Iterable[Any]) -> None:
@@ -236,7 +240,7 @@ class Moving(_Following):
         if target is not None and self._is_new(target):
             self._go(target)
 
-    def _go(self, target: str) -> None:
+    def _go(self, target: str | None) -> None:
         with self._turn:
             before = self._current.channel
             if self._closed.is_set() or not self._move(target):
@@ -301,7 +305,7 @@ class AsyncMoving(_Following):
         if target is not None and self._is_new(target):
             self._go(target)
 
-    def _go(self, target: str) -> None:
+    def _go(self, target: str | None) -> None:
         if not self._is_closed and self._move(target):
             self._changed.set()
 
