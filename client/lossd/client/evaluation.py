@@ -6,8 +6,9 @@
 import asyncio
 import contextlib
 import os
-import queue
 import sys
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -133,10 +134,13 @@ class _Evaluation(Generic[Connected, Results]):
                 "evaluation must stay in the process that made it, got a fork of that"
             )
 
-    def _check_open(self) -> None:
+    def _check_begun(self) -> None:
         self._check_own()
         if self._stream is None:
             raise _not_open("has not begun")
+
+    def _check_open(self) -> None:
+        self._check_begun()
         if self._answer.is_there:
             raise _not_open("has ended")
 
@@ -159,7 +163,8 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     Batches go to one server as they come, at most two ahead of it.  It is entered as soon as one
     has room for it, in the time that all of it may take.  A batch that the server refuses raises in
-    a later ``update``, or in ``result``.  Nothing is repeated after a failure.
+    a later ``update``, or in ``result``.  One that comes once ``result`` was asked for, be it by
+    another thread or interrupted, raises at once.  Nothing is repeated after a failure.
     Forks wait until a batch is sent, and can call nobody.
     """
 
@@ -242,16 +247,18 @@ class Evaluation(_Evaluation[Connection, Results]):
             self._finish()
             return self._answer.state()
 
-    def _put(self, part: Part | None) -> None:
+    def _put(self, part: Part) -> None:
         self._check_open()
         while not self._sending.is_over:
             if self._sending.put(part):
                 return
-        self._receive()  # it failed; nothing else ends a call before its stream
+        self._receive()  # if it failed, which raises here
+        raise _not_open("has ended")
 
     def _finish(self) -> None:
         if not self._answer.is_there:
-            self._put(None)
+            self._check_begun()
+            self._sending.finish()
             self._receive()
 
     def _receive(self) -> None:
@@ -270,15 +277,31 @@ class _Sending:
     def __init__(self, first: v1.EvaluateRequest) -> None:
         self.is_over = False
         self._first = first
-        self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
+        self._parts: deque[Part] = deque()
+        self._is_whole = False  # and takes no more parts
+        self._changed = threading.Condition()
 
-    def put(self, part: Part | None) -> bool:
-        """Sends a part, or ends the stream with None; returns whether there was room for it."""
-        try:
-            self._parts.put(part, timeout=0.2)
-        except queue.Full:
-            return False
-        return True
+    def put(self, part: Part) -> bool:
+        """Sends a part; returns whether there was room for it.
+
+        Raises:
+            InvalidRequestError: if the stream is to end: it would not go out.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_whole or len(self._parts) < _AHEAD, 0.2)
+            if self._is_whole:
+                raise _not_open("has ended")
+            if len(self._parts) >= _AHEAD:
+                return False
+            self._parts.append(part)
+            self._changed.notify_all()
+            return True
+
+    def finish(self) -> None:
+        """Ends the stream after the parts that were put; may be repeated."""
+        with self._changed:
+            self._is_whole = True
+            self._changed.notify_all()
 
     def end(self) -> None:
         """Has nothing go out any more."""
@@ -293,16 +316,22 @@ class _Sending:
             with turns():
                 yield Part(part=self._first)
             while not self.is_over:
-                try:
-                    part = self._parts.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                if part is None:
-                    return
-                with turns():
-                    yield part
+                for part in self._taken():
+                    with turns():
+                        yield part
         finally:
             self.end()
+
+    def _taken(self) -> list[Part]:
+        """Returns the next part once there is one, none after a while; notes the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_whole or self._parts, 0.2)
+            if self._parts:
+                self._changed.notify_all()
+                return [self._parts.popleft()]
+            if self._is_whole:
+                self.end()
+            return []
 
 
 class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
