@@ -4,18 +4,23 @@ import contextlib
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from lossd import v1
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE
 from lossd.client.device import DeviceSharing
+from lossd.client.device_arrays import OnDevice
 from lossd.client.device_call import DeviceCall
 from lossd.client.device_segments import OpenedSegment
 from lossd.client.errors import DeadlineExceededError, LossdError, PermissionDeniedError
+from lossd.client.sharing import Sharing
 from lossd.client.waiting import NEVER
+from tests.sharing_server import SharingServer
 
 
 def made_up_cupy() -> Any:
@@ -108,6 +113,25 @@ def test_a_call_ends_while_another_asks_the_server(sharing: Any) -> None:
         threads.submit(call.end, was_answered=False).result(10)
     assert call._reply is None
     assert sharing.block(1 << 10, 0) is None
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_memory_that_this_client_has_left_tells_nothing_of_the_server_it_shares_with_now(
+    sharing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_left: bool
+) -> None:
+    monkeypatch.setattr("lossd.client.sharing.REST_SECONDS", 0.0)
+    shared = Sharing(SharingServer(tmp_path).ask)
+    shared.device, sharing._segments = sharing, [opened(1 << 20)]
+    block = sharing.block(1 << 10, 0)
+    address = block.segment.address + block.start
+    array = OnDevice(value=block, dtype=np.dtype("f4"), shape=(9,), address=address, stream=0)
+    with shared.lease() as lease:
+        assert lease.place(array)
+        if is_left:
+            shared.reset()  # as another call does that finds the server gone
+        kept = shared.empty(np.empty(9, np.float32))
+        assert lease.is_lost(LossdError("unknown", reason="SEGMENT_NOT_FOUND"))
+        assert (shared.locate(kept) is not None) is is_left
 
 
 def test_a_call_without_time_leaves_it_to_the_next(sharing: Any, released: list[bytes]) -> None:

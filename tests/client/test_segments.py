@@ -97,7 +97,28 @@ def test_nothing_is_put_into_what_is_retired(tmp_path: Path) -> None:
     for _ in range(2):  # two calls whose replies lay in it may be given up
         arena.retire(segment)
     assert arena.take(1) is None
+    del block
     assert arena.remove_unused() == [segment]
+    assert arena.remove_all() == []
+
+
+def test_what_is_retired_is_let_go_once_nothing_is_in_it(tmp_path: Path) -> None:
+    """Until then another call may have its inputs there, which the server has to find."""
+    arena, segment = Arena(), Segment(tmp_path, 1)
+    arena.add(segment)
+    block = arena.take(1)
+    arena.retire(segment)
+    assert arena.remove_unused() == []
+    del block
+    assert arena.remove_unused() == [segment]
+
+
+def test_closing_lets_go_of_what_is_retired_and_in_use(tmp_path: Path) -> None:
+    arena, segment = Arena(), Segment(tmp_path, 1)
+    arena.add(segment)
+    block = arena.take(1)
+    arena.retire(segment)
+    assert arena.remove_all() == [segment]
     assert arena.remove_all() == []
     del block
 

@@ -118,6 +118,49 @@ def test_what_was_shared_is_forgotten_when_it_is_lost(
     assert server.questions == asked  # it rests
 
 
+def test_a_call_that_was_given_up_loses_no_other_that_has_its_inputs_beside(
+    server: SharingServer, sharing: Sharing
+) -> None:
+    with sharing.lease() as under_way:
+        used = filled(under_way).reply.start.segment
+        failed(sharing, DeadlineExceededError("late"))
+        kept = sharing.empty(np.zeros((1 << 20,), np.float32))  # which takes a new segment
+        assert sharing.locate(kept)
+        assert used not in server.detached
+    assert sharing.block(1 << 24)
+    assert used in server.detached
+
+
+@pytest.mark.parametrize("leave", ["a call was given up", "another call lost the server"])
+def test_what_this_client_has_left_tells_nothing_of_the_server_it_shares_with_now(
+    leave: str, sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is made again without; arrays of others stay where they are."""
+    monkeypatch.setattr("lossd.client.sharing.REST_SECONDS", 0.0)
+    missing = LossdError("unknown", reason="SEGMENT_NOT_FOUND")
+    with sharing.lease() as lease, sharing.lease() as with_new_server:
+        filled(lease)
+        if leave == "a call was given up":
+            failed(sharing, DeadlineExceededError("late"))
+        else:
+            sharing.reset()
+        kept = sharing.empty(LOGITS)
+        assert lease.is_lost(missing)
+        assert sharing.locate(kept)
+        filled(with_new_server)
+        assert with_new_server.is_lost(missing)
+        assert sharing.locate(kept) is None
+
+
+def test_a_server_that_is_gone_is_lost_whatever_was_left(sharing: Sharing) -> None:
+    with sharing.lease() as lease:
+        filled(lease)
+        failed(sharing, DeadlineExceededError("late"))
+        kept = sharing.empty(LOGITS)
+        assert lease.is_lost(UnavailableError("gone"))
+        assert sharing.locate(kept) is None
+
+
 def test_a_server_that_offers_nothing_is_asked_once() -> None:
     asked = []
 

@@ -152,6 +152,10 @@ class DeviceSharing:
         """Asks another one, since that which answered that it shares no memory is gone."""
         self._rest.end_answered()
 
+    def is_left(self, token: bytes) -> bool:
+        """Returns whether a segment was forgotten with its server, or given back."""
+        return all(segment.token != token for segment in self._segments)
+
     def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed."""
         with held(self._lock, until) as is_held:

@@ -18,6 +18,7 @@ class DeviceCall:
         self._sharing = sharing
         self._until = until
         self._blocks: list[DeviceBlock] = []
+        self._segments: set[bytes] = set()  # tokens of those with an input, or the reply
         self._device: int | None = None  # of all arrays of the call
         self._streams: dict[int, Stream] = {}
         self._reply: DeviceBlock | None = None
@@ -38,6 +39,7 @@ class DeviceCall:
         if place is None:
             return None
         self._device = device
+        self._segments.add(place.segment)
         self._streams[stream.address] = stream
         return place
 
@@ -65,6 +67,7 @@ class DeviceCall:
         reply = self._sharing.block(size, device, self._until, streams) if size else None
         self._reply = reply
         if reply is not None:
+            self._segments.add(reply.segment.token)
             request.device.reply.segment = reply.segment.token
             request.device.reply.offset = reply.start
             request.device.reply_size = reply.size
@@ -80,6 +83,10 @@ class DeviceCall:
         if self._reply is None:
             raise tensors.TensorError("device_memory", "it must lie in the reply's region")
         return self._sharing.array(self._reply, tensor)
+
+    def is_left(self) -> bool:
+        """Returns whether memory that it uses was forgotten with its server."""
+        return any(map(self._sharing.is_left, self._segments))
 
     def end(self, *, was_answered: bool) -> None:
         """Ends it; blocks of inputs are returned, that of the reply when no array is over it."""

@@ -138,21 +138,26 @@ class Arena:
                 self._retired.append(segment)
 
     def remove_unused(self) -> list[Segment]:
-        """Removes and returns the segments that are retired or unused."""
+        """Removes and returns the segments that are unused, retired or not.
+
+        Other calls may still have their inputs in one that is retired.
+        """
         with self._lock:
-            unused = [segment for segment in self._segments if segment.is_free()]
+            unused = [each for each in (*self._segments, *self._retired) if each.is_free()]
             self._segments = [segment for segment in self._segments if segment not in unused]
-            return unused + self._taken_retired()
+            self._retired = [segment for segment in self._retired if segment not in unused]
+            return unused
 
     def remove_all(self) -> list[Segment]:
         """Removes and returns all segments; blocks in use stay valid."""
         with self._lock:
-            removed, self._segments = self._segments, []
-            return removed + self._taken_retired()
+            removed = self._segments + self._retired
+            self._segments, self._retired = [], []
+            return removed
 
-    def _taken_retired(self) -> list[Segment]:
-        retired, self._retired = self._retired, []
-        return retired
+    def has(self, token: bytes) -> bool:
+        """Returns whether a segment is neither retired nor removed."""
+        return any(segment.token == token for segment in self._segments)
 
     def locate(self, array: npt.NDArray[Any]) -> tuple[Segment, int] | None:
         """Returns the segment that a contiguous array lies in, and its offset there."""

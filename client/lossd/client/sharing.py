@@ -177,10 +177,15 @@ class Sharing:
     def retire(self, segment: Segment) -> None:
         """Uses a segment no more: a call that was given up may still write to it.
 
-        It is detached when the next one is made, so that giving up never waits.
+        It is detached when another one is made, so that giving up never waits, but not before the
+        last block of it came back: other calls may have their inputs there.
         """
         self._arena.retire(segment)
         self._warn_of_copies([segment], "a call was given up")
+
+    def is_left(self, token: bytes) -> bool:
+        """Returns whether a segment was retired, or forgotten with its server."""
+        return not self._arena.has(token)
 
     def reset(self, until: float = NEVER) -> None:
         """Starts over, after a rest, since the server has changed.
@@ -379,6 +384,7 @@ class ClientLease:
         self._sharing = sharing
         self._until = until
         self._blocks: list[Block] = []
+        self._segments: set[bytes] = set()  # tokens of those with an input, or the reply
         self._reply: Block | None = None
         self._device: DeviceCall | None = None
         self._has_ended = False
@@ -435,6 +441,7 @@ class ClientLease:
             located = block.segment, block.start
         self.in_use = True
         segment, offset = located
+        self._segments.add(segment.token)
         return v1.SharedMemory(segment=segment.token, offset=offset)
 
     def _place_on_device(self, array: OnDevice) -> v1.DeviceMemory | None:
@@ -471,10 +478,21 @@ class ClientLease:
 
     def is_lost(self, error: LossdError) -> bool:
         """Returns whether the call failed because of shared memory, and may work without."""
-        if self.tells_of_loss(error):
+        if not self.tells_of_loss(error):
+            return False
+        if not self._was_left_here(error):
             self._sharing.reset(self._until)
-            return True
-        return False
+        return True
+
+    def _was_left_here(self, error: LossdError) -> bool:
+        """Returns whether the server may miss a segment only since this client has left it.
+
+        That says nothing about the server that others are shared with.
+        """
+        if error.reason != "SEGMENT_NOT_FOUND":
+            return False
+        is_left_on_device = self._device is not None and self._device.is_left()
+        return is_left_on_device or any(map(self._sharing.is_left, self._segments))
 
     @staticmethod
     def tells_of_loss(error: LossdError) -> bool:
@@ -488,6 +506,7 @@ class ClientLease:
             return
         reply = self._reply = self._sharing.block(size, self._until)
         if reply is not None:
+            self._segments.add(reply.segment.token)
             request.reply.start.segment = reply.segment.token
             request.reply.start.offset = reply.start
             request.reply.size = reply.size
