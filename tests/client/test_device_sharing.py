@@ -17,7 +17,12 @@ from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice
 from lossd.client.device_call import DeviceCall
 from lossd.client.device_segments import OpenedSegment
-from lossd.client.errors import DeadlineExceededError, LossdError, PermissionDeniedError
+from lossd.client.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    LossdError,
+    PermissionDeniedError,
+)
 from lossd.client.sharing import Sharing
 from lossd.client.waiting import NEVER
 from tests.sharing_server import SharingServer
@@ -102,6 +107,36 @@ def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(sharing: A
     assert not sharing._rest.is_on
     assert sharing.block(1 << 20, 0, until=time.monotonic() + 0.3) is None
     assert sharing._rest.is_on  # the server had its time
+
+
+@pytest.mark.usefixtures("cupy")
+@pytest.mark.parametrize("asked", [GET_SERVER_INFO, ALLOCATE_DEVICE], ids=lambda each: each.path)
+def test_a_call_that_is_given_up_while_it_sets_memory_up_keeps_no_other_from_it(asked: Any) -> None:
+    server, seen = Server(), []
+
+    def ask(method: Any, request: Any, seconds: float) -> Any:
+        seen.append(method)
+        if method is asked and seen.count(method) == 1:
+            raise CancelledError("call must be waited for, got a cancelled one")
+        return server.ask(method, request, seconds)
+
+    sharing = DeviceSharing(ask, server.attach)
+    assert sharing.block(1 << 20, 0) is None
+    assert sharing.block(1 << 20, 0) is not None
+
+
+def test_what_a_call_given_up_has_not_released_a_later_one_does(
+    sharing: Any, released: list[bytes]
+) -> None:
+    def give_up(*_: Any) -> None:
+        raise CancelledError("call must be waited for, got a cancelled one")
+
+    asks, sharing._ask = sharing._ask, give_up
+    assert sharing.block(1 << 30, 0) is None
+    assert released == []
+    sharing._ask = asks
+    assert sharing.block(1 << 30, 0) is None
+    assert released == [b"one", b"two"]
 
 
 def test_a_call_ends_while_another_asks_the_server(sharing: Any) -> None:

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import shutil
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client.call import ATTACH_SEGMENT, GET_SERVER_INFO
+from lossd.client.call import ATTACH_SEGMENT, GET_SERVER_INFO, LIST_LOSSES
 from lossd.client.errors import (
+    CancelledError,
     DeadlineExceededError,
     InvalidRequestError,
     LossdError,
@@ -403,6 +405,47 @@ def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(
     with sharing.lease(time.monotonic() + 60) as lease:
         filled(lease)
         assert lease.in_use
+
+
+@pytest.mark.parametrize(
+    "asked", [GET_SERVER_INFO, LIST_LOSSES, ATTACH_SEGMENT], ids=lambda method: method.path
+)
+def test_a_call_that_is_given_up_while_it_sets_memory_up_keeps_no_other_from_it(
+    server: SharingServer, asked: Any
+) -> None:
+    """It says nothing about the server, which has not answered that it shares none."""
+    given_up = [CancelledError("call must be waited for, got a cancelled one")]
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        if method is asked and given_up:
+            raise given_up.pop()
+        return server.ask(method, request, timeout)
+
+    sharing = Sharing(ask)
+    with sharing.lease() as lease:
+        filled(lease)
+    assert not given_up
+    assert sharing.locate(sharing.beside_server(sharing.empty, np.empty_like(LOGITS)))
+
+
+def test_who_waits_for_memory_that_a_call_given_up_sets_up_has_it(server: SharingServer) -> None:
+    asks, may_answer = threading.Event(), threading.Event()
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        if not asks.is_set():
+            asks.set()
+            assert may_answer.wait(20)
+            raise CancelledError("call must be waited for, got a cancelled one")
+        return server.ask(method, request, timeout)
+
+    sharing = Sharing(ask)
+    with ThreadPoolExecutor(2) as threads:
+        submitted = threads.submit(sharing.block, 1 << 16)
+        assert asks.wait(20)
+        waiting = threads.submit(sharing.beside_server, sharing.empty, np.empty_like(LOGITS))
+        may_answer.set()
+        assert submitted.result(20) is None
+        assert sharing.locate(waiting.result(20))
 
 
 def test_a_call_without_time_asks_for_nothing(server: SharingServer, sharing: Sharing) -> None:

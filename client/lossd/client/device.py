@@ -27,6 +27,7 @@ from lossd.client.device_arrays import OnDevice, fetched
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
 from lossd.client.device_streams import Stream, Streams, current_stream, stream_of, wait_for
 from lossd.client.errors import (
+    CancelledError,
     DeadlineExceededError,
     LossdError,
     PermissionDeniedError,
@@ -105,6 +106,8 @@ class DeviceSharing:
                 return self._block_of_new_segment(size, device, until, streams)
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rest.begin_refused()
+            except CancelledError:  # a call was given up, which says nothing about the server
+                pass
             except (LossdError, OSError) as error:  # no server, another one, no room
                 if not was_hurried(begun, until):
                     self._forget(error)
@@ -237,7 +240,7 @@ class DeviceSharing:
         )
         try:
             found = self._ask(ALLOCATE_DEVICE, asked, seconds(ASK_SECONDS, until))
-        except PermissionDeniedError:
+        except (PermissionDeniedError, CancelledError):
             raise
         except LossdError:  # there may be room for what is needed, and no more
             asked.size = size
@@ -258,7 +261,7 @@ class DeviceSharing:
             request = v1.ReleaseDeviceRequest(segment=token)
             try:
                 self._ask(RELEASE_DEVICE, request, seconds(1.0, until))
-            except DeadlineExceededError:  # a later call asks again
+            except (DeadlineExceededError, CancelledError):  # a later call asks again
                 return
             except LossdError:  # it is freed with its lease at the latest
                 pass

@@ -36,6 +36,7 @@ from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice, is_on_device
 from lossd.client.device_call import DeviceCall
 from lossd.client.errors import (
+    CancelledError,
     DeadlineExceededError,
     InvalidRequestError,
     LossdError,
@@ -229,10 +230,13 @@ class Sharing:
             return block
 
     def _rest_after(self, error: Exception, begun: float, until: float) -> None:
-        """Does without memory for a while; a call that left it no time shows no fault of it."""
+        """Does without memory for a while; a call that left it no time shows no fault of it.
+
+        Nor does one that was given up amid it.
+        """
         if isinstance(error, PermissionDeniedError):  # nor will there be any a moment later
             self._rest.begin_refused()
-        elif was_hurried(begun, until):
+        elif isinstance(error, CancelledError) or was_hurried(begun, until):
             return
         elif isinstance(error, UnavailableError):
             self._rest.begin(UNREACHED_SECONDS, is_answered=False)
