@@ -7,22 +7,25 @@ from typing import Any
 import torch
 
 Gradients = Sequence[torch.Tensor | None]
+Differentiate = Callable[[torch.Tensor, Sequence[torch.Tensor]], Gradients]
 Computed = tuple[torch.Tensor, Gradients, float]
 
 
 class Scaled(torch.autograd.Function):
     """A value whose gradients were computed with it, and are scaled in the backward pass.
 
-    ``compute`` returns the value, a gradient for each tensor (None for those that nobody wants),
-    and the factor that they still lack.
+    ``compute`` returns the value, gradients with respect to the first of the tensors that it reads
+    (None for those that nobody wants; the other tensors have none), and the factor that they still
+    lack.
     """
 
     @staticmethod
-    def forward(ctx: Any, compute: Callable[[], Computed], *_: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, compute: Callable[[], Computed], *tensors: torch.Tensor) -> torch.Tensor:
         """Computes the value and keeps the gradients."""
         value, gradients, factor = compute()
         ctx.factor = factor
         ctx.kept = [gradient is not None for gradient in gradients]
+        ctx.count = len(tensors)
         ctx.save_for_backward(*(gradient for gradient in gradients if gradient is not None))
         return value
 
@@ -33,7 +36,8 @@ class Scaled(torch.autograd.Function):
         refuse_second_derivatives()
         saved = iter(ctx.saved_tensors)
         factor = _factor(upstream) * ctx.factor
-        return None, *(_times(next(saved), factor) if kept else None for kept in ctx.kept)
+        found = [_times(next(saved), factor) if kept else None for kept in ctx.kept]
+        return None, *found, *[None] * (ctx.count - len(found))
 
 
 class Deferred(torch.autograd.Function):
@@ -41,20 +45,22 @@ class Deferred(torch.autograd.Function):
 
     ``compute`` returns the values, ``differentiate`` the gradients for an upstream gradient, with
     respect to the first of the tensors that both read; the others have none.  It gets the tensors
-    as they were kept, and has to read those: hooks may have changed the others since.
+    as they were kept, and has to read those: hooks may have changed the others since.  It is None
+    where nobody wants gradients, for which nothing is kept.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         compute: Callable[[], torch.Tensor],
-        differentiate: Callable[[torch.Tensor, Sequence[torch.Tensor]], Gradients],
+        differentiate: Differentiate | None,
         *tensors: torch.Tensor,
     ) -> torch.Tensor:
         """Computes the values, and keeps what the gradients will be computed from."""
-        ctx.differentiate = differentiate
-        ctx.count = len(tensors)
-        ctx.save_for_backward(*tensors)
+        if differentiate is not None:
+            ctx.differentiate = differentiate
+            ctx.count = len(tensors)
+            ctx.save_for_backward(*tensors)
         return compute()
 
     @staticmethod

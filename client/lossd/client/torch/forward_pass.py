@@ -17,7 +17,7 @@ from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import weighed
 from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
-from lossd.client.torch.autograd import Deferred, Scaled
+from lossd.client.torch.autograd import Deferred, Differentiate, Scaled
 from lossd.client.torch.kept import put_back, taken_out
 from lossd.client.torch.tensors import read, tensors_in, to_array, to_input, to_tensor
 from lossd.client.torch.translations import copied
@@ -27,6 +27,8 @@ from lossd.v1.losses import Loss
 
 # What may hold tensors, those first that may need a gradient.
 _GIVEN = ("inputs", "parameters", "weights", "mask", "cotangent")
+# What the server has no derivative with respect to.
+_UNDIFFERENTIATED = ("weights", "mask", "cotangent", "normalizer")
 
 
 class LossModule(Protocol):
@@ -89,14 +91,24 @@ class ForwardPass:
         self._refuse_differentiated()
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
         if self.settings.reduction == "none":
-            return self._deferred(wanted) if wanted else self._vector()
-        leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
+            return self._deferred(wanted)
         compute = functools.partial(self._scalar, wanted)
-        value: torch.Tensor = Scaled.apply(compute, *leaves)  # type: ignore[no-untyped-call]
+        value: torch.Tensor = Scaled.apply(  # type: ignore[no-untyped-call]
+            compute, *self._tensors()
+        )
         return value
 
     def _deferred(self, wanted: tuple[str, ...]) -> torch.Tensor:
         """Returns the vector, whose gradients are those of what PyTorch keeps of this pass."""
+        # By a function of PyTorch even if it keeps nothing, as that refuses to be transformed.
+        differentiate, tensors = self._kept(wanted) if wanted else (None, self._tensors())
+        value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
+            self._vector, differentiate, *tensors
+        )
+        return value
+
+    def _kept(self, wanted: tuple[str, ...]) -> tuple[Differentiate, list[torch.Tensor]]:
+        """Returns what computes gradients in the backward pass, and the tensors to keep for it."""
         tensors: list[torch.Tensor] = []
         kept = replace(
             self,
@@ -104,19 +116,22 @@ class ForwardPass:
             timeout=self.settings.timeout,
             **{name: taken_out(getattr(self, name), tensors) for name in _GIVEN},
         )
-        differentiate = functools.partial(_differentiated, kept, wanted)
-        value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
-            self._vector, differentiate, *tensors
-        )
-        return value
+        return functools.partial(_differentiated, kept, wanted), tensors
 
     def _refuse_differentiated(self) -> None:
         """Raises InvalidRequestError for what would need a gradient that the server has not."""
         if not torch.is_grad_enabled():
             return
-        for name in ("weights", "mask", "cotangent", "normalizer"):
+        for name in _UNDIFFERENTIATED:
             if any(one.requires_grad for one in tensors_in(getattr(self, name))):
                 raise arguments.undifferentiated(name, "detach()")
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """Returns all tensors, those first that may need a gradient."""
+        leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
+        return leaves + [
+            one for name in _UNDIFFERENTIATED for one in tensors_in(getattr(self, name))
+        ]
 
     def _leaves(self) -> dict[str, list[torch.Tensor]]:
         """Returns the tensors that may need a gradient, by the name of their input or parameter."""
