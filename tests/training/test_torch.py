@@ -620,15 +620,36 @@ def test_a_compiled_backward_pass_may_have_it(address: str, reduction: Any) -> N
     torch.testing.assert_close(leaf.grad, torch.autograd.grad(right, leaf)[0])
 
 
-@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+class Criterion(nn.Module):
+    """A module around a function, as only those are exported."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.forward = function
+
+
+RECORDS: dict[str, Callable[[Callable[[Any], Any], Any], Any]] = {
+    "real": lambda function, given: make_fx(function, tracing_mode="real")(given),
+    "fake": lambda function, given: make_fx(function, tracing_mode="fake")(given),
+    "symbolic": lambda function, given: make_fx(function, tracing_mode="symbolic")(given),
+    "export": lambda function, given: torch.export.export(
+        Criterion(function), (given,), strict=False
+    ),
+    "linearize": torch.func.linearize,
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of what it uses itself
+@pytest.mark.parametrize("record", RECORDS)
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_a_record_of_operations_must_not_have_it(address: str, mode: Any, reduction: Any) -> None:
+def test_a_record_of_operations_must_not_have_it(address: str, record: str, reduction: Any) -> None:
     """It would have the loss of one batch as that of all."""
     criterion = RemoteLoss("squared_error", address, reduction=reduction)
     with pytest.raises(
-        InvalidRequestError, match=r"^loss must be computed outside of what make_fx"
+        InvalidRequestError,
+        match=r"^loss must be .* recorded \(make_fx, torch\.export, torch\.func\.linearize\)",
     ):
-        make_fx(lambda given: criterion(given, torch.zeros(3)), tracing_mode=mode)(torch.ones(3))
+        RECORDS[record](lambda given: criterion(given, torch.zeros(3)), torch.ones(3))
 
 
 def test_it_prints_what_it_computes() -> None:

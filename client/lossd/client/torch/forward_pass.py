@@ -277,7 +277,8 @@ def _refuse_recording() -> None:
     """
     if get_proxy_mode() is not None:
         raise InvalidRequestError(
-            "loss must be computed outside of what make_fx records, got a call within it"
+            "loss must be computed outside of what is recorded (make_fx, torch.export, "
+            "torch.func.linearize), got a call within it"
         )
 
 
