@@ -2,6 +2,7 @@
 
 PyTorch keeps the tensors, which tells whether they were written to, packs and unpacks them if it is
 asked to (``torch.autograd.graph.saved_tensors_hooks``), and drops them after the backward pass.
+What is no tensor, such as an array of NumPy, is copied, and the copy stays as long as the graph.
 """
 
 import contextlib
