@@ -1,4 +1,4 @@
-"""What came in before the end is answered, however much it is."""
+"""All that came in before the end is answered, however much it is."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

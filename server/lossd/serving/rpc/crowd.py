@@ -43,13 +43,13 @@ class Crowd:
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 
-    def take(self, peer: Owner, ticket: AdmissionTicket) -> "Slot":
+    def take(self, peer: Owner, ticket: AdmissionTicket) -> "CallSlot":
         """Counts a call among those of its connection, which ``peer`` tells; returns its slot.
 
         Raises:
             Overloaded: if they are half of all, and another connection has found no slot.
         """
-        slot = Slot(peer, self._taken)
+        slot = CallSlot(peer, self._taken)
         with self._lock:
             if self.is_wanted and (refusal := self._beyond_half(slot.peer)):
                 raise refusal
@@ -120,7 +120,7 @@ class Crowd:
         )
 
 
-class Slot:
+class CallSlot:
     """The slot of one call; gRPC is asked for its connection when somebody counts them.
 
     Attributes:
@@ -154,22 +154,22 @@ class _Taken:
     """
 
     def __init__(self) -> None:
-        self._all: set[Slot] = set()
-        self._unasked: set[Slot] = set()
+        self._all: set[CallSlot] = set()
+        self._unasked: set[CallSlot] = set()
         self._counts = Counter[str]()
         self._lock = threading.Lock()  # nobody is asked, or waits for another, while it is held
 
-    def __iter__(self) -> Iterator[Slot]:
+    def __iter__(self) -> Iterator[CallSlot]:
         """Goes over the slots of this moment."""
         return iter([*self._all])
 
-    def add(self, slot: Slot) -> None:
+    def add(self, slot: CallSlot) -> None:
         """Adds one."""
         with self._lock:
             self._all.add(slot)
             self._unasked.add(slot)
 
-    def discard(self, slot: Slot) -> None:
+    def discard(self, slot: CallSlot) -> None:
         """Removes one, if it is there."""
         with self._lock:
             if slot not in self._all:
@@ -188,7 +188,7 @@ class _Taken:
             self._note(slot, slot.peer)
         return self._counts[peer]
 
-    def _note(self, slot: Slot, peer: str) -> None:
+    def _note(self, slot: CallSlot, peer: str) -> None:
         with self._lock:
             if slot in self._unasked:
                 self._unasked.remove(slot)

@@ -45,7 +45,7 @@ def endpoint(peer: str) -> Endpoint | None:
 
 
 class Outcome(enum.Enum):
-    """What came of ending a connection."""
+    """The result of ending a connection."""
 
     ENDED = enum.auto()
     GONE = enum.auto()  # it had ended by itself

@@ -75,7 +75,7 @@ class _Limits:
 
 
 class _Share:
-    """What a caller takes, under limits that may change meanwhile."""
+    """The room that a caller takes, under limits that may change meanwhile."""
 
     def __init__(self, limits: _Limits) -> None:
         self._limits = limits
