@@ -65,10 +65,11 @@ class Submission(Future[Result], Generic[Result]):
             keep = functools.partial(self.set_exception, error)
         if self.set_running_or_notify_cancel():
             keep()
+        del keep, self  # an error has this frame, and with these it would have itself
 
 
 def _nothing() -> None:
-    """Keeps nothing of a submission that was cancelled."""
+    """Does nothing: of a cancelled submission nothing is kept, and nobody waits for most."""
 
 
 class Background:
@@ -121,17 +122,18 @@ class Background:
         if threading.current_thread() is not threading.main_thread():
             return work()
         submission: Submission[Result] = Submission()
-        thread = threading.Thread(target=self._fill, args=(submission, work), daemon=True)
+        ended = threading.Lock()  # Python's steps of an event leave a lock of its own taken too
+        ended.acquire()
+        given = (submission, work, ended.release)
         try:
-            _begin(thread)
-            return submission.result(seconds + _PATIENCE)
-        except BaseException as error:
-            if isinstance(error, TimeoutError) and not submission.done():
-                raise late_error() from error
-            # Frames of the thread, which have the batch, have the error too: a circle.
-            raise error.with_traceback(None) from error.__cause__
+            _begin(threading.Thread(target=self._fill, args=given, daemon=True))
+            if not ended.acquire(timeout=min(seconds + _PATIENCE, threading.TIMEOUT_MAX)):
+                raise late_error()
+            return submission.result()
         finally:
             submission.cancel()
+            # An error has the frames that it came through, and these would have the error.
+            del submission, given
 
     def close(self) -> None:
         """Gives up what waits for a turn; the connection ends what is under way."""
@@ -140,12 +142,18 @@ class Background:
             if self._pool is not None:
                 self._pool.shutdown(wait=False)
 
-    def _fill(self, submission: Submission[Result], work: Callable[[], Result]) -> None:
+    def _fill(
+        self,
+        submission: Submission[Result],
+        work: Callable[[], Result],
+        end: Callable[[], None] = _nothing,
+    ) -> None:
         self._here.submission = submission
         try:
             submission.fill(functools.partial(self._unless_closed, work))
         finally:
-            del self._here.submission
+            del self._here.submission, submission  # an error has this frame
+            end()
 
     def _unless_closed(self, work: Callable[[], Result]) -> Result:
         if self._is_closed:
