@@ -1,5 +1,6 @@
 """Work of the main thread that is done in another one, as its caller would have done it there."""
 
+import contextvars
 import gc
 import signal
 import threading
@@ -48,6 +49,14 @@ def test_what_a_handler_raises_is_raised_though_it_is_a_timeout() -> None:
         Background().unsignalled(lambda: released.wait(20), 20)
     released.set()
     assert "ring" in [frame.name for frame in traceback.extract_tb(caught.tb)]
+
+
+def test_it_is_done_in_the_context_of_the_caller() -> None:
+    trace = contextvars.ContextVar("trace", default="none")
+    token = trace.set("the caller's")
+    found = Background().unsignalled(trace.get, 5)
+    trace.reset(token)
+    assert found == "the caller's"
 
 
 def test_an_error_tells_where_it_was_raised() -> None:

@@ -4,6 +4,7 @@
 for their answers, and belongs to a connection.
 """
 
+import contextvars
 import functools
 import threading
 from collections.abc import Callable, Sequence
@@ -124,9 +125,10 @@ class Background:
         submission: Submission[Result] = Submission()
         ended = threading.Lock()  # Python's steps of an event leave a lock of its own taken too
         ended.acquire()
-        given = (submission, work, ended.release)
+        run = contextvars.copy_context().run  # the caller's, for interceptors and tokens
+        given = (self._fill, submission, work, ended.release)
         try:
-            _begin(threading.Thread(target=self._fill, args=given, daemon=True))
+            _begin(threading.Thread(target=run, args=given, daemon=True))
             if not ended.acquire(timeout=min(seconds + _PATIENCE, threading.TIMEOUT_MAX)):
                 raise late_error()
             return submission.result()
