@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lossd.client.renewing import Renewing
+
 ROOT = Path(__file__).parents[2]
 NONE = "can't start new thread"
 HEAD = f"""
@@ -99,3 +101,28 @@ def test_a_moment_without_threads_costs_one_attempt(serve: Any, what: str, where
         check=False,
     )
     assert finished.returncode == 0, finished.stderr.decode()
+
+
+class Breaking:
+    """A caller's channel that raises what it was given, once."""
+
+    def __init__(self, error: Exception) -> None:
+        self._errors = [error]
+
+    def stream_stream(self, path: str) -> Any:
+        def call(**_: Any) -> str:
+            if self._errors:
+                raise self._errors.pop()
+            return path
+
+        return call
+
+
+@pytest.mark.parametrize("error", [RuntimeError("breaker is open"), RecursionError("too deep")])
+def test_what_a_callers_channel_raises_does_not_lose_it(error: Exception) -> None:
+    channel: Any = Breaking(error)
+    method = Renewing.of(channel).stream_stream("a method")
+    with pytest.raises(RuntimeError) as caught:
+        method(timeout=5)
+    assert caught.value is error
+    assert method(timeout=5) == "a method"

@@ -36,6 +36,8 @@ _PASSED = "Deadline Exceeded"
 # All that a proxy says of a server that went while it answered; a server's own errors say more.
 _CUT = "Stream removed"
 _CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+# Python's texts where the system has no thread, and where the process ends.
+_NO_THREAD = ("can't start new thread", "can't create new thread")
 
 
 class LossdError(Exception):
@@ -186,6 +188,11 @@ def is_nobody(error: LossdError) -> bool:
 def late_error() -> DeadlineExceededError:
     """Returns the exception for a call that took longer than it may."""
     return DeadlineExceededError("call must be answered within its timeout, got no answer in time")
+
+
+def is_no_thread(error: RuntimeError) -> bool:
+    """Returns whether the system had no thread: Python has a text for that, and no class."""
+    return str(error).startswith(_NO_THREAD)
 
 
 def no_thread_error(error: RuntimeError) -> UnavailableError:

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from lossd.client.errors import UnavailableError, no_thread_error
+from lossd.client.errors import UnavailableError, is_no_thread, no_thread_error
 
 Open = Callable[[], Any]
 
@@ -50,6 +50,8 @@ class Renewing:
                     self.current, self._is_lost = self._open(), False
                 yield self.current
             except RuntimeError as error:
+                if not is_no_thread(error):  # an interceptor's, or the depth of the stack
+                    raise
                 if not self._is_lost:
                     self._is_lost = True
                     _keep_for_ever(self.current)
