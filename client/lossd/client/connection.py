@@ -300,7 +300,7 @@ class Connection:
                 if submission is None:
                     answer = invoke(encoded, timeout=left, metadata=proven)
                 else:
-                    future = invoke.future(encoded, left, metadata=proven)
+                    future = invoke.future(encoded, timeout=left, metadata=proven)
                     submission.watch(future)
                     answer = future.result()
         except _FAILURES as error:
@@ -354,7 +354,8 @@ class Connection:
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
         until = time.monotonic() + left
-        invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+        channel = self.channel()
+        invoke: Any = channel.stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
         started: Future[Any] = Future()
 
@@ -379,7 +380,7 @@ class Connection:
                         started.result().cancel()
             return answer.framed()
 
-        return self.background.unsignalled(converse, left)
+        return self.background.unsignalled(converse, left, channel.lose_stuck)
 
     def follow(
         self,

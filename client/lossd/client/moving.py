@@ -265,6 +265,10 @@ class Moving(_Following):
             self._subscribed.pop(callback, None)
             self._current.channel.unsubscribe(callback)
 
+    def lose_stuck(self) -> None:
+        """Does what ``Renewing.lose_stuck`` does."""
+        self._current.channel.lose_stuck()
+
     def close(self) -> None:
         """Closes it; calls under way end as cancelled."""
         with self._turn:

@@ -1,67 +1,124 @@
-"""Channels that outlive a moment in which the system begins no thread.
+"""Channels that outlive a moment in which the system begins no thread, or a lock that is taken.
 
 A call that is not waited for, or has a stream, gRPC counts as under way on its channel, and then
 begins the thread that takes what comes.  If none begins it is counted for ever, and no thread is
 begun for the calls after it: they wait beyond their timeouts, and so does who closes the channel,
-or frees it. Such a channel is neither closed nor freed, and the next call has another.
+or frees it.  A signal that raises amid gRPC's lines may leave a lock taken that they need, to the
+same effect.  Such a channel is neither closed nor freed, and the next call has another.
 """
 
 import contextlib
 import ctypes
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 
-from lossd.client.errors import UnavailableError, is_no_thread, no_thread_error
+from lossd.client.errors import (
+    UnavailableError,
+    is_no_thread,
+    late_error,
+    no_thread_error,
+)
+from lossd.client.waiting import held
 
 Open = Callable[[], Any]
+# Seconds that a call may take to begin while its channel is closed.
+_PATIENCE = 5.0
+
+
+class _Opened:
+    """A channel, with the turn of whoever begins a call on it."""
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        self.turn = threading.RLock()  # none may begin a call while that of another fails
+        self.is_lost = False
+
+    def lose(self) -> None:
+        """Keeps the channel as it is for ever, with no more calls."""
+        if not self.is_lost:
+            self.is_lost = True
+            _keep_for_ever(self.channel)
 
 
 class Renewing:
-    """A channel for threads that is opened anew once gRPC could not begin a thread for it.
+    """A channel for threads that is opened anew once gRPC could not begin a call on it.
 
     ``lent`` is that of a caller, who alone can open another.
     """
 
     def __init__(self, open_one: Open, lent: grpc.Channel | None = None) -> None:
         self._open = open_one
-        self._turn = threading.RLock()  # none may begin a call while that of another fails
-        self._is_lost = False
-        self.current: Any = open_one() if lent is None else lent
+        self._is_lent = lent is not None
+        self._renewal = threading.RLock()  # never held while a call begins, which may take for ever
+        self._opened = _Opened(open_one() if lent is None else lent)
 
     @classmethod
     def of(cls, lent: grpc.Channel) -> "Renewing":
         """Returns one over the channel of a caller."""
         return cls(_no_other, lent)
 
+    @property
+    def current(self) -> Any:
+        """The channel as it is; one that is lost still has calls that are waited for."""
+        return self._opened.channel
+
     @contextlib.contextmanager
-    def beginning(self) -> Iterator[Any]:
+    def beginning(self, seconds: float) -> Iterator[Any]:
         """Yields the channel that a call begins on, as a context.
 
         Raises:
+            DeadlineExceededError: if another call is beginning for so many seconds.
             UnavailableError: if there is no thread for it.
         """
-        with self._turn:
-            try:
-                if self._is_lost:
-                    threading.Thread(target=_nothing).start()  # or another would be lost too
-                    self.current, self._is_lost = self._open(), False
-                yield self.current
-            except RuntimeError as error:
-                if not is_no_thread(error):  # an interceptor's, or the depth of the stack
-                    raise
-                if not self._is_lost:
-                    self._is_lost = True
-                    _keep_for_ever(self.current)
-                raise no_thread_error(error) from error
+        until = time.monotonic() + seconds
+        while True:
+            opened = self._whole()
+            with held(opened.turn, until) as is_held:
+                if not is_held:
+                    raise late_error()
+                if opened.is_lost:  # by the call that had the turn before
+                    continue
+                try:
+                    yield opened.channel
+                except RuntimeError as error:
+                    if not is_no_thread(error):  # an interceptor's, or the depth of the stack
+                        raise
+                    opened.lose()
+                    raise no_thread_error(error) from error
+                return
+
+    def _whole(self) -> _Opened:
+        """Returns a channel that is not lost."""
+        with self._renewal:
+            if self._opened.is_lost:
+                _check_threads()
+                self._opened = _Opened(self._open())
+            return self._opened
+
+    def lose_stuck(self) -> None:
+        """Has calls from now on begin on another channel, as one never ended on this.
+
+        That of a caller stays: its calls wait for their turn no longer than they may, and only he
+        can tell a lock that is taken from an interceptor that takes long.
+        """
+        if not self._is_lent:
+            self._opened.lose()
 
     def close(self) -> None:
         """Closes it; calls under way end as cancelled."""
-        with self._turn:
-            if not self._is_lost:
-                self.current.close()
+        with self._renewal:
+            opened = self._opened
+        if opened.is_lost:
+            return
+        with held(opened.turn, time.monotonic() + _PATIENCE) as is_held:
+            if not is_held:
+                opened.lose()
+            if not opened.is_lost:
+                opened.channel.close()
 
     def unary_unary(self, path: str, *arguments: Any) -> "_RenewedMethod":
         """Returns a method, as gRPC's channels do; so do the others."""
@@ -85,17 +142,17 @@ class _RenewedMethod:
         self._is_stream = kind == "stream_stream"
         self._last: tuple[Any, Any] = (None, None)  # gRPC takes 40 us to make one
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: Any, timeout: float, **named: Any) -> Any:
         """Calls it; what it returns is an answer, or a call under way."""
         if not self._is_stream:  # gRPC waits in this thread, and needs no other
-            return self._on(self._renewing.current)(*arguments, **named)
-        with self._renewing.beginning() as channel:
-            return self._on(channel)(*arguments, **named)
+            return self._on(self._renewing.current)(*arguments, timeout=timeout, **named)
+        with self._renewing.beginning(timeout) as channel:
+            return self._on(channel)(*arguments, timeout=timeout, **named)
 
-    def future(self, *arguments: Any, **named: Any) -> Any:
+    def future(self, *arguments: Any, timeout: float, **named: Any) -> Any:
         """Begins a call and returns it."""
-        with self._renewing.beginning() as channel:
-            return self._on(channel).future(*arguments, **named)
+        with self._renewing.beginning(timeout) as channel:
+            return self._on(channel).future(*arguments, timeout=timeout, **named)
 
     def _on(self, given: Any) -> Any:
         of, invoke = self._last
@@ -103,6 +160,14 @@ class _RenewedMethod:
             invoke = self._made(given)
             self._last = given, invoke
         return invoke
+
+
+def _check_threads() -> None:
+    """Raises UnavailableError if no thread begins, as another channel would be lost too."""
+    try:
+        threading.Thread(target=_nothing).start()
+    except RuntimeError as error:
+        raise no_thread_error(error) from error
 
 
 def _nothing() -> None:

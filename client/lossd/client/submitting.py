@@ -110,12 +110,19 @@ class Background:
                 submission.cancel()  # it waits there, for a thread of another one
                 raise no_thread_error(error) from error
 
-    def unsignalled(self, work: Callable[[], Result], seconds: float) -> Result:
+    def unsignalled(
+        self, work: Callable[[], Result], seconds: float, lose: Callable[[], None] = _nothing
+    ) -> Result:
         """Does work that takes some seconds where no signal raises anything amid it.
 
         What a handler raises, such as KeyboardInterrupt, comes between any two steps of the main
         thread. Within gRPC's it would leave a lock taken that a channel needs for all that is
         streamed. So they are made in a thread of its own there, and the call is cancelled.
+
+        Args:
+            work: What to do, on a channel.
+            seconds: How long it may take; five more are waited for gRPC to say so.
+            lose: Has later calls go elsewhere, as this one did not end by then.
 
         Raises:
             DeadlineExceededError: if it takes much longer, as on a channel whose lock is taken.
@@ -130,6 +137,7 @@ class Background:
         try:
             _begin(threading.Thread(target=run, args=given, daemon=True))
             if not ended.acquire(timeout=min(seconds + _PATIENCE, threading.TIMEOUT_MAX)):
+                lose()
                 raise late_error()
             return submission.result()
         finally:
