@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lossd.client import InvalidRequestError
 from lossd.client.renewing import Renewing
 
 ROOT = Path(__file__).parents[2]
@@ -126,3 +127,13 @@ def test_what_a_callers_channel_raises_does_not_lose_it(error: Exception) -> Non
         method(timeout=5)
     assert caught.value is error
     assert method(timeout=5) == "a method"
+
+
+def test_a_channel_that_is_lost_is_not_opened_anew_once_it_is_closed() -> None:
+    opened: list[Any] = []
+    channel = Renewing(lambda: opened.append(None))
+    channel.lose_stuck()
+    channel.close()
+    with pytest.raises(InvalidRequestError, match="client must be open"):
+        channel.stream_stream("a method")(timeout=5)
+    assert len(opened) == 1

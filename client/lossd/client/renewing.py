@@ -18,6 +18,7 @@ import grpc
 
 from lossd.client.errors import (
     UnavailableError,
+    closed_error,
     is_no_thread,
     late_error,
     no_thread_error,
@@ -54,6 +55,7 @@ class Renewing:
         self._open = open_one
         self._is_lent = lent is not None
         self._renewal = threading.RLock()  # never held while a call begins, which may take for ever
+        self._is_closed = False
         self._opened = _Opened(open_one() if lent is None else lent)
 
     @classmethod
@@ -73,6 +75,7 @@ class Renewing:
         Raises:
             DeadlineExceededError: if another call is beginning for so many seconds.
             UnavailableError: if there is no thread for it.
+            InvalidRequestError: if a channel that was lost is closed.
         """
         until = time.monotonic() + seconds
         while True:
@@ -95,6 +98,8 @@ class Renewing:
         """Returns a channel that is not lost."""
         with self._renewal:
             if self._opened.is_lost:
+                if self._is_closed:
+                    raise closed_error()
                 _check_threads()
                 self._opened = _Opened(self._open())
             return self._opened
@@ -111,6 +116,7 @@ class Renewing:
     def close(self) -> None:
         """Closes it; calls under way end as cancelled."""
         with self._renewal:
+            self._is_closed = True
             opened = self._opened
         if opened.is_lost:
             return
