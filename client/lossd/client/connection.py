@@ -406,21 +406,56 @@ class Connection:
 
         def attempt(left: float) -> Any:
             until = time.monotonic() + left
-            invoke: Any = self.channel().stream_unary(method.path, serialised)
+            channel = self.channel()
+            invoke: Any = channel.stream_unary(method.path, serialised)
             proven = self._security.metadata(call.metadata + traced)
-            with self.translated(), self._turns:
-                requests, left = begin(), left_until(until)
+            requests = begin()
+
+            def opened() -> Any:
                 stream: Any = None
-                try:
-                    stream = invoke.future(requests.messages(), timeout=left, metadata=proven)
-                    stream.add_done_callback(lambda _: requests.end())
-                    if not is_let_in(stream.initial_metadata()):
-                        stream.result()  # its error tells why
-                except BaseException:  # also amid gRPC's lines, which a signal may be
-                    requests.end()
-                    if stream is not None:
-                        stream.cancel()
-                    raise
-            return stream
+                with self.translated(), self._turns:
+                    try:
+                        stream = invoke.future(
+                            requests.messages(), timeout=left_until(until), metadata=proven
+                        )
+                        stream.add_done_callback(lambda _: requests.end())
+                        if self.background.current is not None:
+                            self.background.current.watch(stream)
+                        if not is_let_in(stream.initial_metadata()):
+                            stream.result()  # its error tells why
+                    except BaseException:
+                        requests.end()
+                        if stream is not None:
+                            stream.cancel()
+                        raise
+                return stream
+
+            return self.background.unsignalled(opened, left, channel.lose_stuck)
 
         return self._retrier.call(attempt, call.left(), name=call.request_id)
+
+    def answer(self, stream: Any, seconds: float) -> bytes:
+        """Returns the answer to what ``follow`` opened.
+
+        Raises:
+            LossdError: the error of the stream.
+        """
+        with self.translated():
+            answer: bytes = self.background.unsignalled(
+                stream.result, seconds, self._channel.lose_stuck
+            )
+        return answer
+
+    def cancel(self, stream: Any) -> None:
+        """Ends what ``follow`` opened."""
+
+        def cancel() -> None:
+            with self._turns:
+                stream.cancel()
+
+        # It ends where the connection was closed, or in its thread, when that can.
+        with contextlib.suppress(CancelledError, DeadlineExceededError):
+            try:
+                self.background.unsignalled(cancel, 0, self._channel.lose_stuck)
+            except UnavailableError:  # for want of a thread
+                cancel()

@@ -21,7 +21,7 @@ from lossd.client.aio_connection import AsyncConnection
 from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
-from lossd.client.errors import CancelledError, InvalidRequestError
+from lossd.client.errors import CancelledError, InvalidRequestError, late_error
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
 from lossd.client.tracing import Metadata
@@ -174,10 +174,11 @@ class Evaluation(_Evaluation[Connection, Results]):
         with self._begin(), contextlib.ExitStack() as opened:
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
+            self._sending = _Sending(self._first)
+            opened.callback(self._cancel)  # also what an interrupt keeps from coming back
             self._stream = self._connection.follow(
                 EVALUATE_STREAM, self._sent_anew, self._call, traced
             )
-            opened.callback(self._cancel)
             self._keep_open(opened)
         return self
 
@@ -200,9 +201,9 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     def _cancel(self) -> None:
         if not self._answer.is_there:
-            with turns():
-                self._stream.cancel()
             self._sending.end()
+            if self._stream is not None:
+                self._connection.cancel(self._stream)
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -252,6 +253,8 @@ class Evaluation(_Evaluation[Connection, Results]):
         while not self._sending.is_over:
             if self._sending.put(part):
                 return
+            if not self._call.left():  # which gRPC tells too, unless it is stuck
+                raise late_error()
         self._receive()  # if it failed, which raises here
         raise _not_open("has ended")
 
@@ -262,9 +265,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             self._receive()
 
     def _receive(self) -> None:
-        with self._connection.translated():
-            encoded = self._stream.result()
-        self._answer.take(encoded)
+        self._answer.take(self._connection.answer(self._stream, self._call.left()))
 
 
 class _Sending:

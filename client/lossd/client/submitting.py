@@ -4,6 +4,7 @@
 for their answers, and belongs to a connection.
 """
 
+import contextlib
 import contextvars
 import functools
 import threading
@@ -18,6 +19,7 @@ from lossd.client.errors import (
     InvalidRequestError,
     closed_error,
     given_up_error,
+    is_no_thread,
     late_error,
     no_thread_error,
 )
@@ -141,7 +143,8 @@ class Background:
                 raise late_error()
             return submission.result()
         finally:
-            submission.cancel()
+            if not submission.done():
+                _cancel_apart(submission)
             # An error has the frames that it came through, and these would have the error.
             del submission, given
 
@@ -287,4 +290,13 @@ def _begin(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
-        raise no_thread_error(error) from error
+        if is_no_thread(error):
+            raise no_thread_error(error) from error
+        # Python lost a lock amid its wait for the thread: what a signal's handler raised there.
+        raise error.__context__ or error  # noqa: B904 - it is no cause
+
+
+def _cancel_apart(submission: Submission[Any]) -> None:
+    """Cancels in a thread of its own: gRPC's steps are no place for a signal, and may be stuck."""
+    with contextlib.suppress(RuntimeError):  # no thread begins: the call ends with its time
+        threading.Thread(target=submission.cancel, daemon=True).start()
