@@ -211,10 +211,10 @@ def test_a_channel_that_was_left_is_closed_once_its_calls_have_ended(
     told, channels = Told(one.target), Channels()
     with following(told, channels) as followed:
         ask = followed.unary_unary(SERVER_INFO)
-        ask(b"")
+        ask(b"", timeout=20)
         one.asked.clear()
         one.may_answer.clear()
-        under_way = ask.future(b"")
+        under_way = ask.future(b"", timeout=20)
         assert one.asked.wait(20)
         told.target = two.target
         for _ in range(3):
@@ -230,7 +230,7 @@ def test_closing_closes_what_was_left_too(servers: tuple[Server, Server]) -> Non
     told, channels = Told(one.target), Channels()
     with following(told, channels) as followed:
         one.may_answer.clear()
-        under_way = followed.unary_unary(SERVER_INFO).future(b"")
+        under_way = followed.unary_unary(SERVER_INFO).future(b"", timeout=20)
         assert one.asked.wait(20)
         told.target = two.target
         told.is_asked_twice()

@@ -17,11 +17,11 @@ from lossd.client.submitting import Background
 
 
 class TooSlowError(TimeoutError):
-    """What a caller's own alarm raises."""
+    """Raised by a caller's own alarm."""
 
 
 class Batch:
-    """What work is done with."""
+    """Stands for the arrays that work is done with."""
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from lossd.client.errors import (
     given_up_error,
     no_thread_error,
 )
+from lossd.client.methods import Standing
 from lossd.client.target import Target, checked_target, is_looked_up
 
 log = logging.getLogger("lossd.client")
@@ -72,7 +73,7 @@ class _Opened:
         self.calls = 0
 
 
-class _Following:
+class _Following(Standing):
     """The channel to the target as it was last, and those before it whose calls have not ended."""
 
     def __init__(self, target: Target, open_one: Open, secure: Secure) -> None:
@@ -161,58 +162,20 @@ class _Following:
         with self._lock:
             opened.calls -= 1
 
-    def unary_unary(self, path: str, *arguments: Any, **named: Any) -> "_Method":
-        """Returns a method, as gRPC's channels do; so do the others."""
-        return _Method(self, "unary_unary", path, *arguments, **named)
-
-    def stream_unary(self, path: str, *arguments: Any, **named: Any) -> "_Method":
-        """Returns a method that takes a stream."""
-        return _Method(self, "stream_unary", path, *arguments, **named)
-
-    def stream_stream(self, path: str, *arguments: Any, **named: Any) -> "_Method":
-        """Returns a method that takes a stream and answers with one."""
-        return _Method(self, "stream_stream", path, *arguments, **named)
-
-
-class _Method:
-    """A method, called where the target is at that moment."""
-
-    def __init__(
-        self, following: _Following, kind: str, path: str, *arguments: Any, **named: Any
-    ) -> None:
-        self._following = following
-        self._made: Callable[[Any], Any] = lambda given: getattr(given, kind)(
-            path, *arguments, **named
-        )
-        self._last: tuple[Any, Any] = (None, None)  # gRPC takes 40 us to make one
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Calls it; what it returns is an answer, or a call under way."""
-        return self._counted(lambda invoke: invoke(*arguments, **named))
-
-    def future(self, *arguments: Any, **named: Any) -> Any:
-        """Begins a call and returns it."""
-        return self._counted(lambda invoke: invoke.future(*arguments, **named))
-
-    def _counted(self, call: Callable[[Any], Any]) -> Any:
-        opened = self._following.take()
+    def begun(self, begin: Callable[[Any], Any], seconds: float, *, is_awaited: bool) -> Any:
+        """Begins a call where the target is, and counts it there until it ends."""
+        del seconds, is_awaited
+        opened = self.take()
         is_under_way = False
         try:
-            answer = call(self._on(opened.channel))
+            answer = begin(opened.channel)
             if hasattr(answer, "add_done_callback"):
-                answer.add_done_callback(lambda _: self._following.leave(opened))
+                answer.add_done_callback(lambda _: self.leave(opened))
                 is_under_way = True
         finally:
             if not is_under_way:
-                self._following.leave(opened)
+                self.leave(opened)
         return answer
-
-    def _on(self, given: Any) -> Any:
-        of, invoke = self._last
-        if of is not given:
-            invoke = self._made(given)
-            self._last = given, invoke
-        return invoke
 
 
 class Moving(_Following):
@@ -222,7 +185,6 @@ class Moving(_Following):
         super().__init__(target, open_one, secure)
         self._closed = threading.Event()
         self._turn = threading.RLock()  # one moves at a time, or closes it
-        self._subscribed: dict[Callable[[Any], None], bool | None] = {}
         if self._is_watched:
             watching = (weakref.ref(self), self._closed)
             try:
@@ -242,28 +204,8 @@ class Moving(_Following):
 
     def _go(self, target: str | None) -> None:
         with self._turn:
-            before = self._current.channel
-            if self._closed.is_set() or not self._move(target):
-                return
-            for callback, connect in list(self._subscribed.items()):
-                before.unsubscribe(callback)
-                self._current.channel.subscribe(callback, connect)
-
-    def subscribe(
-        self,
-        callback: Callable[[grpc.ChannelConnectivity], None],
-        try_to_connect: bool | None = None,  # noqa: FBT001 - gRPC's
-    ) -> None:
-        """Tells a function how the connection is, wherever it goes."""
-        with self._turn:
-            self._subscribed[callback] = try_to_connect
-            self._current.channel.subscribe(callback, try_to_connect)
-
-    def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
-        """Tells it no more."""
-        with self._turn:
-            self._subscribed.pop(callback, None)
-            self._current.channel.unsubscribe(callback)
+            if not self._closed.is_set():
+                self._move(target)
 
     def lose_stuck(self) -> None:
         """Does what ``Renewing.lose_stuck`` does."""

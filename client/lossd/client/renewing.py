@@ -23,6 +23,7 @@ from lossd.client.errors import (
     late_error,
     no_thread_error,
 )
+from lossd.client.methods import Standing
 from lossd.client.waiting import held
 
 Open = Callable[[], Any]
@@ -30,7 +31,7 @@ Open = Callable[[], Any]
 _PATIENCE = 5.0
 
 
-class _Opened:
+class _Present:
     """A channel, with the turn of whoever begins a call on it."""
 
     def __init__(self, channel: Any) -> None:
@@ -45,7 +46,7 @@ class _Opened:
             _keep_for_ever(self.channel)
 
 
-class Renewing:
+class Renewing(Standing):
     """A channel for threads that is opened anew once gRPC could not begin a call on it.
 
     ``lent`` is that of a caller, who alone can open another.
@@ -56,7 +57,7 @@ class Renewing:
         self._is_lent = lent is not None
         self._renewal = threading.RLock()  # never held while a call begins, which may take for ever
         self._is_closed = False
-        self._opened = _Opened(open_one() if lent is None else lent)
+        self._opened = _Present(open_one() if lent is None else lent)
 
     @classmethod
     def of(cls, lent: grpc.Channel) -> "Renewing":
@@ -67,6 +68,17 @@ class Renewing:
     def current(self) -> Any:
         """The channel as it is; one that is lost still has calls that are waited for."""
         return self._opened.channel
+
+    def begun(self, begin: Callable[[Any], Any], seconds: float, *, is_awaited: bool) -> Any:
+        """Begins a call on the channel as it is.
+
+        Raises:
+            LossdError: as ``beginning``.
+        """
+        if is_awaited:  # gRPC waits in this thread, and needs no other
+            return begin(self.current)
+        with self.beginning(seconds) as channel:
+            return begin(channel)
 
     @contextlib.contextmanager
     def beginning(self, seconds: float) -> Iterator[Any]:
@@ -94,14 +106,14 @@ class Renewing:
                     raise no_thread_error(error) from error
                 return
 
-    def _whole(self) -> _Opened:
+    def _whole(self) -> _Present:
         """Returns a channel that is not lost."""
         with self._renewal:
             if self._opened.is_lost:
                 if self._is_closed:
                     raise closed_error()
                 _check_threads()
-                self._opened = _Opened(self._open())
+                self._opened = _Present(self._open())
             return self._opened
 
     def lose_stuck(self) -> None:
@@ -125,47 +137,6 @@ class Renewing:
                 opened.lose()
             if not opened.is_lost:
                 opened.channel.close()
-
-    def unary_unary(self, path: str, *arguments: Any) -> "_RenewedMethod":
-        """Returns a method, as gRPC's channels do; so do the others."""
-        return _RenewedMethod(self, "unary_unary", path, *arguments)
-
-    def stream_unary(self, path: str, *arguments: Any) -> "_RenewedMethod":
-        """Returns a method that takes a stream."""
-        return _RenewedMethod(self, "stream_unary", path, *arguments)
-
-    def stream_stream(self, path: str, *arguments: Any) -> "_RenewedMethod":
-        """Returns a method that takes a stream and answers with one."""
-        return _RenewedMethod(self, "stream_stream", path, *arguments)
-
-
-class _RenewedMethod:
-    """A method, called on the channel as it is at that moment."""
-
-    def __init__(self, renewing: Renewing, kind: str, path: str, *arguments: Any) -> None:
-        self._renewing = renewing
-        self._made: Callable[[Any], Any] = lambda given: getattr(given, kind)(path, *arguments)
-        self._is_stream = kind == "stream_stream"
-        self._last: tuple[Any, Any] = (None, None)  # gRPC takes 40 us to make one
-
-    def __call__(self, *arguments: Any, timeout: float, **named: Any) -> Any:
-        """Calls it; what it returns is an answer, or a call under way."""
-        if not self._is_stream:  # gRPC waits in this thread, and needs no other
-            return self._on(self._renewing.current)(*arguments, timeout=timeout, **named)
-        with self._renewing.beginning(timeout) as channel:
-            return self._on(channel)(*arguments, timeout=timeout, **named)
-
-    def future(self, *arguments: Any, timeout: float, **named: Any) -> Any:
-        """Begins a call and returns it."""
-        with self._renewing.beginning(timeout) as channel:
-            return self._on(channel).future(*arguments, timeout=timeout, **named)
-
-    def _on(self, given: Any) -> Any:
-        of, invoke = self._last
-        if of is not given:
-            invoke = self._made(given)
-            self._last = given, invoke
-        return invoke
 
 
 def _check_threads() -> None:
