@@ -26,7 +26,7 @@ def compute():
     return client.compute(CrossEntropy(), logits, labels).loss
 
 def evaluate():
-    with client.evaluation("accuracy") as evaluation:
+    with client.evaluation("accuracy", timeout=5) as evaluation:  # one cut off amid its end ends so
         evaluation.update(predictions=logits[:, :600], targets=labels)
         return evaluation.result().value
 

@@ -280,7 +280,8 @@ class _Sending:
         self._first = first
         self._parts: deque[Part] = deque()
         self._is_whole = False  # and takes no more parts
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # entered itself, as a signal comes amid Python's steps
+        self._changed = threading.Condition(self._lock)
 
     def put(self, part: Part) -> bool:
         """Sends a part; returns whether there was room for it.
@@ -288,7 +289,7 @@ class _Sending:
         Raises:
             InvalidRequestError: if the stream is to end: it would not go out.
         """
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._is_whole or len(self._parts) < _AHEAD, 0.2)
             if self._is_whole:
                 raise _not_open("has ended")
@@ -300,7 +301,7 @@ class _Sending:
 
     def finish(self) -> None:
         """Ends the stream after the parts that were put; may be repeated."""
-        with self._changed:
+        with self._lock:
             self._is_whole = True
             self._changed.notify_all()
 
@@ -325,7 +326,7 @@ class _Sending:
 
     def _taken(self) -> list[Part]:
         """Returns the next part once there is one, none after a while; notes the end."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._is_whole or self._parts, 0.2)
             if self._parts:
                 self._changed.notify_all()
