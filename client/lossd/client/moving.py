@@ -20,11 +20,11 @@ from typing import Any
 
 import grpc
 
+from lossd.client.beginning import begin_thread
 from lossd.client.errors import (
     InvalidRequestError,
     UnavailableError,
     given_up_error,
-    no_thread_error,
 )
 from lossd.client.methods import Standing
 from lossd.client.target import Target, checked_target, is_looked_up
@@ -188,12 +188,12 @@ class Moving(_Following):
         if self._is_watched:
             watching = (weakref.ref(self), self._closed)
             try:
-                threading.Thread(
-                    target=_watch, args=watching, name="lossd-target", daemon=True
-                ).start()
-            except RuntimeError as error:
+                begin_thread(
+                    threading.Thread(target=_watch, args=watching, name="lossd-target", daemon=True)
+                )
+            except UnavailableError:
                 self.close()
-                raise no_thread_error(error) from error
+                raise
 
     def look(self) -> None:
         """Asks where to, goes there, and closes what nobody uses any more."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 
+from lossd.client.beginning import begin_thread
 from lossd.client.errors import (
     UnavailableError,
     closed_error,
@@ -112,7 +113,7 @@ class Renewing(Standing):
             if self._opened.is_lost:
                 if self._is_closed:
                     raise closed_error()
-                _check_threads()
+                begin_thread(threading.Thread(target=_nothing))  # or another one would be lost too
                 self._opened = _Present(self._open())
             return self._opened
 
@@ -137,14 +138,6 @@ class Renewing(Standing):
                 opened.lose()
             if not opened.is_lost:
                 opened.channel.close()
-
-
-def _check_threads() -> None:
-    """Raises UnavailableError if no thread begins, as another channel would be lost too."""
-    try:
-        threading.Thread(target=_nothing).start()
-    except RuntimeError as error:
-        raise no_thread_error(error) from error
 
 
 def _nothing() -> None:

@@ -14,12 +14,12 @@ from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from lossd import v1
 from lossd.client import cautions, hints, kinds
+from lossd.client.beginning import begin_thread
 from lossd.client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     closed_error,
     given_up_error,
-    is_no_thread,
     late_error,
     no_thread_error,
 )
@@ -137,7 +137,7 @@ class Background:
         run = contextvars.copy_context().run  # the caller's, for interceptors and tokens
         given = (self._fill, submission, work, ended.release)
         try:
-            _begin(threading.Thread(target=run, args=given, daemon=True))
+            begin_thread(threading.Thread(target=run, args=given, daemon=True))
             if not ended.acquire(timeout=min(seconds + _PATIENCE, threading.TIMEOUT_MAX)):
                 lose()
                 raise late_error()
@@ -284,16 +284,6 @@ def _is_evaluated(message: object) -> bool:
     if isinstance(message, str):
         return message in v1.MetricSpec.DESCRIPTOR.fields_by_name
     return isinstance(message, list | tuple) or kinds.wrapped(v1.MetricSpec, message) is not None
-
-
-def _begin(thread: threading.Thread) -> None:
-    try:
-        thread.start()
-    except RuntimeError as error:
-        if is_no_thread(error):
-            raise no_thread_error(error) from error
-        # Python lost a lock amid its wait for the thread: what a signal's handler raised there.
-        raise error.__context__ or error  # noqa: B904 - it is no cause
 
 
 def _cancel_apart(submission: Submission[Any]) -> None:
