@@ -29,6 +29,9 @@ from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import Allowance, client_of
 from lossd.client.sync import LossClient
 
+# Computes a loss from inputs, extras, and the names of inputs whose gradients are wanted.
+Outside = Callable[[Any, Any, tuple[str, ...]], tuple[Any, Any]]
+
 # What makes constants of arrays.
 _REMEDY = "jax.lax.stop_gradient"
 # What a call takes beside inputs, and what ``remote_loss`` does.
@@ -199,7 +202,7 @@ def _differentiable(problem: Problem, possible: Differentiability) -> Callable[.
     is_vector = problem.reduction == "none"
     # Compiled once for inputs of a kind, so that a call without ``jit`` is not compiled each time.
     compiled = jax.jit(functools.partial(_called, problem), static_argnames="wanted")
-    outside = functools.partial(_first_derivative, problem, compiled)
+    outside = _first_derivative(functools.partial(_outside, problem, compiled))
 
     @jax.custom_vjp
     def value(inputs: Any, extras: Any) -> Any:
@@ -265,38 +268,29 @@ def _is_primal(leaf: Any) -> bool:
     return hasattr(leaf, "perturbed")
 
 
-def _first_derivative(
-    problem: Problem,
-    compiled: Callable[..., Any],
-    inputs: Any,
-    extras: Any,
-    wanted: tuple[str, ...],
-) -> tuple[Any, Any]:
-    """Returns what ``_outside`` does, which may be part of what is differentiated.
+def _first_derivative(outside: Outside) -> Outside:
+    """Returns what computes a loss and its gradients, which may be part of what is differentiated.
 
     JAX differentiates a callback as soon as it meets it, also where no gradient goes through it, as
-    behind ``stop_gradient``; this one is differentiated only where a gradient does.
-
-    Raises:
-        TypeError: in a backward pass that comes to it.
+    behind ``stop_gradient``; this one is differentiated only where a gradient does.  A backward
+    pass that comes to it raises TypeError.
     """
 
-    @jax.custom_vjp
-    def once(inputs: Any, extras: Any) -> Any:
-        return _outside(problem, compiled, inputs, extras, wanted)
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def once(inputs: Any, extras: Any, wanted: tuple[str, ...]) -> Any:
+        return outside(inputs, extras, wanted)
 
-    def forward(inputs: Any, extras: Any) -> Any:
-        return once(inputs, extras), None
+    def forward(inputs: Any, extras: Any, wanted: tuple[str, ...]) -> Any:
+        return once(inputs, extras, wanted), None
 
-    def backward(_: None, __: Any) -> Any:
+    def backward(_: tuple[str, ...], __: None, ___: Any) -> Any:
         raise TypeError(
             "the gradient of a loss of lossd must not be differentiated again: the server computes "
             "first derivatives only"
         )
 
     once.defvjp(forward, backward)
-    found: tuple[Any, Any] = once(inputs, extras)
-    return found
+    return once
 
 
 def _outside(
