@@ -21,6 +21,7 @@ from lossd.crew import usable_cores
 from lossd.errors import ServiceError
 from lossd.losses import Interval
 from lossd.naming import guess
+from lossd.schema import exactly
 from lossd.serving import addresses
 
 MEBIBYTE = 1 << 20
@@ -89,7 +90,7 @@ def _zero_or_from(low: float) -> Callable[[float], None]:
 
     def check(number: float) -> None:
         if 0 < number < low:
-            raise ValueError(f"must be 0 or at least {low:g}")
+            raise ValueError(f"must be 0 or at least {exactly(low)}")
 
     return check
 
@@ -204,7 +205,7 @@ class Config:
     )
     caller_calls_per_second: float = _setting(
         0.0,
-        "Calls that it may begin a second, at least 0.0001; 0 for any number.",
+        f"Calls that it may begin a second, at least {exactly(SLOWEST)}; 0 for any number.",
         Interval(0, 1e9),
         rule=_zero_or_from(SLOWEST),
     )
@@ -266,7 +267,7 @@ class Config:
     max_connection_age_seconds: float = _setting(
         0.0,
         "Age after which a connection takes no new calls and ends with its last one, so that its "
-        "client finds new servers, at least 0.01; give or take a tenth, 0 for never.",
+        f"client finds new servers, at least {_SHORTEST}; give or take a tenth, 0 for never.",
         Interval(0, 86400),
         rule=_zero_or_from(_SHORTEST),
     )
