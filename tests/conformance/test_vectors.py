@@ -16,6 +16,7 @@ from conformance.cases import INTEGERS
 from conformance.vector import INDEX, METHODS
 from lossd import tensors, v1
 from lossd.chunks import tensors_of
+from lossd.forms import is_repeated
 from lossd.framing import encoded_varint
 from tests.end_to_end.conftest import Process, serve
 
@@ -170,7 +171,7 @@ def faults(reply: Message, relative: float) -> Iterator[Message]:
 def numbers(message: Message) -> Iterator[tuple[Message, str]]:
     """The numbers that are set in a message and in those inside it, but for tensors."""
     for field, value in message.ListFields():
-        inner = value if field.is_repeated else [value]
+        inner = value if is_repeated(field) else [value]
         if field.message_type is not None:
             for one in inner:
                 if not isinstance(one, v1.Tensor):

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
+from lossd.forms import is_repeated
 from lossd.losses import LOSSES, Choices, Differentiable, Input, Interval, Loss, Output, Parameter
 from lossd.schema import INTEGERS, REQUIRED, ParameterError
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
@@ -150,7 +151,7 @@ def test_the_message_has_exactly_the_parameters(loss: Loss) -> None:
 def test_the_fields_have_the_types_of_the_parameters(loss: Loss) -> None:
     for parameter in loss.all_parameters:
         field = _fields(loss)[parameter.name]
-        assert field.is_repeated == parameter.is_list
+        assert is_repeated(field) == parameter.is_list
         if parameter.type is float or parameter.is_vector:
             assert field.type == FieldDescriptor.TYPE_DOUBLE
         elif parameter.is_text:

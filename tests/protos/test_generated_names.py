@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from lossd import v1
+from lossd.forms import is_repeated
 
 FILES = {
     getattr(v1, name).DESCRIPTOR.file
@@ -17,7 +18,7 @@ def taken_in_java(field: FieldDescriptor) -> Iterator[str]:
     """Names that fields beside this one may not have, since Java makes accessors of them."""
     if field.enum_type is not None:
         yield f"{field.name}_value"
-    if field.is_repeated:
+    if is_repeated(field):
         yield from (f"{field.name}_count", f"{field.name}_list")
 
 

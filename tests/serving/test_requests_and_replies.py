@@ -15,6 +15,7 @@ from lossd.checkpoints import never_stop
 from lossd.engine import Engine, hold_nothing
 from lossd.errors import InvalidParameter, ServiceError, TooLarge, UnknownLoss
 from lossd.evaluation import METRICS
+from lossd.forms import is_repeated
 from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind, Status
 from lossd.losses.cross_entropy import CrossEntropyOutput
@@ -100,7 +101,7 @@ def test_a_choice_that_does_not_exist_is_refused_by_its_place(number: int) -> No
 def wrong_members(kind: Any) -> list[tuple[str, Any]]:
     """Each parameter of a message that is an enum, or a list of them, with no member of it."""
     fields = [field for field in kind.fields if field.enum_type is not None]
-    return [(f.name + "[0]" * f.is_repeated, [77] if f.is_repeated else 77) for f in fields]
+    return [(f.name + "[0]" * is_repeated(f), [77] if is_repeated(f) else 77) for f in fields]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
