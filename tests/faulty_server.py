@@ -1,6 +1,7 @@
 """Runs ``lossd`` with a fault in it, named by the first argument."""
 
 import functools
+import gc
 import itertools
 import os
 import sys
@@ -59,6 +60,14 @@ def asks_often() -> None:
     """The server asks itself ten times a second."""
     own = vars(app)
     own["Pulse"] = functools.partial(own["Pulse"], seconds=0.1)
+
+
+def tells_what_is_collected() -> None:
+    """Says at a call how many objects the garbage collector looks at, and how many it does not.
+
+    That is no fault, but nobody else can ask.
+    """
+    at_trigger(lambda: print(len(gc.get_objects()), gc.get_freeze_count(), flush=True))  # noqa: T201
 
 
 def makes_no_thread() -> None:
@@ -178,8 +187,8 @@ def keeps_places() -> None:
 FAULTS = {
     fault.__name__: fault
     for fault in (
-        dies, waits, waits_and_is_asked_often, asks_often, makes_no_thread, checks_for_long,
-        lingers_before_it_is_ready, cannot_be_checked, computes_on, keeps_memory,
+        dies, waits, waits_and_is_asked_often, asks_often, tells_what_is_collected, makes_no_thread,
+        checks_for_long, lingers_before_it_is_ready, cannot_be_checked, computes_on, keeps_memory,
         keeps_descriptors, forgets_that_calls_end, keeps_places,
     )
 }  # fmt: skip

@@ -87,6 +87,20 @@ def test_a_server_that_was_told_to_end_does_not_become_ready(tmp_path: Path) -> 
     assert (socket.exists(), [*shared.iterdir()]) == (False, [])
 
 
+def test_the_garbage_collector_does_not_look_at_what_lasts_as_long_as_the_server() -> None:
+    process = popen(*faulty(faulty_server.tells_what_is_collected), "--address", "127.0.0.1:0")
+    with process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[1].removeprefix("address=")
+            with LossClient(address) as client:
+                client.server_info()
+            looked_at, frozen = map(int, process.stdout.readline().split())
+        finally:
+            process.kill()
+    assert 20 * looked_at < frozen
+
+
 @pytest.fixture
 def slow(tmp_path: Path) -> str:
     """The path of modules on which a library takes an hour, which serving imports within click.

@@ -1,6 +1,7 @@
 """``lossd serve``."""
 
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -37,15 +38,22 @@ def serve(config: Config) -> None:
         reasons.append(reason)
         ending.give()
 
+    def prepare() -> None:
+        gc.collect()
+        ending.begin()
+
     threads.when_one_dies(fail)
     with _explained(config.log_format):
         server = app.start(
             config,
             on_failure=fail,
             log_lines_lost=lambda: lines.lost,
-            before_serving=ending.begin,
+            before_serving=prepare,
             is_wanted=lambda: not ending.has_come,
         )
+    # What lasts as long as the process: each time that the collector looked at it, all calls waited
+    # for 20 to 50 ms.
+    gc.freeze()
     # One line, for people and for the programs that started us with port 0.
     tell(
         f"ready address={server.address} metrics={server.metrics_url}",
