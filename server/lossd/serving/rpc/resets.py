@@ -25,7 +25,7 @@ from lossd.serving.rpc.doors import Address, Outcome
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.004
 # As much does a dropped call count: one whose message had come, one that had said nothing, and one
 # that was over before anybody looked at it.
 SEEN, SILENT, UNSEEN = 1, 4, 8
