@@ -22,6 +22,7 @@ from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.dispatch import Dispatch
+from lossd.serving.rpc.giving_way import Prospect
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.shared_memory_service.segments import SharedMemory
@@ -139,7 +140,7 @@ def inside() -> Iterator[Inside]:
             dispatch=Dispatch(crowd, lambda: (), line),
             device_lost=lambda: None,
             let_in=lambda *_: HERE,
-            turned_away=lambda *_: False,
+            turned_away=lambda *_: Prospect.NONE,
             dropped=lambda *_: None,
             trace=None,
         )

@@ -10,6 +10,7 @@ import pytest
 from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.crowd import Crowd
+from lossd.serving.rpc.giving_way import Prospect
 from lossd.serving.rpc.watchdog import Watchdog
 
 PLACES = 8
@@ -56,6 +57,11 @@ class Room:
         watchdog.watch(cancel, lambda: peer)
 
 
+def left(room: Room, peer: str, own: str | None = None) -> bool:
+    """Asks for room for a connection that found none; returns whether a call gave way."""
+    return room.crowd.turned_away(peer, own) is Prospect.LEFT
+
+
 def end(ticket: AdmissionTicket) -> None:
     ticket.finish()
     ticket.leave()
@@ -73,13 +79,13 @@ def test_a_connection_may_have_all_places_that_nobody_wants(room: Room) -> None:
     for _ in range(PLACES):
         room.take("one")
     assert room.admission.calls == PLACES
-    assert not room.crowd.turned_away("one")
+    assert not left(room, "one")
 
 
 def test_a_silent_call_gives_way_to_one_of_another_connection(room: Room) -> None:
     for _ in range(PLACES):
         room.keep_silent("one")
-    assert room.crowd.turned_away("other")
+    assert left(room, "other")
     assert room.ended == ["one"]
     room.take("other")
 
@@ -87,25 +93,25 @@ def test_a_silent_call_gives_way_to_one_of_another_connection(room: Room) -> Non
 def test_the_connection_with_the_most_silent_calls_gives_way(room: Room) -> None:
     for peer in ("few", "few", "many", "many", "many", "many", "busy"):
         room.keep_silent(peer)
-    assert room.crowd.turned_away("other")
+    assert left(room, "other")
     assert room.ended == ["many"]
 
 
 def test_a_call_gives_way_neither_to_its_own_connection_nor_alone(room: Room) -> None:
     for _ in range(PLACES):
         room.keep_silent("one")
-    assert not room.crowd.turned_away("one")
+    assert not left(room, "one")
     lonely = Room()
     for number in range(PLACES):
         lonely.keep_silent(f"connection {number}")
-    assert not lonely.crowd.turned_away("other")
+    assert not left(lonely, "other")
     assert room.ended == lonely.ended == []
 
 
 def test_a_call_whose_answer_nobody_reads_gives_way_even_alone(room: Room) -> None:
     for number in range(PLACES):
         room.leave_unread(f"connection {number}")
-    assert room.crowd.turned_away("connection 0")
+    assert left(room, "connection 0")
     assert room.ended == ["connection 1"]
 
 
@@ -115,40 +121,58 @@ def test_none_gives_way_to_a_connection_that_has_half_of_the_places(room: Room, 
         room.take("much")
     for _ in range(PLACES // 2 + 1):
         getattr(room, kind)("little")
-    assert room.crowd.turned_away("much")
+    assert left(room, "much")
     room.take("much")
-    assert not room.crowd.turned_away("much")
+    assert not left(room, "much")
     assert room.ended == ["little"]
-    assert room.crowd.turned_away("other")
+    assert left(room, "other")
 
 
 def test_only_its_own_give_way_to_a_caller_that_has_its_share(room: Room) -> None:
     for peer, caller in [("own", "a")] * 2 + [("both", "a"), ("both", "b")] + [("other", "b")] * 4:
         room.keep_silent(peer, caller)
-    assert room.crowd.turned_away("new", own="a")
+    assert left(room, "new", own="a")
     assert room.ended == ["own"]
     room.take("other", "b")  # which has more than half: nor need others leave it room
-    assert not room.crowd.turned_away("new", own="a")
-    assert room.crowd.turned_away("new")
+    assert not left(room, "new", own="a")
+    assert left(room, "new")
     assert room.ended == ["own", "other"]
 
 
 def test_what_computes_does_not_give_way(room: Room) -> None:
     for _ in range(PLACES):
         room.take("one")
-    assert not room.crowd.turned_away("other")
+    assert not left(room, "other")
+
+
+def test_who_has_little_may_hope_for_what_one_has_who_has_half(room: Room) -> None:
+    for _ in range(PLACES // 2):
+        room.take("much")
+    for number in range(PLACES // 2 - 1):
+        room.take(f"connection {number}")
+    assert room.crowd.turned_away("other") is Prospect.SOON
+    assert room.crowd.turned_away("much") is Prospect.NONE
+    assert room.crowd.turned_away("other", own="a") is Prospect.NONE
+    room.leave_unread("much")
+    assert room.crowd.turned_away("other") is Prospect.LEFT
+
+
+def test_there_is_no_hope_where_all_have_little(room: Room) -> None:
+    for number in range(PLACES):
+        room.take(f"connection {number}")
+    assert room.crowd.turned_away("other") is Prospect.NONE
 
 
 def test_a_call_that_its_watchdog_tells_of_nobody_does_not_give_way(room: Room) -> None:
     for _ in range(PLACES):
         room.keep_silent("")
-    assert not room.crowd.turned_away("other")
+    assert not left(room, "other")
 
 
 def test_while_others_want_places_a_connection_has_half(room: Room) -> None:
     for _ in range(PLACES):
         room.keep_silent("one")
-    assert room.crowd.turned_away("other")
+    assert left(room, "other")
     with pytest.raises(Overloaded, match="of one connection must be at most 4 while others want"):
         room.take("one")
     room.silent.end_newest(PLACES // 2, "one")

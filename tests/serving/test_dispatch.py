@@ -14,6 +14,7 @@ from lossd.errors import Overloaded, ServiceError
 from lossd.serving.rpc.admission import Admission
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.dispatch import Dispatch, Incoming
+from lossd.serving.rpc.giving_way import Prospect
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
 from tests.waiting import until
@@ -101,7 +102,7 @@ class Door:
         """Has another connection find no slot."""
         self.silent.watch(lambda: None, lambda: GREEDY)
         self.silent.watch(lambda: None, lambda: GREEDY)
-        assert self.crowd.turned_away(MODEST)
+        assert self.crowd.turned_away(MODEST) is Prospect.LEFT
 
 
 def free(tickets: list[Any]) -> None:

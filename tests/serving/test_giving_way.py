@@ -1,12 +1,13 @@
 """Others give way to late calls where one can be served, and threads are left to refuse more."""
 
+import time
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from lossd.serving.rpc.admission import Admission
-from lossd.serving.rpc.giving_way import GivingWay, refusing_threads
+from lossd.serving.rpc.giving_way import GivingWay, Prospect, refusing_threads
 
 METHOD = "/lossd.v1.LossService/ComputeLoss"
 
@@ -24,17 +25,21 @@ class Caller:
 class Others:
     """Calls that give way, and what they were asked."""
 
-    def __init__(self, *, give_way: bool = True) -> None:
+    def __init__(self, *prospects: Prospect) -> None:
         self.asked: list[str] = []
-        self._give_way = give_way
+        self._prospects = prospects
 
-    def turned_away(self, method: str, _context: Any) -> bool:
+    def turned_away(self, method: str, _context: Any) -> Prospect:
         self.asked.append(method)
-        return self._give_way
+        return self._prospects[min(len(self.asked), len(self._prospects)) - 1]
 
 
 def test_every_slot_may_be_of_a_late_call_and_some_threads_never_serve() -> None:
-    others, admission, caller = Others(), Admission(calls=10, request_bytes=1), Caller()
+    others, admission, caller = (
+        Others(Prospect.LEFT),
+        Admission(calls=10, request_bytes=1),
+        Caller(),
+    )
     late: Any = GivingWay(admission, others.turned_away)
     with ExitStack() as served:
         tickets = [
@@ -53,9 +58,30 @@ def test_every_slot_may_be_of_a_late_call_and_some_threads_never_serve() -> None
 
 @pytest.mark.parametrize("is_active", [True, False])
 def test_nobody_is_let_in_where_no_other_gives_way(*, is_active: bool) -> None:
-    others, admission = Others(give_way=False), Admission(calls=1, request_bytes=1)
+    others, admission = Others(Prospect.NONE), Admission(calls=1, request_bytes=1)
     late: Any = GivingWay(admission, others.turned_away)
     with late.entered(METHOD, Caller(is_active=is_active)) as ticket:
         assert ticket is None
     assert len(others.asked) == is_active
     assert admission.calls == 0
+
+
+def test_a_late_call_waits_for_a_moment_where_one_may_give_way_soon() -> None:
+    admission = Admission(calls=1, request_bytes=1)
+    others = Others(Prospect.SOON, Prospect.SOON, Prospect.LEFT)
+    late: Any = GivingWay(admission, others.turned_away)
+    taken = admission.enter()
+    with late.entered(METHOD, Caller()) as ticket:
+        assert ticket is None
+    assert len(others.asked) == 3
+    others = Others(Prospect.SOON)
+    late = GivingWay(admission, others.turned_away)
+    begun = time.monotonic()
+    with late.entered(METHOD, Caller()) as ticket:
+        assert ticket is None
+    assert time.monotonic() - begun < 5
+    assert len(others.asked) > 1
+    taken.leave()
+    taken.finish()
+    with late.entered(METHOD, Caller()) as ticket:
+        assert ticket is not None

@@ -42,7 +42,7 @@ from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.dispatch import Dispatch
-from lossd.serving.rpc.giving_way import TurnedAway, refusing_threads
+from lossd.serving.rpc.giving_way import Prospect, TurnedAway, refusing_threads
 from lossd.serving.rpc.handlers import LetIn
 from lossd.serving.rpc.listening import Listening
 from lossd.serving.rpc.prompt import Prompt
@@ -210,12 +210,12 @@ def _door(
         slot.caller = caller.key
         return caller
 
-    def turned_away(method: str, context: grpc.ServicerContext) -> bool:
+    def turned_away(method: str, context: grpc.ServicerContext) -> Prospect:
         if gate is None:
             return crowd.turned_away(context.peer())
         caller = _who_may_come(gate, shares, method, context)
         if caller is None:
-            return False
+            return Prospect.NONE
         own = None if shares.has_room(caller) else caller.key
         return crowd.turned_away(context.peer(), own)
 

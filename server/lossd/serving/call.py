@@ -16,7 +16,7 @@ GRPC, SHARED_MEMORY, DEVICE_MEMORY = "grpc", "shared_memory", "device_memory"
 # With so little left, a call that ended did so for its deadline.
 _DEADLINE_SECONDS = 0.05
 # How long an answer may take to be read before it gives way to a call that finds no room.
-_READING_SECONDS, READING_BYTES = 0.05, 10_000_000  # the latter in a second
+READING_SECONDS, READING_BYTES = 0.05, 10_000_000  # the latter in a second
 
 
 class Context(Protocol):
@@ -118,7 +118,7 @@ class Call:
 
     def sent(self, size: int) -> None:
         """Notes an answer of so many bytes, which the caller has to read now."""
-        self.read_by = time.monotonic() + _READING_SECONDS + size / READING_BYTES
+        self.read_by = time.monotonic() + READING_SECONDS + size / READING_BYTES
 
     def phase(self, name: str) -> "_Phase":
         """Times the work done within, even if it fails."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import AdmissionTicket
+from lossd.serving.rpc.giving_way import Prospect
 from lossd.serving.rpc.watchdog import Owner, Watchdog
 
 _WANTED_SECONDS = 30.0  # for which a call that found no slot is remembered
@@ -71,14 +72,21 @@ class Crowd:
             return late if 2 * self._slots_of(peer) >= self._slots else None
         return self._beyond_half(peer) if self.is_wanted else None
 
-    def turned_away(self, peer: str, own: str | None = None) -> bool:
+    def turned_away(self, peer: str, own: str | None = None) -> Prospect:
         """Makes room for a call of a connection that found no slot; returns whether one left.
 
-        ``own`` is the caller of a call for which only its own may give way: those of connections
-        on which nobody else has a call.
+        One may soon, if another connection has half of the slots: what it is told now it may not
+        read.  ``own`` is the caller of a call for which only its own may give way: those of
+        connections on which nobody else has a call.
         """
         if 2 * self._slots_of(peer) >= self._slots:
-            return False
+            return Prospect.NONE
+        if self._has_one_left(peer, own):
+            return Prospect.LEFT
+        is_crowded = own is None and 2 * self._taken.most() >= self._slots
+        return Prospect.SOON if is_crowded else Prospect.NONE
+
+    def _has_one_left(self, peer: str, own: str | None) -> bool:
         spared = {"", *self._connections_of_others(own)}
         owners = (owner for watchdog in self._silent for owner in watchdog.owners())
         waiting = Counter(owner for owner in owners if owner not in spared)
@@ -184,9 +192,18 @@ class _Taken:
 
     def of(self, peer: str) -> int:
         """Returns how many a connection has."""
+        self._note_all()
+        return self._counts[peer]
+
+    def most(self) -> int:
+        """Returns how many the connection has that has the most."""
+        self._note_all()
+        with self._lock:
+            return max(self._counts.values(), default=0)
+
+    def _note_all(self) -> None:
         for slot in [*self._unasked]:
             self._note(slot, slot.peer)
-        return self._counts[peer]
 
     def _note(self, slot: CallSlot, peer: str) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 """Lets a call in that found no room, where another one gives way to it."""
 
 import contextlib
+import enum
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,12 +9,27 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from lossd.errors import Overloaded
+from lossd.serving.call import READING_SECONDS
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 
-TurnedAway = Callable[[str, grpc.ServicerContext], bool]
-
 _REFUSING = 2  # threads that never serve
-_SECONDS = 0.05
+_LEAVING_SECONDS = 0.05  # that a call has which gives way
+_SOON_SECONDS = READING_SECONDS + 0.01  # by then the answers of before are read, or they are not
+_LOOK_SECONDS, _STEP_SECONDS = (
+    0.005,
+    0.001,
+)  # from one look at the others, and for room, to the next
+
+
+class Prospect(enum.Enum):
+    """The hope of a call that found no room."""
+
+    NONE = enum.auto()
+    SOON = enum.auto()  # nobody gives way, but one who has much may in a moment
+    LEFT = enum.auto()  # another one gave way
+
+
+TurnedAway = Callable[[str, grpc.ServicerContext], Prospect]
 
 
 def refusing_threads(calls: int) -> int:
@@ -25,7 +41,7 @@ class GivingWay:
     """Enters calls that came late; may be used from many threads.
 
     ``turned_away`` is told the method and the context of a call that found no room, and says
-    whether another call gives way.
+    whether another call gives way, or may in a moment, for which the late one waits.
     """
 
     def __init__(self, admission: Admission, turned_away: TurnedAway) -> None:
@@ -41,19 +57,31 @@ class GivingWay:
 
         As many are served so as there are slots; the other threads that refuse never serve.
         """
-        if not context.is_active() or not self._late.acquire(blocking=False):
+        if not self._late.acquire(blocking=False):
             yield None
             return
         try:
-            yield self._entered_soon() if self._turned_away(method, context) else None
+            yield self._entered_soon(method, context)
         finally:
             self._late.release()
 
-    def _entered_soon(self) -> AdmissionTicket | None:
-        until = time.monotonic() + _SECONDS
+    def _entered_soon(self, method: str, context: grpc.ServicerContext) -> AdmissionTicket | None:
+        until = time.monotonic() + _SOON_SECONDS
+        while context.is_active() and time.monotonic() < until:
+            prospect = self._turned_away(method, context)
+            if prospect is Prospect.NONE:
+                return None
+            if prospect is Prospect.LEFT:
+                return self._entered_within(_LEAVING_SECONDS)
+            if ticket := self._entered_within(_LOOK_SECONDS):
+                return ticket
+        return None
+
+    def _entered_within(self, seconds: float) -> AdmissionTicket | None:
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:
                 return self._admission.enter()
             except Overloaded:
-                time.sleep(_SECONDS / 50)
+                time.sleep(_STEP_SECONDS)
         return None
