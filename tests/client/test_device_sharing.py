@@ -23,6 +23,7 @@ from lossd.client.errors import (
     LossdError,
     PermissionDeniedError,
 )
+from lossd.client.lease import ClientLease
 from lossd.client.sharing import Sharing
 from lossd.client.waiting import NEVER
 from tests.sharing_server import SharingServer
@@ -160,7 +161,7 @@ def test_memory_that_this_client_has_left_tells_nothing_of_the_server_it_shares_
     block = sharing.block(1 << 10, 0)
     address = block.segment.address + block.start
     array = OnDevice(value=block, dtype=np.dtype("f4"), shape=(9,), address=address, stream=0)
-    with shared.lease() as lease:
+    with ClientLease(shared) as lease:
         assert lease.place(array)
         if is_left:
             shared.reset()  # as another call does that finds the server gone

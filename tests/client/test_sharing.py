@@ -26,8 +26,9 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
 )
+from lossd.client.lease import ClientLease
 from lossd.client.requests import build_request
-from lossd.client.sharing import PART_BYTES, ClientLease, Sharing
+from lossd.client.sharing import PART_BYTES, Sharing
 from lossd.framing import Framed
 from tests.sharing_server import SharingServer
 
@@ -53,7 +54,7 @@ def filled(lease: ClientLease) -> v1.ComputeLossRequest:
 
 def failed(sharing: Sharing, error: BaseException) -> v1.ComputeLossRequest:
     """The request of a call that ended in an error."""
-    with contextlib.suppress(type(error)), sharing.lease() as lease:
+    with contextlib.suppress(type(error)), ClientLease(sharing) as lease:
         request = filled(lease)
         raise error
     return request
@@ -73,7 +74,7 @@ def test_where_the_server_may_still_write_nothing_else_is_put(
 ) -> None:
     retired = failed(sharing, error).reply.start.segment
     asked = server.questions
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         assert filled(lease).reply.start.segment != retired
     assert server.detached == [retired]
     assert server.questions == asked + 2  # nothing before it needed another
@@ -110,11 +111,11 @@ def test_what_the_server_has_answered_it_writes_to_no_more(
 def test_what_was_shared_is_forgotten_when_it_is_lost(
     server: SharingServer, sharing: Sharing, error: LossdError, *, is_lost: bool
 ) -> None:
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         filled(lease)
         assert lease.is_lost(error) is is_lost
     asked = server.questions
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         filled(lease)
         assert lease.in_use is not is_lost
     assert server.questions == asked  # it rests
@@ -123,7 +124,7 @@ def test_what_was_shared_is_forgotten_when_it_is_lost(
 def test_a_call_that_was_given_up_loses_no_other_that_has_its_inputs_beside(
     server: SharingServer, sharing: Sharing
 ) -> None:
-    with sharing.lease() as under_way:
+    with ClientLease(sharing) as under_way:
         used = filled(under_way).reply.start.segment
         failed(sharing, DeadlineExceededError("late"))
         kept = sharing.empty(np.zeros((1 << 20,), np.float32))  # which takes a new segment
@@ -140,7 +141,7 @@ def test_what_this_client_has_left_tells_nothing_of_the_server_it_shares_with_no
     """The call is made again without; arrays of others stay where they are."""
     monkeypatch.setattr("lossd.client.sharing.REST_SECONDS", 0.0)
     missing = LossdError("unknown", reason="SEGMENT_NOT_FOUND")
-    with sharing.lease() as lease, sharing.lease() as with_new_server:
+    with ClientLease(sharing) as lease, ClientLease(sharing) as with_new_server:
         filled(lease)
         if leave == "a call was given up":
             failed(sharing, DeadlineExceededError("late"))
@@ -155,7 +156,7 @@ def test_what_this_client_has_left_tells_nothing_of_the_server_it_shares_with_no
 
 
 def test_a_server_that_is_gone_is_lost_whatever_was_left(sharing: Sharing) -> None:
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         filled(lease)
         failed(sharing, DeadlineExceededError("late"))
         kept = sharing.empty(LOGITS)
@@ -172,7 +173,7 @@ def test_a_server_that_offers_nothing_is_asked_once() -> None:
 
     sharing = Sharing(ask)
     for _ in range(3):
-        with sharing.lease() as lease:
+        with ClientLease(sharing) as lease:
             filled(lease)
             assert not lease.in_use
     assert len(asked) == 1
@@ -360,7 +361,7 @@ def test_memory_is_set_up_within_the_time_of_the_call(server: SharingServer, ans
     sharing = Sharing(ask)
     with ThreadPoolExecutor(2) as threads:
         began = time.monotonic()
-        leases = [sharing.lease(began + 0.5) for _ in range(2)]
+        leases = [ClientLease(sharing, began + 0.5) for _ in range(2)]
         for each in [threads.submit(filled, lease) for lease in leases]:
             assert not each.result().HasField("reply")
         took = time.monotonic() - began
@@ -375,7 +376,7 @@ def test_memory_that_is_not_set_up_leaves_time_for_a_message() -> None:
         raise DeadlineExceededError("late")
 
     until = time.monotonic() + 2
-    with Sharing(ask).lease(until) as lease:
+    with ClientLease(Sharing(ask), until) as lease:
         filled(lease)
         assert not lease.in_use
     assert time.monotonic() < until
@@ -399,10 +400,10 @@ def test_a_timeout_of_the_callers_own_keeps_no_other_call_from_memory(
 
     sharing = Sharing(ask)
     for in_time in range(3):  # noqa: B007 - counted down where it is asked
-        with sharing.lease(time.monotonic() + 0.02) as lease:
+        with ClientLease(sharing, time.monotonic() + 0.02) as lease:
             filled(lease)
             assert not lease.in_use
-    with sharing.lease(time.monotonic() + 60) as lease:
+    with ClientLease(sharing, time.monotonic() + 60) as lease:
         filled(lease)
         assert lease.in_use
 
@@ -422,7 +423,7 @@ def test_a_call_that_is_given_up_while_it_sets_memory_up_keeps_no_other_from_it(
         return server.ask(method, request, timeout)
 
     sharing = Sharing(ask)
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         filled(lease)
     assert not given_up
     assert sharing.locate(sharing.beside_server(sharing.empty, np.empty_like(LOGITS)))
@@ -449,7 +450,7 @@ def test_who_waits_for_memory_that_a_call_given_up_sets_up_has_it(server: Sharin
 
 
 def test_a_call_without_time_asks_for_nothing(server: SharingServer, sharing: Sharing) -> None:
-    lease = sharing.lease(time.monotonic())
+    lease = ClientLease(sharing, time.monotonic())
     filled(lease)
     assert not lease.in_use
     assert not server.questions
@@ -458,7 +459,7 @@ def test_a_call_without_time_asks_for_nothing(server: SharingServer, sharing: Sh
 def test_a_call_that_has_ended_takes_no_more_memory(
     server: SharingServer, sharing: Sharing
 ) -> None:
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         pass
     assert not filled(lease).HasField("reply")
     assert server.questions == 0
@@ -469,7 +470,7 @@ def test_a_beacon_of_another_user_is_none(
 ) -> None:
     """Whose directory it is could read and change what is shared."""
     monkeypatch.setattr("lossd.client.sharing.os.geteuid", lambda: -1)
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         filled(lease)
         assert not lease.in_use
     assert not server.attached
@@ -508,14 +509,14 @@ def test_a_segment_that_the_server_refuses_leaves_no_file(
             raise LossdError("full", reason="TOO_MANY_SEGMENTS")
         return server.ask(method, request, timeout)
 
-    with Sharing(ask).lease() as lease:
+    with ClientLease(Sharing(ask)) as lease:
         filled(lease)
         assert not lease.in_use
     assert [path.name for path in tmp_path.iterdir()] == ["beacon"]
 
 
 def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:
-    with sharing.lease() as lease:
+    with ClientLease(sharing) as lease:
         request = filled(lease)
         start, size = request.reply.start, request.reply.size
         assert len(lease.view(start, size)) == size

@@ -16,10 +16,10 @@ from lossd.client.connection import Connection
 from lossd.client.errors import DeadlineExceededError, LossdError
 from lossd.client.headers import Encoded
 from lossd.client.layouts import Replies
+from lossd.client.lease import Build, ClientLease
 from lossd.client.requests import Request
 from lossd.client.responses import read_cut, read_response
 from lossd.client.result import LossResult
-from lossd.client.sharing import Build
 
 Done = TypeVar("Done")
 
@@ -30,7 +30,7 @@ def computed(connection: Connection, build: Build, call: ClientCall) -> LossResu
     Raises:
         LossdError: as ``LossClient.compute``.
     """
-    with connection.sharing.lease(call.deadline) as lease:
+    with ClientLease(connection.sharing, call.deadline) as lease:
         request = lease.request(build)
         if not lease.in_use:
             return _sent(connection, request, call)
@@ -87,7 +87,7 @@ async def computed_async(
     """
     if not connection.sharing.is_worthwhile(inputs):
         return await _sent_async(connection, build(), call)
-    with connection.sharing.lease(call.deadline) as lease:
+    with ClientLease(connection.sharing, call.deadline) as lease:
         prepare = cautions.blaming_caller(functools.partial(lease.request, build))
         request = await _in_time(call, connection.in_thread(prepare))
         if not lease.in_use:

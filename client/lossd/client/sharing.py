@@ -16,14 +16,13 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from lossd import tensors, v1
+from lossd import v1
 from lossd.client.arrays import Array, is_several, likely_bytes, to_dtype
 from lossd.client.call import (
     ATTACH_SEGMENT,
@@ -33,8 +32,7 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.device import DeviceSharing
-from lossd.client.device_arrays import OnDevice, is_on_device
-from lossd.client.device_call import DeviceCall
+from lossd.client.device_arrays import is_on_device
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -43,18 +41,14 @@ from lossd.client.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from lossd.client.reply_room import reply_size, wanted_gradients
-from lossd.client.requests import Request
 from lossd.client.rest import Rest
 from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 from lossd.crew import Crew, usable_cores
-from lossd.framing import Framed
 
 log = logging.getLogger("lossd.client")
 
 Ask = Callable[[Method[Any], Message, float], Any]
-Build = Callable[..., Request]  # takes ``place``, as ``requests.request_for``
 
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
@@ -108,14 +102,6 @@ class Sharing:
         if self._rest.is_on and self._arena.is_empty:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
-
-    def lease(self, until: float = NEVER) -> "ClientLease":
-        """Returns the lease of one call that ends at a time on the clock.
-
-        Memory may take half of what is left: where it takes longer, a message still goes in time.
-        """
-        now = time.monotonic()
-        return ClientLease(self, now + (until - now) / 2)
 
     def beside_server(self, make: Callable[[Array], Any], wanted: Array) -> Any:
         """Returns what ``empty`` or ``device_empty`` makes of an array, beside a server.
@@ -374,143 +360,3 @@ def _has_any_on_device(given: Any) -> bool:
 
 def _opener(flags: int) -> Callable[[str, int], int]:
     return lambda path, _: os.open(path, flags)
-
-
-class ClientLease:
-    """The shared memory of one call, as a context.
-
-    Blocks of inputs are returned when it ends, that of the reply when the arrays over it are gone.
-    Where a task ends it while a thread still makes the request, the thread writes nothing more
-    there.
-    """
-
-    def __init__(self, sharing: Sharing, until: float) -> None:
-        self._sharing = sharing
-        self._until = until
-        self._blocks: list[Block] = []
-        self._segments: set[bytes] = set()  # tokens of those with an input, or the reply
-        self._reply: Block | None = None
-        self._device: DeviceCall | None = None
-        self._has_ended = False
-        self.in_use = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._has_ended = True
-        was_answered = error is None or (isinstance(error, LossdError) and error.reason)
-        if self._reply is not None and not was_answered:
-            self._sharing.retire(self._reply.segment)
-        if self._device is not None:
-            self._device.end(was_answered=bool(was_answered))
-        self._blocks.clear()
-        self._reply = None
-
-    def request(self, build: Build) -> Request:
-        """Returns the request for a batch; large arrays and the reply go into shared memory.
-
-        What is on a device stays there, unless no device memory can be shared.
-        """
-        request = build(place=self.place, bring=self._sharing.device.on_host)
-        if self.in_use and not self._has_ended and isinstance(request, Framed):
-            wanted = wanted_gradients(request.message, self._sharing.gradients)
-            if self._device is not None:
-                self._device.prepare(request.message, wanted)
-            self._take_reply(request.message, wanted)
-        return request
-
-    def place(self, array: Array | OnDevice) -> v1.SharedMemory | v1.DeviceMemory | None:
-        """Returns where an array lies in memory that is shared; None for the message.
-
-        It is copied there if need be.
-        """
-        if isinstance(array, OnDevice):
-            return self._place_on_device(array)
-        if array.nbytes < WORTHWHILE_BYTES or self._has_ended:
-            return None
-        dtype = tensors.wire_order(array.dtype)
-        located = self._sharing.locate(array) if dtype == array.dtype else None
-        if located is None:
-            block = self._sharing.block(array.nbytes, self._until)
-            if block is None:
-                return None
-            self._blocks.append(block)
-            self._sharing.copy(array, block.array(array.shape, dtype))
-            located = block.segment, block.start
-        self.in_use = True
-        segment, offset = located
-        self._segments.add(segment.token)
-        return v1.SharedMemory(segment=segment.token, offset=offset)
-
-    def _place_on_device(self, array: OnDevice) -> v1.DeviceMemory | None:
-        if self._has_ended:
-            return None
-        self._device = self._device or DeviceCall(self._sharing.device, self._until)
-        found = self._device.place(array)
-        self.in_use = self.in_use or found is not None
-        return found
-
-    def on_device(self, tensor: v1.Tensor) -> Any:
-        """Returns a tensor of the reply that is in device memory.
-
-        Raises:
-            TensorError: if it does not lie where the reply should.
-        """
-        if self._device is None:
-            raise tensors.TensorError("device_memory", "it must lie in the reply's region")
-        return self._device.array(tensor)
-
-    def view(self, place: v1.SharedMemory, size: int) -> npt.NDArray[np.uint8]:
-        """Returns the bytes of a tensor of the reply, read-only.
-
-        Raises:
-            TensorError: if they do not lie where the reply should.
-        """
-        block = self._reply
-        start = -1 if block is None else place.offset - block.start
-        if block is None or place.segment != block.segment.token or start < 0:
-            raise tensors.TensorError("shared_memory", "it must lie in the reply's region")
-        found = np.asarray(block)[start : start + size]
-        found.flags.writeable = False
-        return found
-
-    def is_lost(self, error: LossdError) -> bool:
-        """Returns whether the call failed because of shared memory, and may work without."""
-        if not self.tells_of_loss(error):
-            return False
-        if not self._was_left_here(error):
-            self._sharing.reset(self._until)
-        return True
-
-    def _was_left_here(self, error: LossdError) -> bool:
-        """Returns whether the server may miss a segment only since this client has left it.
-
-        That says nothing about the server that others are shared with.
-        """
-        if error.reason != "SEGMENT_NOT_FOUND":
-            return False
-        is_left_on_device = self._device is not None and self._device.is_left()
-        return is_left_on_device or any(map(self._sharing.is_left, self._segments))
-
-    @staticmethod
-    def tells_of_loss(error: LossdError) -> bool:
-        """Returns whether an error says that shared memory was lost; waits for nothing."""
-        return isinstance(error, UnavailableError) or error.reason.startswith("SEGMENT")
-
-    def _take_reply(self, request: v1.ComputeLossRequest, wanted: set[str]) -> None:
-        """Gives the server room for its reply, about as large as needed."""
-        size = reply_size(request, wanted)
-        if size < WORTHWHILE_BYTES:
-            return
-        reply = self._reply = self._sharing.block(size, self._until)
-        if reply is not None:
-            self._segments.add(reply.segment.token)
-            request.reply.start.segment = reply.segment.token
-            request.reply.start.offset = reply.start
-            request.reply.size = reply.size
