@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lossd import tensors, v1
+from lossd.client.beacon import is_seen
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import ALIGNMENT, Arena, Segment
-from lossd.client.sharing import _is_seen
 
 MEBIBYTE = 1 << 20
 FLOAT = np.dtype(np.float32)
@@ -162,6 +162,6 @@ def test_a_beacon_is_a_plain_file_with_its_content(
         (place / "beacon").write_bytes(b"x")
     (shm / "link").symlink_to("beacon")
     right = v1.SharedMemoryOffer(directory=str(shm), beacon="beacon", beacon_content=b"x")
-    assert _is_seen(right)
+    assert is_seen(right)
     wrong = v1.SharedMemoryOffer(directory=str(shm), beacon=name, beacon_content=content)
-    assert not _is_seen(wrong)
+    assert not is_seen(wrong)

@@ -469,7 +469,7 @@ def test_a_beacon_of_another_user_is_none(
     server: SharingServer, sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose directory it is could read and change what is shared."""
-    monkeypatch.setattr("lossd.client.sharing.os.geteuid", lambda: -1)
+    monkeypatch.setattr("lossd.client.beacon.os.geteuid", lambda: -1)
     with ClientLease(sharing) as lease:
         filled(lease)
         assert not lease.in_use

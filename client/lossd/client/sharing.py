@@ -6,11 +6,7 @@ Whatever goes wrong, the batch is sent in the message instead, unnoticed by the 
 """
 
 import contextlib
-import errno
 import logging
-import os
-import re
-import stat
 import threading
 import time
 import weakref
@@ -24,6 +20,7 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client.arrays import Array, is_several, likely_bytes, to_dtype
+from lossd.client.beacon import is_for_lack, is_seen
 from lossd.client.call import (
     ATTACH_SEGMENT,
     DETACH_SEGMENT,
@@ -60,11 +57,6 @@ PART_BYTES, COPYING_THREADS = 1 << 20, 4
 REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
 # How long a call besides that of the batch may take.
 ASK_SECONDS = 2.0
-
-# What a process, or the system, may have too little of for a while.
-_LACKING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
-
-_BEACON = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Sharing:
@@ -229,7 +221,7 @@ class Sharing:
         else:
             is_late = isinstance(error, DeadlineExceededError)
             self._rest.begin(REST_SECONDS, is_answered=not is_late)
-        if _is_for_lack(error) and not self._lacks:
+        if is_for_lack(error) and not self._lacks:
             self._lacks = True
             log.warning("memory is not shared for as long as this lasts: %s", error)
 
@@ -255,7 +247,7 @@ class Sharing:
         """Returns the directory that both can reach; None, and a long rest, where there is none."""
         patience = seconds(ASK_SECONDS, until)
         info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), patience)
-        if not info.HasField("shared_memory") or not _is_seen(info.shared_memory):
+        if not info.HasField("shared_memory") or not is_seen(info.shared_memory):
             self._rest.begin_refused()
             return None
         listed = self._ask(LIST_LOSSES, v1.ListLossesRequest(), seconds(ASK_SECONDS, until))
@@ -298,6 +290,11 @@ class Sharing:
                 self._ask(DETACH_SEGMENT, request, seconds(1.0, until))
 
 
+def _has_any_on_device(given: Any) -> bool:
+    """Returns whether an input, or one of its tensors, is on a device."""
+    return is_on_device(given) or (is_several(given) and any(map(is_on_device, given)))
+
+
 def unfilled(shape: Any, dtype: npt.DTypeLike) -> Array:
     """Returns an array in ordinary memory, of which it takes none before it is filled.
 
@@ -326,37 +323,3 @@ def _named(field: str, rule: str, given: object) -> Iterator[None]:
         raise InvalidRequestError(
             f"{field} must be {rule}, got {given!r:.64}: {error}", field=field
         ) from error
-
-
-def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
-    """Returns whether this process finds the same beacon as the server.
-
-    Raises:
-        OSError: if it cannot look now.
-    """
-    if not _BEACON.fullmatch(offer.beacon):
-        return False
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        with open(Path(offer.directory) / offer.beacon, "rb", opener=_opener(flags)) as beacon:
-            found = os.fstat(beacon.fileno())
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-            return is_ours and beacon.read(1024) == offer.beacon_content
-    except OSError as error:
-        if _is_for_lack(error):
-            raise
-        return False
-
-
-def _is_for_lack(error: Exception) -> bool:
-    """Returns whether there was too little of something, such as files that may be open."""
-    return isinstance(error, OSError) and error.errno in _LACKING
-
-
-def _has_any_on_device(given: Any) -> bool:
-    """Returns whether an input, or one of its tensors, is on a device."""
-    return is_on_device(given) or (is_several(given) and any(map(is_on_device, given)))
-
-
-def _opener(flags: int) -> Callable[[str, int], int]:
-    return lambda path, _: os.open(path, flags)
