@@ -9,17 +9,15 @@ import contextlib
 import logging
 import threading
 import time
-import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client.arrays import Array, is_several, likely_bytes, to_dtype
+from lossd.client.arrays import Array, is_several, likely_bytes
 from lossd.client.beacon import is_for_lack, is_seen
 from lossd.client.call import (
     ATTACH_SEGMENT,
@@ -30,10 +28,10 @@ from lossd.client.call import (
 )
 from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import is_on_device
+from lossd.client.empties import Empties, is_shareable
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
-    InvalidRequestError,
     LossdError,
     PermissionDeniedError,
     UnavailableError,
@@ -79,8 +77,7 @@ class Sharing:
         self._rest = Rest()
         self._lacks = False  # and has said so
         self._differentiable: dict[str, set[str]] = {}
-        self._given: weakref.WeakSet[Block] = weakref.WeakSet()  # of arrays that callers have
-        self._given_lock = threading.Lock()
+        self._empties = Empties()
         self.device = DeviceSharing(ask, self._own_segment)
 
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
@@ -104,7 +101,7 @@ class Sharing:
         self._rest.end_unanswered()
         self.device.end_rest()
         made = make(wanted)
-        if made is wanted and _is_shareable(wanted) and not self._rest.is_answered:
+        if made is wanted and is_shareable(wanted) and not self._rest.is_answered:
             raise UnavailableError("server must answer to share memory, got no answer")
         return made
 
@@ -115,11 +112,10 @@ class Sharing:
 
     def empty(self, wanted: Array) -> Array:
         """Returns an array as wanted, not filled, in shared memory if there is some."""
-        block = self.block(wanted.nbytes) if _is_shareable(wanted) else None
+        block = self.block(wanted.nbytes) if is_shareable(wanted) else None
         if block is None:
             return wanted
-        with self._given_lock:
-            self._given.add(block)
+        self._empties.add(block)
         return block.array(wanted.shape, wanted.dtype)
 
     def device_empty(self, wanted: Array, device: int | None = None) -> Any:
@@ -160,7 +156,7 @@ class Sharing:
         last block of it came back: other calls may have their inputs there.
         """
         self._arena.retire(segment)
-        self._warn_of_copies([segment], "a call was given up")
+        self._empties.warn_of_copies([segment], "a call was given up")
 
     def is_left(self, token: bytes) -> bool:
         """Returns whether a segment was retired, or forgotten with its server."""
@@ -175,7 +171,7 @@ class Sharing:
             if is_held:
                 self._directory = None
                 self._rest.begin(REST_SECONDS, is_answered=False)
-                self._warn_of_copies(self._arena.remove_all(), "the server was lost")
+                self._empties.warn_of_copies(self._arena.remove_all(), "the server was lost")
         self.device.reset(until)
 
     def close(self) -> None:
@@ -270,19 +266,6 @@ class Sharing:
         finally:
             segment.unlink()
 
-    def _warn_of_copies(self, left: Collection[Segment], because: str) -> None:
-        """Says so where callers have arrays in segments that are used no more."""
-        with self._given_lock:
-            copied = [block for block in self._given if block.segment in left]
-            for block in copied:
-                self._given.discard(block)
-        if copied:
-            log.warning(
-                "arrays of empty (%d of them) are copied for each batch from now on, since %s: "
-                "make them anew",
-                len(copied), because,
-            )  # fmt: skip
-
     def _let_go(self, segments: list[Segment], until: float = NEVER) -> None:
         with contextlib.suppress(LossdError):  # it notices by itself, as it does for killed clients
             for segment in segments:
@@ -293,33 +276,3 @@ class Sharing:
 def _has_any_on_device(given: Any) -> bool:
     """Returns whether an input, or one of its tensors, is on a device."""
     return is_on_device(given) or (is_several(given) and any(map(is_on_device, given)))
-
-
-def unfilled(shape: Any, dtype: npt.DTypeLike) -> Array:
-    """Returns an array in ordinary memory, of which it takes none before it is filled.
-
-    Raises:
-        InvalidRequestError: if no array can have the shape or the type.
-    """
-    with _named("dtype", "a type of NumPy's", dtype):
-        kind = np.dtype(to_dtype(dtype))
-    with _named("shape", "sizes in [0, 2**63), of an array that can be", shape):
-        # To NumPy the letters of a text are sizes, and to an older one None has no axes.
-        if isinstance(shape, str | bytes | bytearray | memoryview | None):
-            raise TypeError("neither a text nor None is sizes")
-        made: Array = np.empty(shape, kind)
-        return made
-
-
-def _is_shareable(wanted: Array) -> bool:
-    return wanted.nbytes > 0 and not wanted.dtype.hasobject
-
-
-@contextlib.contextmanager
-def _named(field: str, rule: str, given: object) -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise InvalidRequestError(
-            f"{field} must be {rule}, got {given!r:.64}: {error}", field=field
-        ) from error

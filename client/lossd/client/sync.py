@@ -30,6 +30,7 @@ from lossd.client.call import (
 from lossd.client.connection import Connection
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed, recalled
+from lossd.client.empties import unfilled
 from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
 from lossd.client.kinds import InputNames
@@ -37,7 +38,6 @@ from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
-from lossd.client.sharing import unfilled
 from lossd.client.submitting import Background, Submitting
 from lossd.client.target import Target
 from lossd.framing import Framed
