@@ -28,7 +28,7 @@ from lossd.client.errors import (
 )
 from lossd.client.lease import ClientLease
 from lossd.client.requests import build_request
-from lossd.client.sharing import PART_BYTES, Sharing
+from lossd.client.sharing import Sharing
 from lossd.framing import Framed
 from tests.sharing_server import SharingServer
 
@@ -528,11 +528,3 @@ def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:
         ):
             with pytest.raises(ValueError, match="must lie in the reply's region"):
                 lease.view(place, size)
-
-
-@pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES + 3])
-def test_what_is_copied_in_parts_is_copied_whole(sharing: Sharing, size: int) -> None:
-    array = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    place = np.zeros_like(array)
-    sharing.copy(array, place)
-    np.testing.assert_array_equal(place, array)

@@ -97,7 +97,7 @@ class ClientLease:
             if block is None:
                 return None
             self._blocks.append(block)
-            self._sharing.copy(array, block.array(array.shape, dtype))
+            self._sharing.copier.copy(array, block.array(array.shape, dtype))
             located = block.segment, block.start
         self.in_use = True
         segment, offset = located

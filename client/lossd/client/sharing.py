@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf.message import Message
 
 from lossd import v1
@@ -26,6 +25,7 @@ from lossd.client.call import (
     LIST_LOSSES,
     Method,
 )
+from lossd.client.copying import Copier
 from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import is_on_device
 from lossd.client.empties import Empties, is_shareable
@@ -39,7 +39,6 @@ from lossd.client.errors import (
 from lossd.client.rest import Rest
 from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
-from lossd.crew import Crew, usable_cores
 
 log = logging.getLogger("lossd.client")
 
@@ -47,9 +46,6 @@ Ask = Callable[[Method[Any], Message, float], Any]
 
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
-# Larger arrays are copied in parts of this size, by several threads: one core does not use all that
-# memory can do, and more cores than these do not use more.  Smaller parts lose time between them.
-PART_BYTES, COPYING_THREADS = 1 << 20, 4
 # How long to do without it after something went wrong, and after the server could not be reached:
 # the call itself waits for a server that is about to start, and the next one finds it there.
 REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
@@ -65,19 +61,20 @@ class Sharing:
     ``empty``, ``reset``, ``close``, and a lease's ``request`` and ``is_lost``.
 
     Attributes:
+        copier: Copies arrays there.
         device: The memory of a GPU that they share, under a segment as its lease.
     """
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._arena = Arena()
-        self._crew = Crew(min(usable_cores(), COPYING_THREADS), "lossd-client-copy")
         self._lock = threading.Lock()
         self._directory: Path | None = None
         self._rest = Rest()
         self._lacks = False  # and has said so
         self._differentiable: dict[str, set[str]] = {}
         self._empties = Empties()
+        self.copier = Copier()
         self.device = DeviceSharing(ask, self._own_segment)
 
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
@@ -131,20 +128,6 @@ class Sharing:
         """Returns the segment that an array lies in, and its offset; None for ordinary memory."""
         return self._arena.locate(array)
 
-    def copy(self, array: Array, place: Array) -> None:
-        """Copies a contiguous array, a large one in parts at the same time."""
-        if array.nbytes <= PART_BYTES:
-            np.copyto(place, array)
-            return
-        source, target = array.reshape(-1), place.reshape(-1)
-        size = PART_BYTES // array.itemsize
-
-        def copy_part(index: int) -> None:
-            part = slice(index * size, (index + 1) * size)
-            np.copyto(target[part], source[part])
-
-        self._crew.run(-(-array.size // size), copy_part)
-
     def gradients(self, loss: str) -> set[str]:
         """Returns the inputs whose gradients a loss returns by default."""
         return self._differentiable.get(loss, set())
@@ -179,7 +162,7 @@ class Sharing:
         self.device.close()
         with self._lock:
             self._rest.begin_for_good()
-        self._crew.close()
+        self.copier.close()
         self._let_go(self._arena.remove_all())
 
     def _block_of_new_segment(self, size: int, until: float) -> Block | None:
