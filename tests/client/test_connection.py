@@ -14,6 +14,7 @@ import pytest
 from lossd import client, v1
 from lossd.client.call import EVALUATE_STREAM, GET_SERVER_INFO, ClientCall
 from lossd.client.connection import Connection
+from lossd.client.conversing import converse
 from lossd.client.options import channel_options
 from lossd.framing import Framed
 
@@ -96,7 +97,7 @@ class Parts:
 
 
 def compute_in_chunks(connection: Connection, call: ClientCall) -> None:
-    connection.stream(Framed(v1.ComputeLossRequest()), call)
+    converse(connection, Framed(v1.ComputeLossRequest()), call)
 
 
 def evaluate_batches(connection: Connection, call: ClientCall) -> None:

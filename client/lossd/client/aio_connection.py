@@ -7,20 +7,17 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 
-from lossd import v1
-from lossd.client import chunked
-from lossd.client.aio_status import UNEXPLAINED, ServerStatus
+from lossd.client.aio_status import ServerStatus
 from lossd.client.answer_memory import AnswerMemory
 from lossd.client.arrays import Array
 from lossd.client.call import (
-    STREAM_LOSS,
     Answer,
     ClientCall,
     Method,
@@ -32,15 +29,12 @@ from lossd.client.call import (
 from lossd.client.errors import (
     CancelledError,
     InvalidRequestError,
-    LossdError,
-    ServerError,
     UnavailableError,
     closed_error,
     forked_error,
     from_rpc_error,
     given_up_error,
     is_nobody,
-    late_error,
     lost_error,
     not_ready_error,
 )
@@ -73,17 +67,17 @@ class AsyncConnection:
         trace: Trace = untraced,
     ) -> None:
         self._target = target
-        self._security = security
+        self.security = security
         self.trace = trace
         self._channel = channel
         self._owned = channel is None
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._retrier = AsyncRetrier(sleep=self._rest)
+        self.retrier = AsyncRetrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
-        self._memory = AnswerMemory()
+        self.memory = AnswerMemory()
 
     @property
     def survives_fork(self) -> bool:
@@ -115,7 +109,7 @@ class AsyncConnection:
         if self._channel is None:
             if parted := turns().parted:
                 raise forked_error(parted)
-            self._channel = self._security.opened(grpc.aio, self._target)
+            self._channel = self.security.opened(grpc.aio, self._target)
         return self._channel
 
     def bind(self) -> None:
@@ -139,7 +133,7 @@ class AsyncConnection:
             await asyncio.to_thread(self.sharing.close)
         finally:
             self._closed.set()
-            self._memory.close()
+            self.memory.close()
             if self._owned and self._channel is not None:
                 await self._channel.close()
 
@@ -173,7 +167,7 @@ class AsyncConnection:
             except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
                 raise given_up_error() from error
 
-        await self._retrier.call(attempt, seconds, name="wait_until_ready")
+        await self.retrier.call(attempt, seconds, name="wait_until_ready")
 
     async def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
         """Returns an array that ``sharing`` makes, as ``Connection.shared`` does.
@@ -188,7 +182,7 @@ class AsyncConnection:
 
         self.bind()
         with contextlib.suppress(UnavailableError):
-            return await self._retrier.call(attempt, seconds, name="empty")
+            return await self.retrier.call(attempt, seconds, name="empty")
         return wanted
 
     async def call(
@@ -228,7 +222,7 @@ class AsyncConnection:
             attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
             final = (UnavailableError,) if is_shared else ()
             name = call.request_id
-            return read(await self._retrier.call(attempt, call.left(), final=final, name=name))
+            return read(await self.retrier.call(attempt, call.left(), final=final, name=name))
 
     async def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
@@ -257,7 +251,7 @@ class AsyncConnection:
         invoke: Any = self._unary.get(path)
         if invoke is None:
             invoke = self._unary[path] = channel.unary_unary(path)
-        proven = self._security.metadata(metadata)
+        proven = self.security.metadata(metadata)
         with self.translated():
             left = left_until(until)  # all before takes of it: a token, files
             answer: bytes = await invoke(encoded, timeout=left, metadata=proven)
@@ -282,58 +276,6 @@ class AsyncConnection:
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error
 
-    async def stream(
-        self, request: Framed[v1.ComputeLossRequest], call: ClientCall
-    ) -> Framed[v1.ComputeLossResponse]:
-        """Returns the answer to a large batch, as ``Connection.stream`` does.
-
-        Raises:
-            LossdError: the error of the last attempt.
-            asyncio.CancelledError: if the task is cancelled; the server is told.
-        """
-        question = chunked.Question(request)
-        with self.trace(STREAM_LOSS.path, call.request_id) as traced:
-            metadata = call.metadata + traced
-
-            async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
-                try:
-                    return await self._converse(question, left, metadata)
-                except ServerError as error:
-                    raise _why_cut(error, call) from error
-
-            return await self._retrier.call(attempt, call.left(), name=call.request_id)
-
-    async def _converse(
-        self, question: chunked.Question, left: float, metadata: Any
-    ) -> Framed[v1.ComputeLossResponse]:
-        """Returns the answer to a large batch, in one attempt."""
-        until = time.monotonic() + left
-        invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
-        proven = self._security.metadata(metadata)
-        answer = chunked.Answer(self._memory)
-
-        async def messages() -> AsyncIterator[bytes]:
-            yield question.first
-            if not is_let_in(await replies.initial_metadata()):
-                # To write to a refused call would hide why it was; its status is on the way.
-                await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
-            for chunk in question.chunks():
-                if replies.done():
-                    return
-                yield chunk
-
-        with self.translated():
-            replies = invoke(messages(), timeout=left_until(until), metadata=proven)
-            status = ServerStatus(replies)
-            try:
-                async for encoded in replies:
-                    answer.take(encoded)
-            except grpc.RpcError as error:
-                raise await status.explain(error) from error
-            finally:
-                replies.cancel()
-        return answer.framed()
-
     async def follow(
         self, method: Method[Answer], call: ClientCall, traced: Metadata
     ) -> tuple[Any, ServerStatus]:
@@ -350,7 +292,7 @@ class AsyncConnection:
         async def attempt(left: float) -> tuple[Any, ServerStatus]:
             until = time.monotonic() + left
             invoke: Any = self.channel().stream_unary(method.path, serialised)
-            proven = self._security.metadata(call.metadata + traced)
+            proven = self.security.metadata(call.metadata + traced)
             with self.translated():
                 stream = invoke(timeout=left_until(until), metadata=proven)
                 status = ServerStatus(stream)
@@ -365,20 +307,11 @@ class AsyncConnection:
                     raise
             return stream, status
 
-        return await self._retrier.call(attempt, call.left(), name=call.request_id)
+        return await self.retrier.call(attempt, call.left(), name=call.request_id)
 
 
 def _ended_error() -> UnavailableError:
     return UnavailableError("event loop must run until the server has answered, got none in time")
-
-
-def _why_cut(error: ServerError, call: ClientCall) -> LossdError:
-    """Returns the likely reason why a stream was cut; asyncio's gRPC gives none."""
-    if error.message != UNEXPLAINED:
-        return error
-    if not call.left():
-        return late_error()
-    return UnavailableError("server must stay until it has answered, got a cut stream")
 
 
 @contextlib.contextmanager

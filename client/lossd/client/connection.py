@@ -9,19 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError as FutureCancelledError
-from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from lossd import v1
-from lossd.client import chunked
 from lossd.client.answer_memory import AnswerMemory
 from lossd.client.arrays import Array
 from lossd.client.call import (
-    STREAM_LOSS,
     Answer,
     ClientCall,
     Method,
@@ -93,19 +88,19 @@ class Connection:
         trace: Trace = untraced,
     ) -> None:
         self._target = target
-        self._security = security
+        self.security = security
         self.trace = trace
         self._channel: Any = None if channel is None else Renewing.of(channel)
         self._owned = channel is None
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._retrier = Retrier(sleep=self._rest)
-        self._turns = turns()
+        self.retrier = Retrier(sleep=self._rest)
+        self.turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
         self.background = Background()
-        self._memory = AnswerMemory()
+        self.memory = AnswerMemory()
 
     @property
     def survives_fork(self) -> bool:
@@ -122,9 +117,9 @@ class Connection:
         with self._lock:
             self.check_open()
             if self._channel is None:
-                if self._turns.parted:
-                    raise forked_error(self._turns.parted)
-                self._channel = self._security.opened(grpc, self._target)
+                if self.turns.parted:
+                    raise forked_error(self.turns.parted)
+                self._channel = self.security.opened(grpc, self._target)
             return self._channel
 
     def close(self) -> None:
@@ -133,7 +128,7 @@ class Connection:
             return
         self.background.close()
         self.sharing.close()
-        self._memory.close()
+        self.memory.close()
         with self._lock:
             self._closed.set()
             self._unary.clear()
@@ -180,7 +175,7 @@ class Connection:
                     return
             raise not_ready_error(seconds)
 
-        self._retrier.call(attempt, seconds, name="wait_until_ready")
+        self.retrier.call(attempt, seconds, name="wait_until_ready")
 
     def _is_healthy(self, check: Any, until: float) -> bool:
         """Returns whether a server is connected that calls itself healthy, after a look at most.
@@ -190,7 +185,7 @@ class Connection:
         """
         look = max(min(_LOOK_SECONDS, until - time.monotonic()), 0.0)
         try:
-            with self.translated(), self._turns:
+            with self.translated(), self.turns:
                 answer = check(b"", timeout=look, wait_for_ready=True)
         except DeadlineExceededError:
             self._look_again(check)
@@ -218,13 +213,13 @@ class Connection:
             return self.sharing.beside_server(make, wanted)
 
         with contextlib.suppress(UnavailableError):
-            return self._retrier.call(attempt, seconds, name="empty")
+            return self.retrier.call(attempt, seconds, name="empty")
         return wanted
 
     def _look_again(self, check: Any) -> None:
         """Has a channel that finds nobody be opened anew: a call that does not wait fails then."""
         if isinstance(self._channel, Moving):
-            with contextlib.suppress(LossdError), self.translated(), self._turns:
+            with contextlib.suppress(LossdError), self.translated(), self.turns:
                 check(b"", timeout=_GLANCE_SECONDS)
 
     def call(
@@ -265,7 +260,7 @@ class Connection:
             attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
             final = (UnavailableError,) if is_shared else ()
             name = call.request_id
-            return read(self._retrier.call(attempt, call.left(), final=final, name=name))
+            return read(self.retrier.call(attempt, call.left(), final=final, name=name))
 
     def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
@@ -291,11 +286,11 @@ class Connection:
     def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
         until = time.monotonic() + timeout
         invoke = self._unary.get(path) or self._unary_call(path)
-        proven = self._security.metadata(metadata)
+        proven = self.security.metadata(metadata)
         submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter
             answer: bytes
-            with self._turns:
+            with self.turns:
                 left = left_until(until)  # all before takes of it: a token, files, a fork
                 if submission is None:
                     answer = invoke(encoded, timeout=left, metadata=proven)
@@ -336,52 +331,6 @@ class Connection:
         is_ended = self._closed.is_set() or self.background.is_cancelled
         return isinstance(error, CancelledError) and is_ended
 
-    def stream(
-        self, request: Framed[v1.ComputeLossRequest], call: ClientCall
-    ) -> Framed[v1.ComputeLossResponse]:
-        """Returns the answer to a large batch, which goes and comes in chunks.
-
-        Raises:
-            LossdError: the error of the last attempt.
-        """
-        question = chunked.Question(request)
-        with self.trace(STREAM_LOSS.path, call.request_id) as traced:
-            attempt = functools.partial(self._converse, question, call.metadata + traced)
-            return self._retrier.call(attempt, call.left(), name=call.request_id)
-
-    def _converse(
-        self, question: chunked.Question, metadata: Any, left: float
-    ) -> Framed[v1.ComputeLossResponse]:
-        """Returns the answer to a large batch, in one attempt."""
-        until = time.monotonic() + left
-        channel = self.channel()
-        invoke: Any = channel.stream_stream(STREAM_LOSS.path)
-        proven = self._security.metadata(metadata)
-        started: Future[Any] = Future()
-
-        def messages() -> Iterator[bytes]:
-            yield question.first
-            with contextlib.suppress(FutureCancelledError):
-                started.result().initial_metadata()
-                yield from question.chunks()
-
-        def converse() -> Framed[v1.ComputeLossResponse]:
-            answer = chunked.Answer(self._memory)
-            with self.translated(), self._turns:
-                try:
-                    replies = invoke(messages(), timeout=left_until(until), metadata=proven)
-                    if self.background.current is not None:
-                        self.background.current.watch(replies)
-                    started.set_result(replies)
-                    for encoded in replies:
-                        answer.take(encoded)
-                finally:  # without effect on a call that has ended
-                    if not started.cancel():
-                        started.result().cancel()
-            return answer.framed()
-
-        return self.background.unsignalled(converse, left, channel.lose_stuck)
-
     def follow(
         self,
         method: Method[Answer],
@@ -408,12 +357,12 @@ class Connection:
             until = time.monotonic() + left
             channel = self.channel()
             invoke: Any = channel.stream_unary(method.path, serialised)
-            proven = self._security.metadata(call.metadata + traced)
+            proven = self.security.metadata(call.metadata + traced)
             requests = begin()
 
             def opened() -> Any:
                 stream: Any = None
-                with self.translated(), self._turns:
+                with self.translated(), self.turns:
                     try:
                         stream = invoke.future(
                             requests.messages(), timeout=left_until(until), metadata=proven
@@ -432,7 +381,7 @@ class Connection:
 
             return self.background.unsignalled(opened, left, channel.lose_stuck)
 
-        return self._retrier.call(attempt, call.left(), name=call.request_id)
+        return self.retrier.call(attempt, call.left(), name=call.request_id)
 
     def answer(self, stream: Any, seconds: float) -> bytes:
         """Returns the answer to what ``follow`` opened.
@@ -450,7 +399,7 @@ class Connection:
         """Ends what ``follow`` opened."""
 
         def cancel() -> None:
-            with self._turns:
+            with self.turns:
                 stream.cancel()
 
         # It ends where the connection was closed, or in its thread, when that can.

@@ -13,6 +13,7 @@ from lossd.client import cautions, chunked
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import COMPUTE_LOSS, ClientCall
 from lossd.client.connection import Connection
+from lossd.client.conversing import converse, converse_async
 from lossd.client.errors import DeadlineExceededError, LossdError
 from lossd.client.headers import Encoded
 from lossd.client.layouts import Replies
@@ -48,7 +49,7 @@ def _sent(connection: Connection, request: Request, call: ClientCall) -> LossRes
     if isinstance(request, Encoded):
         return recalled(connection, request, call)
     if chunked.is_worthwhile(request):
-        return read_response(connection.stream(request, call))
+        return read_response(converse(connection, request, call))
     return connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
 
 
@@ -130,7 +131,7 @@ async def _sent_async(
     if isinstance(request, Encoded):
         return await recalled_async(connection, request, call)
     if chunked.is_worthwhile(request):
-        return read_response(await connection.stream(request, call))
+        return read_response(await converse_async(connection, request, call))
     return await connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
 
 
