@@ -16,6 +16,7 @@ from lossd.client.call import EVALUATE_STREAM, GET_SERVER_INFO, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.conversing import converse
 from lossd.client.options import channel_options
+from lossd.client.request_streams import open_stream
 from lossd.framing import Framed
 
 
@@ -101,7 +102,7 @@ def compute_in_chunks(connection: Connection, call: ClientCall) -> None:
 
 
 def evaluate_batches(connection: Connection, call: ClientCall) -> None:
-    connection.follow(EVALUATE_STREAM, Parts, call, ())
+    open_stream(connection, EVALUATE_STREAM, Parts, call, ())
 
 
 @pytest.mark.parametrize("begin", [compute_in_chunks, evaluate_batches])

@@ -1,16 +1,17 @@
 """Batches that an evaluation takes go out; those after its end are refused.  Nobody is called."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lossd import v1
-from lossd.client.call import ClientCall
+from lossd.client.call import REQUEST_ID_KEY, ClientCall
+from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
 from lossd.client.evaluation import Evaluation
 
@@ -29,30 +30,27 @@ class Stream(Future[bytes]):
         self.asked.set()
         return super().result(timeout)
 
+    def initial_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((REQUEST_ID_KEY, "id"),)  # there is room for it
+
     def answer(self) -> None:
         self.set_result(ANSWER.SerializeToString())
 
 
-class Connection:
+class Channel:
     """Has an evaluation go where a test takes its messages from."""
 
     def __init__(self) -> None:
         self.stream = Stream()
         self.messages: Iterator[v1.EvaluateStreamRequest] = iter(())
 
-    def trace(self, *_: object) -> contextlib.AbstractContextManager[tuple[()]]:
-        return contextlib.nullcontext(())
+    def stream_unary(self, *_: object) -> Any:
+        return SimpleNamespace(future=self._begin)
 
-    def follow(self, _: object, begin: Any, *__: object) -> Stream:
-        self.messages = begin().messages()
+    def _begin(self, messages: Iterator[v1.EvaluateStreamRequest], **_: object) -> Stream:
+        self.messages = messages
         next(self.messages)  # which opens it
         return self.stream
-
-    def answer(self, stream: Stream, _: float) -> bytes:
-        return stream.result()
-
-    def cancel(self, stream: Stream) -> None:
-        stream.cancel()
 
     def sent(self) -> int:
         """Returns how many batches go out until the stream ends."""
@@ -60,15 +58,15 @@ class Connection:
 
 
 @pytest.fixture
-def connection() -> Connection:
-    return Connection()
+def channel() -> Channel:
+    return Channel()
 
 
 @pytest.fixture
-def run(connection: Connection) -> Iterator[Evaluation[Any]]:
+def run(channel: Channel) -> Iterator[Evaluation[Any]]:
     call, first = ClientCall("id", time.monotonic() + 60), v1.EvaluateRequest()
-    made: Any = connection
-    made_up: Evaluation[Any] = Evaluation(made, call, first, is_one=True)
+    lent: Any = channel
+    made_up: Evaluation[Any] = Evaluation(Connection("unused", lent), call, first, is_one=True)
     with made_up:
         yield made_up
 
@@ -77,35 +75,33 @@ def refused() -> Any:
     return pytest.raises(InvalidRequestError, match="evaluation must be open, got one that has end")
 
 
-def test_what_was_taken_before_the_end_goes_out(connection: Connection, run: Any) -> None:
+def test_what_was_taken_before_the_end_goes_out(channel: Channel, run: Any) -> None:
     for _ in range(2):
         run.update(**BATCH)
     with ThreadPoolExecutor(1) as threads:
         result = threads.submit(run.result)
-        assert connection.stream.asked.wait(20)
-        assert connection.sent() == 2
-        connection.stream.answer()
+        assert channel.stream.asked.wait(20)
+        assert channel.sent() == 2
+        channel.stream.answer()
         result.result(20)
 
 
 def test_a_batch_that_comes_while_the_result_is_waited_for_is_refused(
-    connection: Connection, run: Any
+    channel: Channel, run: Any
 ) -> None:
     with ThreadPoolExecutor(1) as threads:
         result = threads.submit(run.result)
-        assert connection.stream.asked.wait(20)
+        assert channel.stream.asked.wait(20)
         with refused():
             run.update(**BATCH)
         with refused():
             run.merge(b"state")
-        assert connection.sent() == 0
-        connection.stream.answer()
+        assert channel.sent() == 0
+        channel.stream.answer()
         result.result(20)
 
 
-def test_a_batch_that_waits_for_room_until_the_end_is_refused(
-    connection: Connection, run: Any
-) -> None:
+def test_a_batch_that_waits_for_room_until_the_end_is_refused(channel: Channel, run: Any) -> None:
     for _ in range(2):
         run.update(**BATCH)
     with ThreadPoolExecutor(2) as threads:
@@ -113,40 +109,40 @@ def test_a_batch_that_waits_for_room_until_the_end_is_refused(
         result = threads.submit(run.result)
         with refused():
             waiting.result(20)
-        assert connection.sent() == 2
-        connection.stream.answer()
+        assert channel.sent() == 2
+        channel.stream.answer()
         result.result(20)
 
 
 def test_a_batch_after_a_result_that_was_interrupted_is_refused(
-    connection: Connection, run: Any, monkeypatch: pytest.MonkeyPatch
+    channel: Channel, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt() -> bytes:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(connection.stream, "result", interrupt)
+        patch.setattr(channel.stream, "result", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run.result()
     with refused():
         run.update(**BATCH)
-    connection.stream.answer()
+    channel.stream.answer()
     run.result()
-    assert connection.sent() == 0
+    assert channel.sent() == 0
 
 
 def test_a_batch_that_a_call_which_has_ended_takes_no_more_is_refused(
-    connection: Connection, run: Any
+    channel: Channel, run: Any
 ) -> None:
-    connection.messages.close()  # type: ignore[attr-defined]  # as gRPC does
-    connection.stream.answer()
+    channel.messages.close()  # type: ignore[attr-defined]  # as gRPC does
+    channel.stream.answer()
     with refused():
         run.update(**BATCH)
 
 
-def test_several_threads_may_ask_for_the_result(connection: Connection, run: Any) -> None:
+def test_several_threads_may_ask_for_the_result(channel: Channel, run: Any) -> None:
     with ThreadPoolExecutor(2) as threads:
         results = [threads.submit(run.result) for _ in range(2)]
-        assert connection.stream.asked.wait(20)
-        connection.stream.answer()
+        assert channel.stream.asked.wait(20)
+        channel.stream.answer()
         assert len({each.result(20).metric for each in results}) == 1

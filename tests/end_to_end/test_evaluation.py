@@ -354,7 +354,7 @@ def test_an_evaluation_that_found_nobody_may_be_entered_later(connect: Any, tmp_
 def test_to_add_a_batch_takes_no_lock_of_grpcs(client: LossClient) -> None:
     """An interrupt from the keyboard would leave it locked, and the client would hang."""
     with client.evaluation(Accuracy()) as run, ThreadPoolExecutor(1) as threads:
-        with run._stream._state.condition:
+        with run._stream._call._state.condition:
             threads.submit(run.update, predictions=[1.0], targets=[1]).result(10)
         assert run.result().example_count == 1
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 
-from lossd.client.aio_status import ServerStatus
 from lossd.client.answer_memory import AnswerMemory
 from lossd.client.arrays import Array
 from lossd.client.call import (
@@ -22,9 +21,7 @@ from lossd.client.call import (
     ClientCall,
     Method,
     RequestIds,
-    is_let_in,
     left_until,
-    serialised,
 )
 from lossd.client.errors import (
     CancelledError,
@@ -46,7 +43,7 @@ from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
 from lossd.client.target import Target
-from lossd.client.tracing import Metadata, Trace, untraced
+from lossd.client.tracing import Trace, untraced
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -275,39 +272,6 @@ class AsyncConnection:
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error
-
-    async def follow(
-        self, method: Method[Answer], call: ClientCall, traced: Metadata
-    ) -> tuple[Any, ServerStatus]:
-        """Opens a stream of requests, again until there is room for it, as for threads.
-
-        Returns:
-            gRPC's call, which takes them, and awaited is the answer, encoded; and its status.
-
-        Raises:
-            LossdError: the error of the last attempt.
-            asyncio.CancelledError: if the task is cancelled; the server is told.
-        """
-
-        async def attempt(left: float) -> tuple[Any, ServerStatus]:
-            until = time.monotonic() + left
-            invoke: Any = self.channel().stream_unary(method.path, serialised)
-            proven = self.security.metadata(call.metadata + traced)
-            with self.translated():
-                stream = invoke(timeout=left_until(until), metadata=proven)
-                status = ServerStatus(stream)
-                try:
-                    if not is_let_in(await stream.initial_metadata()):
-                        await status.settle()
-                        await stream  # its error tells why
-                except grpc.RpcError as error:
-                    raise await status.explain(error) from error
-                except BaseException:
-                    stream.cancel()
-                    raise
-            return stream, status
-
-        return await self.retrier.call(attempt, call.left(), name=call.request_id)
 
 
 def _ended_error() -> UnavailableError:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -21,9 +21,7 @@ from lossd.client.call import (
     ClientCall,
     Method,
     RequestIds,
-    is_let_in,
     left_until,
-    serialised,
 )
 from lossd.client.errors import (
     CancelledError,
@@ -48,7 +46,7 @@ from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
 from lossd.client.submitting import Background
 from lossd.client.target import Target
-from lossd.client.tracing import Metadata, Trace, untraced
+from lossd.client.tracing import Trace, untraced
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -63,18 +61,6 @@ _LOOK_SECONDS = 1.0
 _GLANCE_SECONDS = 0.1
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
-
-
-class Requests(Protocol):
-    """The requests of one stream."""
-
-    def messages(self) -> Iterator[Message]:
-        """Yields them, for gRPC's thread."""
-        ...
-
-    def end(self) -> None:
-        """Has the thread end, as the stream has."""
-        ...
 
 
 class Connection:
@@ -330,81 +316,3 @@ class Connection:
             return True
         is_ended = self._closed.is_set() or self.background.is_cancelled
         return isinstance(error, CancelledError) and is_ended
-
-    def follow(
-        self,
-        method: Method[Answer],
-        begin: Callable[[], Requests],
-        call: ClientCall,
-        traced: Metadata,
-    ) -> Any:
-        """Opens a stream of requests, again until there is room for it.
-
-        Args:
-            method: The method that takes it.
-            begin: Returns what to send, for each attempt.
-            call: The call, which has to end in time with all that follows.
-            traced: What the span tells the server.
-
-        Returns:
-            gRPC's future of the answer, encoded.
-
-        Raises:
-            LossdError: the error of the last attempt.
-        """
-
-        def attempt(left: float) -> Any:
-            until = time.monotonic() + left
-            channel = self.channel()
-            invoke: Any = channel.stream_unary(method.path, serialised)
-            proven = self.security.metadata(call.metadata + traced)
-            requests = begin()
-
-            def opened() -> Any:
-                stream: Any = None
-                with self.translated(), self.turns:
-                    try:
-                        stream = invoke.future(
-                            requests.messages(), timeout=left_until(until), metadata=proven
-                        )
-                        stream.add_done_callback(lambda _: requests.end())
-                        if self.background.current is not None:
-                            self.background.current.watch(stream)
-                        if not is_let_in(stream.initial_metadata()):
-                            stream.result()  # its error tells why
-                    except BaseException:
-                        requests.end()
-                        if stream is not None:
-                            stream.cancel()
-                        raise
-                return stream
-
-            return self.background.unsignalled(opened, left, channel.lose_stuck)
-
-        return self.retrier.call(attempt, call.left(), name=call.request_id)
-
-    def answer(self, stream: Any, seconds: float) -> bytes:
-        """Returns the answer to what ``follow`` opened.
-
-        Raises:
-            LossdError: the error of the stream.
-        """
-        with self.translated():
-            answer: bytes = self.background.unsignalled(
-                stream.result, seconds, self._channel.lose_stuck
-            )
-        return answer
-
-    def cancel(self, stream: Any) -> None:
-        """Ends what ``follow`` opened."""
-
-        def cancel() -> None:
-            with self.turns:
-                stream.cancel()
-
-        # It ends where the connection was closed, or in its thread, when that can.
-        with contextlib.suppress(CancelledError, DeadlineExceededError):
-            try:
-                self.background.unsignalled(cancel, 0, self._channel.lose_stuck)
-            except UnavailableError:  # for want of a thread
-                cancel()

@@ -13,17 +13,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-import grpc
-
 from lossd import v1
 from lossd.client import metrics
 from lossd.client.aio_connection import AsyncConnection
-from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import CancelledError, InvalidRequestError, late_error
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
+from lossd.client.request_streams import open_stream, open_stream_async
 from lossd.client.tracing import Metadata
 from lossd.framing import Framed
 
@@ -176,8 +174,8 @@ class Evaluation(_Evaluation[Connection, Results]):
             opened.enter_context(turns().parting("an open evaluation"))
             self._sending = _Sending(self._first)
             opened.callback(self._cancel)  # also what an interrupt keeps from coming back
-            self._stream = self._connection.follow(
-                EVALUATE_STREAM, self._sent_anew, self._call, traced
+            self._stream = open_stream(
+                self._connection, EVALUATE_STREAM, self._sent_anew, self._call, traced
             )
             self._keep_open(opened)
         return self
@@ -203,7 +201,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         if not self._answer.is_there:
             self._sending.end()
             if self._stream is not None:
-                self._connection.cancel(self._stream)
+                self._stream.cancel()
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -265,7 +263,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             self._receive()
 
     def _receive(self) -> None:
-        self._answer.take(self._connection.answer(self._stream, self._call.left()))
+        self._answer.take(self._stream.answer(self._call.left()))
 
 
 class _Sending:
@@ -343,15 +341,14 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     them is cancelled in its turn, the evaluation ends, as a part of it may be missing.
     """
 
-    _status: ServerStatus
     _turn: asyncio.Lock  # gRPC takes one message at a time
     _cut_in: str = ""  # the step of a task that was cancelled in its turn
 
     async def __aenter__(self) -> Self:
         with self._begin(), contextlib.ExitStack() as opened:
             traced = self._traced(opened)
-            self._stream, self._status = await self._connection.follow(
-                EVALUATE_STREAM, self._call, traced
+            self._stream = await open_stream_async(
+                self._connection, EVALUATE_STREAM, self._call, traced
             )
             opened.callback(self._stream.cancel)
             self._turn = asyncio.Lock()
@@ -412,10 +409,7 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
         self._check_open()
         async with self._turn_for(step):
             self._check_open()  # another task may have ended it meanwhile
-            try:
-                await self._stream.write(part)
-            except (grpc.RpcError, asyncio.InvalidStateError):
-                await self._status.settle()
+            if not await self._stream.write(part):
                 await self._receive()  # its error tells what was wrong with the stream
 
     async def _finish(self) -> None:
@@ -426,13 +420,8 @@ class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
             if self._answer.is_there:  # another task asked for it first
                 return
             self._check_open()
-            await self._stream.done_writing()
+            await self._stream.finish()
             await self._receive()
 
     async def _receive(self) -> None:
-        with self._connection.translated():
-            try:
-                encoded = await self._stream
-            except grpc.RpcError as error:
-                raise await self._status.explain(error) from error
-        self._answer.take(encoded)
+        self._answer.take(await self._stream.answer())
