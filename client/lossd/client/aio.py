@@ -15,7 +15,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, hints
+from lossd.client import arguments, hints, readiness
 from lossd.client import metrics as metrics_wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
@@ -355,7 +355,7 @@ class AsyncLossClient:
             CancelledError: if the client is closed meanwhile.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
-        await self._connection().wait(seconds)
+        await readiness.wait_async(self._connection(), seconds)
 
     def _connection(self) -> AsyncConnection:
         return self._connections.here()

@@ -33,7 +33,6 @@ from lossd.client.errors import (
     given_up_error,
     is_nobody,
     lost_error,
-    not_ready_error,
 )
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
@@ -143,29 +142,6 @@ class AsyncConnection:
         self.bind()
         return await asyncio.to_thread(work)
 
-    async def wait(self, seconds: float) -> None:
-        """Returns as soon as a server that calls itself healthy is connected.
-
-        Raises:
-            DeadlineExceededError: if none is in time.
-            UnavailableError: if the target is not found in time.
-            CancelledError: if the connection is closed meanwhile.
-        """
-
-        async def attempt(left: float) -> None:
-            until = asyncio.get_running_loop().time() + left
-            channel = self.channel()
-            try:
-                with _given_up():
-                    async with asyncio.timeout_at(until):
-                        await channel.channel_ready()
-            except TimeoutError as error:
-                raise not_ready_error(seconds) from error
-            except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
-                raise given_up_error() from error
-
-        await self.retrier.call(attempt, seconds, name="wait_until_ready")
-
     async def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
         """Returns an array that ``sharing`` makes, as ``Connection.shared`` does.
 
@@ -261,7 +237,7 @@ class AsyncConnection:
         A call that this side gave up ends as asyncio's cancellation; the status is a server's.
         """
         try:
-            with _given_up():
+            with given_up():
                 yield
         except grpc.RpcError as error:
             found = explained(from_rpc_error(error))
@@ -279,7 +255,7 @@ def _ended_error() -> UnavailableError:
 
 
 @contextlib.contextmanager
-def _given_up() -> Iterator[None]:
+def given_up() -> Iterator[None]:
     """Raises our error where not the task was cancelled, but the channel that it waits for."""
     try:
         yield

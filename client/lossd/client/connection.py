@@ -25,7 +25,6 @@ from lossd.client.call import (
 )
 from lossd.client.errors import (
     CancelledError,
-    DeadlineExceededError,
     LossdError,
     UnavailableError,
     closed_error,
@@ -34,7 +33,6 @@ from lossd.client.errors import (
     given_up_error,
     is_nobody,
     lost_error,
-    not_ready_error,
 )
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
@@ -53,12 +51,6 @@ Result = TypeVar("Result")
 
 # What gRPC raises for a call that is not answered: ValueError for a channel that was closed before.
 _FAILURES = (grpc.RpcError, grpc.FutureCancelledError, ValueError)
-# Asks how the whole server is, without a name; the answer that it serves.
-_CHECK, _SERVING = "/grpc.health.v1.Health/Check", b"\x08\x01"
-# A fork, and another target, wait for no more than one look.
-_LOOK_SECONDS = 1.0
-# A call fails in far less than that where it does not wait for who is not there.
-_GLANCE_SECONDS = 0.1
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
 
@@ -80,7 +72,7 @@ class Connection:
         self._owned = channel is None
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self.retrier = Retrier(sleep=self._rest)
+        self.retrier = Retrier(sleep=self.rest)
         self.turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.ids = RequestIds()
@@ -144,48 +136,6 @@ class Connection:
         self.check_open()
         return self.sharing
 
-    def wait(self, seconds: float) -> None:
-        """Returns as soon as a server that calls itself healthy is connected.
-
-        Raises:
-            DeadlineExceededError: if none is in time.
-            UnavailableError: if the target is not found in time.
-            CancelledError: if the connection is closed meanwhile.
-        """
-
-        def attempt(left: float) -> None:
-            until = time.monotonic() + left
-            check = self._unary_call(_CHECK)
-            while until > time.monotonic():  # of a call without time gRPC begins one now and then
-                if self._is_healthy(check, until):
-                    return
-            raise not_ready_error(seconds)
-
-        self.retrier.call(attempt, seconds, name="wait_until_ready")
-
-    def _is_healthy(self, check: Any, until: float) -> bool:
-        """Returns whether a server is connected that calls itself healthy, after a look at most.
-
-        gRPC's own future of a channel that is ready has a thread in gRPC for a while longer, and a
-        fork amid that crashes.
-        """
-        look = max(min(_LOOK_SECONDS, until - time.monotonic()), 0.0)
-        try:
-            with self.translated(), self.turns:
-                answer = check(b"", timeout=look, wait_for_ready=True)
-        except DeadlineExceededError:
-            self._look_again(check)
-            return False
-        except (UnavailableError, CancelledError):
-            raise
-        except LossdError as error:
-            if self._closed.is_set():
-                raise given_up_error() from error
-            return True  # it is there, and does not tell how it is
-        if answer != _SERVING:
-            self._rest(look / 10)
-        return bool(answer == _SERVING)
-
     def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
         """Returns an array that ``sharing`` makes beside a server; the one wanted if none answers.
 
@@ -201,12 +151,6 @@ class Connection:
         with contextlib.suppress(UnavailableError):
             return self.retrier.call(attempt, seconds, name="empty")
         return wanted
-
-    def _look_again(self, check: Any) -> None:
-        """Has a channel that finds nobody be opened anew: a call that does not wait fails then."""
-        if isinstance(self._channel, Moving):
-            with contextlib.suppress(LossdError), self.translated(), self.turns:
-                check(b"", timeout=_GLANCE_SECONDS)
 
     def call(
         self,
@@ -248,7 +192,7 @@ class Connection:
             name = call.request_id
             return read(self.retrier.call(attempt, call.left(), final=final, name=name))
 
-    def _rest(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
         if self._closed.wait(seconds) or self.background.is_cancelled:
             raise given_up_error()
@@ -258,7 +202,7 @@ class Connection:
         answer = self._invoke(method.path, request.SerializeToString(), (), timeout)
         return method.parsed(answer).message
 
-    def _unary_call(self, path: str) -> Any:
+    def unary(self, path: str) -> Any:
         """Returns what calls a method, once made.
 
         Raises:
@@ -271,7 +215,7 @@ class Connection:
 
     def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
         until = time.monotonic() + timeout
-        invoke = self._unary.get(path) or self._unary_call(path)
+        invoke = self._unary.get(path) or self.unary(path)
         proven = self.security.metadata(metadata)
         submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter

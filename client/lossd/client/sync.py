@@ -15,7 +15,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, hints
+from lossd.client import arguments, hints, readiness
 from lossd.client import metrics as metrics_wire
 from lossd.client.arrays import Array
 from lossd.client.call import (
@@ -475,7 +475,7 @@ class LossClient(Submitting):
             CancelledError: if the client is closed meanwhile.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
-        self._connection().wait(seconds)
+        readiness.wait(self._connection(), seconds)
 
     def _connection(self) -> Connection:
         return self._connections.here()
