@@ -29,17 +29,15 @@ from lossd.client.errors import (
     UnavailableError,
     closed_error,
     forked_error,
-    from_rpc_error,
     given_up_error,
-    is_nobody,
     lost_error,
 )
+from lossd.client.failures import noticed
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
-from lossd.client.moving import AsyncMoving
 from lossd.client.retry import AsyncRetrier
-from lossd.client.security import PLAIN, Security, explained
+from lossd.client.security import PLAIN, Security
 from lossd.client.sharing import Sharing
 from lossd.client.target import Target
 from lossd.client.tracing import Trace, untraced
@@ -240,11 +238,7 @@ class AsyncConnection:
             with given_up():
                 yield
         except grpc.RpcError as error:
-            found = explained(from_rpc_error(error))
-            if isinstance(found, UnavailableError):
-                self.sharing.lose_server()
-            if is_nobody(found) and isinstance(self._channel, AsyncMoving):
-                self._channel.look_again()
+            found = noticed(error, self.sharing, self._channel)
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error

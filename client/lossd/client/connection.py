@@ -29,18 +29,16 @@ from lossd.client.errors import (
     UnavailableError,
     closed_error,
     forked_error,
-    from_rpc_error,
     given_up_error,
-    is_nobody,
     lost_error,
 )
+from lossd.client.failures import noticed
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
-from lossd.client.moving import Moving
 from lossd.client.renewing import Renewing
 from lossd.client.retry import Retrier
-from lossd.client.security import PLAIN, Security, explained
+from lossd.client.security import PLAIN, Security
 from lossd.client.sharing import Sharing
 from lossd.client.submitting import Background
 from lossd.client.target import Target
@@ -245,13 +243,9 @@ class Connection:
             return CancelledError("call must be waited for, got a cancelled one")
         if not isinstance(error, grpc.RpcError):  # its word for a channel that was closed meanwhile
             return closed_error()
-        found = explained(from_rpc_error(error))
-        if isinstance(found, UnavailableError):
-            self.sharing.lose_server()
+        found = noticed(error, self.sharing, self._channel)
         if self._is_given_up(found):
             return given_up_error()
-        if is_nobody(found) and isinstance(self._channel, Moving):
-            self._channel.look_again()
         return lost_error(found) if isinstance(found, CancelledError) else found
 
     def _is_given_up(self, error: LossdError) -> bool:
