@@ -123,42 +123,61 @@ def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
     """Listens.
 
     Raises:
-        AddressError: if the address cannot be listened on.
+        AddressError: if the address cannot be listened on, or the server could not hear itself.
     """
     credentials = entered.credentials()
+    with addresses.taking(config.address):
+        address, socket = _bound(server, config, credentials)
+        if socket is not None and credentials is None:
+            own = _own_file(socket.path, server)
+            heard_at = address if own is None else socket_file.address_of(own.path)
+            return Listening(address, heard_at, socket, own)
+    try:
+        own_name = _own_name(server, is_needed=credentials is not None)
+    except AddressError:
+        if socket is not None:
+            socket.close()
+        raise
+    return Listening(address, own_name or address, socket, None)
+
+
+def _bound(
+    server: grpc.Server, config: Config, credentials: grpc.ServerCredentials | None
+) -> tuple[str, SocketFile | None]:
+    """Binds a server to its address; returns it with its port, and its file if it is one."""
 
     def bind(address: str) -> int:
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
 
-    address, port, socket, own = config.address, 0, None, None
-    path = addresses.file_of(address)
-    with addresses.taking(address):
-        try:
-            if path is None:
-                port = bind(address)
-            else:
-                socket = SocketFile(path, bind, addresses.parse_mode(config.socket_mode))
-                own = None if credentials else _own_file(path, server)
-        except (RuntimeError, OSError) as error:
-            raise AddressError(f"address must be free and valid, got {address}") from error
-    reached = addresses.with_port(address, port)
-    if own is not None:
-        return Listening(reached, socket_file.address_of(own.path), socket, own)
-    if sys.platform != "linux" or (path is not None and credentials is None):
-        return Listening(reached, reached, socket, None)
-    # A gate lets nobody in who comes this way: it is not TLS, and no port.
-    heard_at = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
+    path = addresses.file_of(config.address)
     try:
-        server.add_insecure_port(heard_at)
+        if path is None:
+            return addresses.with_port(config.address, bind(config.address)), None
+        return config.address, SocketFile(path, bind, addresses.parse_mode(config.socket_mode))
+    except (RuntimeError, OSError) as error:
+        raise AddressError(f"address must be free and valid, got {config.address}") from error
+
+
+def _own_name(server: grpc.Server, *, is_needed: bool) -> str | None:
+    """Returns a name in the kernel's namespace that a server listens at; None where it has none.
+
+    A gate lets nobody in who comes this way: it is not TLS, and no port.
+
+    Raises:
+        AddressError: if it is needed, and not to be had.
+    """
+    if sys.platform != "linux":
+        return None
+    name = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
+    try:
+        server.add_insecure_port(name)
     except RuntimeError as error:  # such as where sockets that are no port are forbidden
-        if credentials is None:
-            return Listening(reached, reached, socket, None)
-        if socket is not None:
-            socket.close()
-        raise AddressError(f"server must be able to hear itself, got none: {error}") from error
-    return Listening(reached, heard_at, socket, None)
+        if is_needed:
+            raise AddressError(f"server must be able to hear itself, got none: {error}") from error
+        return None
+    return name
 
 
 def _own_file(path: str, server: grpc.Server) -> SocketFile | None:
