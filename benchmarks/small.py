@@ -31,6 +31,7 @@ from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from lossd.tensors import Array
@@ -90,7 +91,7 @@ def main() -> None:
     engine = Engine(backend)
     telemetry = Telemetry(CollectorRegistry(), losses=LOSSES)
     tried = CheckedDevice(Chosen(backend, "it is there"), engine, {})
-    servicer = LossServicer(Config(), tried, ComputeSlots(2), telemetry)
+    servicer = LossServicer(Config(), tried, ComputeSlots(2), telemetry, installed=versions())
     message = build_request(v1.CrossEntropy(), inputs).serialise()
     given = {name: [array] for name, array in inputs.items()}
     job = Job(loss=LOSSES["cross_entropy"], parameters={}, inputs=given)

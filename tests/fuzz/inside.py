@@ -18,6 +18,7 @@ from lossd.serving.config import Config
 from lossd.serving.evaluation_service.servicer import EvaluationServicer
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
@@ -121,7 +122,7 @@ def inside() -> Iterator[Inside]:
     slots, line = ComputeSlots(1), Threads(1, "lossd-line")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, ThreadPoolExecutor(1) as threads:
         shared = SharedMemory(folder, segments=8, segment_bytes=_MIB, owned_segments=8)
-        losses = LossServicer(config, checked, slots, telemetry, shared)
+        losses = LossServicer(config, checked, slots, telemetry, shared, installed=versions())
         evaluation = EvaluationServicer(config, slots, telemetry)
         methods = {
             **losses.methods(), **evaluation.methods(), **SharedMemoryServicer(shared).methods()

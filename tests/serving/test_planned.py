@@ -26,6 +26,7 @@ from lossd.serving.config import Config
 from lossd.serving.loss_service.planned import Plans
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from tests.drawn_networks import NETWORKS
@@ -66,7 +67,7 @@ def serve() -> Iterator[Serve]:
     telemetry = Telemetry(CollectorRegistry(), losses=LOSSES)
 
     def made() -> LossServicer:
-        return LossServicer(Config(), tried, ComputeSlots(2), telemetry)
+        return LossServicer(Config(), tried, ComputeSlots(2), telemetry, installed=versions())
 
     yield made
     tried.engine.close()

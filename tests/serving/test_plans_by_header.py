@@ -22,6 +22,7 @@ from lossd.serving.config import Config
 from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import ComputeSlots
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.telemetry import Telemetry
@@ -109,7 +110,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             tokens.append(shared.attach(name, SIZE))
 
         def made() -> LossServicer:
-            return LossServicer(Config(), tried, ComputeSlots(2), telemetry, shared)
+            return LossServicer(
+                Config(), tried, ComputeSlots(2), telemetry, shared, installed=versions()
+            )
 
         yield Host(shared, tokens, made)
     tried.engine.close()

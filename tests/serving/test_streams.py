@@ -22,6 +22,7 @@ from lossd.serving.loss_service.requests import read_request
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.loss_service.stream import OpenedCall, open_call
 from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits
@@ -36,7 +37,7 @@ STREAM = "/lossd.v1.LossService/StreamLoss"
 def serving(telemetry: Telemetry) -> Iterator[LossServicer]:
     with closing(Engine(cpu_backend(1), NETWORKS)) as engine:
         checked = CheckedDevice(Chosen(engine.backend, "asked for"), engine, {})
-        yield LossServicer(Config(), checked, ComputeSlots(1), telemetry)
+        yield LossServicer(Config(), checked, ComputeSlots(1), telemetry, installed=versions())
 
 
 @pytest.mark.parametrize("rows", [2, 8])

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,9 +97,10 @@ def start(
     tracing = _tracing(config)
     entered = _entered(config, telemetry)
     process = _process(config, telemetry, entered, on_failure)
-    checked = _checked(config, networks, telemetry)
+    installed = versions()
+    checked = _checked(config, networks, telemetry, installed)
     before_serving()
-    services = build_services(config, checked, telemetry)
+    services = build_services(config, checked, telemetry, installed)
     watchdogs = Watchdogs.ending_after(
         call=config.max_call_seconds,
         first_message=config.first_message_seconds,
@@ -341,14 +342,16 @@ def _tracing(config: Config) -> "Tracing | None":
     return Tracing()
 
 
-def _checked(config: Config, networks: Networks, telemetry: Telemetry) -> CheckedDevice:
+def _checked(
+    config: Config, networks: Networks, telemetry: Telemetry, installed: Mapping[str, str]
+) -> CheckedDevice:
     """Returns the backends to compute with, after checking them on this machine."""
     chosen = choose(config.backend, threads=config.compute_threads)
     checked = check_device(chosen, config, networks)
     for loss, fault in checked.faults.items():
         log.warning("loss is computed by the CPU", extra={"loss": loss, "because": fault})
     telemetry.describe(
-        versions(),
+        installed,
         chosen.backend.name,
         fallback=chosen.is_fallback,
         losses_on_cpu=checked.faults,

@@ -47,8 +47,12 @@ class Services:
         return {**self.losses.methods(), **self.evaluation.methods(), **shared, **device}
 
 
-def build_services(config: Config, checked: CheckedDevice, telemetry: Telemetry) -> Services:
+def build_services(
+    config: Config, checked: CheckedDevice, telemetry: Telemetry, installed: Mapping[str, str]
+) -> Services:
     """Makes all services that a configuration asks for.
+
+    ``installed`` are the versions of the libraries.
 
     Raises:
         DirectoryError: if memory cannot be shared in the directory.
@@ -58,7 +62,9 @@ def build_services(config: Config, checked: CheckedDevice, telemetry: Telemetry)
     shared = _shared_memory(config, telemetry, checked.chosen.backend)
     device = _device_memory(config, telemetry, checked.chosen.backend, shared)
     return Services(
-        LossServicer(config, checked, compute_slots, telemetry, shared, device=device),
+        LossServicer(
+            config, checked, compute_slots, telemetry, shared, device=device, installed=installed
+        ),
         EvaluationServicer(config, compute_slots, telemetry),
         shared,
         device,

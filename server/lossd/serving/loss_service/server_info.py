@@ -23,8 +23,7 @@ def server_info(
 ) -> v1.GetServerInfoResponse:
     """Describes the server to a caller to whom this memory is offered.
 
-    ``installed`` are the versions of its libraries, which nobody should read from files for each
-    caller.
+    ``installed`` are the versions of its libraries.
     """
     chosen, libraries = checked.chosen, {**installed}
     return v1.GetServerInfoResponse(

@@ -28,7 +28,6 @@ from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
 from lossd.serving.loss_service.server_info import server_info
 from lossd.serving.process.device_check import CheckedDevice
-from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.messages import parse, parse_framed, write_timing
@@ -47,7 +46,7 @@ SERVICE = loss_service_pb2.DESCRIPTOR.services_by_name["LossService"].full_name
 
 
 class LossServicer:
-    """Serves ``LossService`` with an engine."""
+    """Serves ``LossService`` with an engine; ``installed`` are the versions of the libraries."""
 
     def __init__(
         self,
@@ -58,6 +57,7 @@ class LossServicer:
         shared: SharedMemory | None = None,
         *,
         device: DeviceMemory | None = None,
+        installed: Mapping[str, str],
     ) -> None:
         self._config = config
         self._shared = shared
@@ -65,7 +65,7 @@ class LossServicer:
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._checked = checked
         self._engine = checked.engine
-        self._versions = versions()
+        self._installed = installed
         self._compute_slots = compute_slots
         self._telemetry = telemetry
         self._curves = Curves(telemetry, job_names(config.jobs))
@@ -313,7 +313,7 @@ class LossServicer:
         shared = self._granted(call)
         offered = shared if shared is not None and shared.is_offered else None
         device = None if offered is None else self._device
-        made = server_info(self._config, self._checked, self._versions, offered, device)
+        made = server_info(self._config, self._checked, self._installed, offered, device)
         return made.SerializeToString()
 
 
