@@ -18,15 +18,9 @@ from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
 from lossd.schema import exactly
-from lossd.shapes._scores import (
-    POINTWISE,
-    SideScores,
-    SidesPlan,
-    each_side,
-    pairs,
-    scores_of,
-    with_means,
-)
+from lossd.shapes._other_means import with_means
+from lossd.shapes._pairs import pairs
+from lossd.shapes._scores import POINTWISE, SideScores, SidesPlan, each_side, scores_of
 from lossd.shapes._shape import Evaluator, ShapeRules
 
 # Of an element in float32: where its gradient is made, and itself for a device.
