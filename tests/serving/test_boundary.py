@@ -644,8 +644,9 @@ def test_who_has_begun_a_batch_is_told_from_who_rests(*, awaits_chunk: bool) -> 
             call.awaits_chunk = awaits_chunk
             yield message
 
-    service = served(lambda *_: b"", conversations={METHOD + "s": converse})
-    begun, resting = service.boundary._chunk, service.boundary._between
+    watchdogs = Watchdogs.ending_after(call=3600, first_message=3600, idle=3600)
+    service = served(lambda *_: b"", conversations={METHOD + "s": converse}, watchdogs=watchdogs)
+    begun, resting = watchdogs.chunk, watchdogs.between
     watched: list[tuple[int, int]] = []
 
     def messages() -> Iterator[bytes]:

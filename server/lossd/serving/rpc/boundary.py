@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 
@@ -28,9 +27,10 @@ from lossd.errors import (
     Overloaded,
     ServiceError,
 )
-from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Context, Received, Trace
+from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Received, Trace
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.dispatch import Dispatch, Incoming
+from lossd.serving.rpc.dropping import weight_of, weight_unseen
 from lossd.serving.rpc.giving_way import GivingWay, TurnedAway
 from lossd.serving.rpc.handlers import (
     BeginTrace,
@@ -42,9 +42,9 @@ from lossd.serving.rpc.handlers import (
     Requests,
     StreamHandler,
 )
-from lossd.serving.rpc.resets import SEEN, SILENT, UNSEEN
+from lossd.serving.rpc.receiving import ENDING, Receiving
 from lossd.serving.rpc.statuses import code_of, status_of
-from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
+from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -53,13 +53,6 @@ _FEW_BYTES = 64 << 10  # of a reply that need not be counted
 
 # Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
 _UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
-
-# A caller who cancels a call ends its messages first, and its call less than so much later.
-_MOMENT_SECONDS = 0.002
-
-# How long a stream rests that is ended when the server ends, and by what.
-_RESTING_SECONDS = 0.1
-_ENDING = grpc.StatusCode.UNAVAILABLE.value[0], "server must go on to take calls, got one that ends"
 
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
 
@@ -108,8 +101,8 @@ class Boundary(grpc.GenericRpcHandler):
         self._watchdog = watchdogs.call
         self._first_message = watchdogs.first_message
         self._idle = watchdogs.idle
-        self._chunk = watchdogs.chunk
         self._between = watchdogs.between
+        self._receiving = Receiving(watchdogs, telemetry)
         self._threads = threads
         self._refusing_threads = refusing_threads
         self._dispatch = dispatch
@@ -173,30 +166,25 @@ class Boundary(grpc.GenericRpcHandler):
         """Answers a call with a status, and with nothing else."""
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
         if not context.is_active():
-            self._dropped(context.peer(), _unseen(entrance, context))
+            self._dropped(context.peer(), weight_unseen(context, has_waited=entrance.has_waited))
         self._end(entrance, call, context, error)
 
     def close(self) -> None:
         """Refuses all calls from now on, and tells them that others will answer."""
         self._is_closed = True
+        self._receiving.close()
 
     def end_rest(self) -> None:
         """Once it is closed, ends streams that rest between two batches, with a status of its own.
 
         One that has just been answered has a moment, in which it may end by itself.
         """
-        self._between.end_late(len(self._between), _RESTING_SECONDS)
-
-    def _end_resting(self, context: Any) -> None:
-        if self._is_closed:  # there is no public way to say why, from another thread
-            context._rpc_event.call.cancel(*_ENDING)  # noqa: SLF001
-        else:
-            context.cancel()
+        self._receiving.end_rest()
 
     def _check_open(self) -> None:
         if self._is_closed:
             self.refused += 1
-            raise Draining(_ENDING[1])
+            raise Draining(ENDING)
 
     def _serve_late(
         self,
@@ -258,7 +246,7 @@ class Boundary(grpc.GenericRpcHandler):
         try:
             call.caller = self._let_in(entrance.method, context, ticket)
             call.spent("queue", entrance.age())
-            received = self._received(entrance, requests, call, self._between)
+            received = self._receiving.all(entrance.method, requests, call, self._between)
             for reply in handler(received, call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
                 call.sent(max(len(reply), READING_BYTES))  # a piece has a second at least
@@ -288,10 +276,10 @@ class Boundary(grpc.GenericRpcHandler):
             call.over()
             ticket.leave()
             if not call.is_answered:
-                self._dropped(context.peer(), amount or _weight(call))
+                self._dropped(context.peer(), amount or weight_of(call))
 
         if not context.add_callback(over):  # it ended before it began
-            over(_unseen(entrance, context))
+            over(weight_unseen(context, has_waited=entrance.has_waited))
         return call
 
     def _traced(self, entrance: "_Entrance", context: grpc.ServicerContext) -> Trace | None:
@@ -313,7 +301,7 @@ class Boundary(grpc.GenericRpcHandler):
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
-        data = self._next(entrance, requests, call, self._first_message)
+        data = self._receiving.one(entrance.method, requests, call, self._first_message)
         if data is None:
             raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
         ticket.hold(len(data))
@@ -340,38 +328,9 @@ class Boundary(grpc.GenericRpcHandler):
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
-        received = self._received(entrance, requests, call, self._idle)
+        received = self._receiving.all(entrance.method, requests, call, self._idle)
         reply = handler(received, call, ticket)
         return self._sent(entrance, ticket, call, reply)
-
-    def _received(
-        self, entrance: "_Entrance", requests: Requests, call: Call, later: Watchdog
-    ) -> Iterator[bytes]:
-        watchdog = self._first_message
-        while (data := self._next(entrance, requests, call, watchdog)) is not None:
-            yield data
-            watchdog = self._chunk if call.awaits_chunk else later
-
-    def _next(
-        self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
-    ) -> bytes | None:
-        """Waits for the next message, as long as a watchdog lets it; None for the end."""
-        cancel = call.give_way
-        if watchdog is self._between:
-            cancel = functools.partial(self._end_resting, call.context)
-        release = watchdog.watch(cancel, call.context.peer)
-        try:
-            with call.phase("receive"):
-                data = next(requests, None)
-        finally:
-            release()
-        if data is not None:
-            call.has_spoken = True
-            self._telemetry.received(entrance.method, len(data))
-        # Between two batches nothing is lost either way, and the caller waits for the end.
-        elif watchdog is not self._between and _has_left(call.context):
-            raise call.why_over("call must be waited for, got a cancelled one")
-        return data
 
     def _end(
         self,
@@ -422,40 +381,6 @@ class _Entrance:
     def age(self) -> float:
         """Returns the seconds since then."""
         return time.perf_counter() - self.arrived
-
-
-def _has_left(context: Context) -> bool:
-    """Returns whether the messages of a call ended since it did: gRPC tells that a moment later."""
-    until = time.monotonic() + _MOMENT_SECONDS
-    while context.is_active():
-        if time.monotonic() > until:
-            return False
-        time.sleep(_MOMENT_SECONDS / 10)
-    return True
-
-
-def _weight(call: Call) -> int:
-    """Returns how much a call counts that its caller dropped.
-
-    Who has made a request may think better of it, and who was sent away for silence did not drop
-    the call.
-    """
-    is_common = call.has_spoken or call.gave_way or _is_late(call.context)
-    return SEEN if is_common else SILENT
-
-
-def _unseen(entrance: "_Entrance", context: Context) -> int:
-    """Returns how much a call counts that was over before a thread looked at it.
-
-    It was reset, unless its time had passed, as that of many may have after a pause of the process,
-    or it had to wait in line.
-    """
-    return SEEN if entrance.has_waited or _is_late(context) else UNSEEN
-
-
-def _is_late(context: Context) -> bool:
-    left = context.time_remaining()
-    return left is not None and left <= 0
 
 
 def _unary(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":

@@ -1,6 +1,7 @@
 """Errors of lossd as statuses of gRPC, with what a caller can read of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
@@ -70,6 +71,11 @@ def status_of(error: ServiceError, code: grpc.StatusCode, request_id: str) -> gr
     )
     metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, request_id))
     return _Status(code, said, metadata)
+
+
+def cancel_with(context: Any, error: ServiceError) -> None:
+    """Ends a call with the status of an error; from another thread there is no public way to."""
+    context._rpc_event.call.cancel(code_of(error).value[0], str(error))  # noqa: SLF001
 
 
 def _short(message: str) -> str:
