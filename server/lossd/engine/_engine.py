@@ -1,4 +1,4 @@
-"""Runs jobs: a job in, a result out.  The engine knows losses and backends, but not the wire.
+"""The engine: decides how a job is computed, and has it computed.
 
 It lays the batch out, lets the backend fill the buffers that will be sent, and makes the aggregate
 from what the backend returns.
