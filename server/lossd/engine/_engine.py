@@ -5,96 +5,25 @@ from what the backend returns.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lossd.backends import Array, Backend, Resident, shrunk_totals
 from lossd.batch import Batch, Job, parameter_error
 from lossd.checkpoints import Checkpoint, never_stop
+from lossd.engine._flagged import check_finite, flagged, statuses_of
+from lossd.engine._memory import Hold, hold_needed, hold_nothing
+from lossd.engine._reply import Allocate, Place, Reply, by_input
+from lossd.engine._result import NO_EXAMPLES, NOTHING_SAID, Result
 from lossd.errors import InvalidRequest
-from lossd.losses import ParameterError, Status
+from lossd.losses import ParameterError
 from lossd.networks import Networks
-from lossd.plan import Answered, Plan
-from lossd.reduction import EmptyPolicy, Flags, NonfinitePolicy, Reduction, RowPlan
-from lossd.shapes import (
-    NO_NETWORKS,
-    Buffers,
-    Evaluated,
-    PreparedBatch,
-)
-
-Hold = Callable[[int], None]
-# An array, or a list of them for an input of several tensors.  Any, because with a union everyone
-# who reads the usual single array would have to tell the type checker that it is no list.
-Arrays = Any
-Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
-# The same for the gradient with respect to an input, by its name; None to leave it to ``Allocate``.
-Place = Callable[[str, tuple[int, ...], npt.DTypeLike], Array | None]
-
-
-# Of an example that is flagged: its index and its status, and both again in the reply.  Of few of
-# them it is not worth the count.
-_FLAGGED_BYTES, _MANY_FLAGGED = 2 * (8 + 1), 1 << 16
-
-
-def hold_nothing(_: int) -> None:
-    """Stands for whoever counts bytes, where nobody does."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleStatuses:
-    """The examples that have a status: flat indices, ascending, and the number of each Status."""
-
-    indices: npt.NDArray[np.int64]
-    numbers: npt.NDArray[np.uint8]
-
-
-_NO_EXAMPLES = np.zeros(0, np.int64)
-_NOTHING_SAID = ExampleStatuses(_NO_EXAMPLES, np.zeros(0, np.uint8))
-
-
-@dataclass(slots=True)  # not frozen: that would take four times as long, for every call
-class Result:
-    """The result of one job: numbers, and buffers that can be sent as they are.
-
-    ``loss`` is None under ``Reduction.NONE``; ``per_example`` is None where it was not asked for,
-    and for losses of a set.  ``nonfinite_examples`` holds flat indices, ascending; ``status`` is
-    that of a whole set, or of gradients that belong to no example.
-    """
-
-    loss: float | None
-    loss_sum: float
-    weight_sum: float
-    example_count: int
-    ignored_count: int
-    nonfinite_examples: npt.NDArray[np.int64]
-    statuses: ExampleStatuses
-    status: Status | None
-    per_example: Array | None
-    gradients: Mapping[str, Arrays]
-    outputs: Mapping[str, Array]
-    backend: str
-    terms: tuple["ComputedTerm", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ComputedTerm:
-    """The result of one term of a sum, before its weight is applied."""
-
-    loss: float
-    loss_sum: float
-    weight_sum: float
-    example_count: int
-    ignored_count: int
-    nonfinite_count: int
-    status: Status | None
-    gradient_norm: float
-    outputs: Mapping[str, Array]
+from lossd.plan import Plan
+from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
+from lossd.shapes import NO_NETWORKS, Buffers, Evaluated, PreparedBatch
 
 
 class Engine:
@@ -203,20 +132,20 @@ class Engine:
             result = _at_once(plan, plan.prepared, arrays)
             if result is not None:
                 return result
-        _hold(plan, hold, with_answered=allocate is None)
+        hold_needed(plan, hold, with_answered=allocate is None)
         batch = plan.laid.batch(job, arrays, checkpoint)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        reply = _Reply.allocated(plan, allocate or np.empty, place)
+        reply = Reply.allocated(plan, allocate or np.empty, place)
         try:
             evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
         except ParameterError as error:
             raise parameter_error(job.loss, error) from error
-        nonfinite = _flagged(evaluated.nonfinite, hold)
+        nonfinite = flagged(evaluated.nonfinite, hold)
         if job.nonfinite is NonfinitePolicy.ERROR:
-            _check_finite(batch, evaluated, nonfinite)
+            check_finite(batch, evaluated, nonfinite)
         loss_sum, loss = self._totals(plan, job, batch, evaluated, reply.buffers, checkpoint)
         return Result(
             loss=loss,
@@ -225,10 +154,10 @@ class Engine:
             example_count=batch.plan.example_count,
             ignored_count=batch.plan.ignored_count,
             nonfinite_examples=nonfinite,
-            statuses=_statuses(batch, evaluated, nonfinite),
+            statuses=statuses_of(batch, evaluated, nonfinite),
             status=evaluated.status,
             per_example=reply.values,
-            gradients=_by_input(reply.gradients),
+            gradients=by_input(reply.gradients),
             outputs=reply.outputs,
             backend=plan.backend,
         )
@@ -267,14 +196,6 @@ class Engine:
             backend.close()
 
 
-def _hold(plan: Plan, hold: Hold, *, with_answered: bool) -> None:
-    """Counts what a job takes, if it is much, before any of it is taken."""
-    laid = plan.laid
-    if laid.needed:
-        answered = laid.gradient_bytes + sum(output.nbytes for output in plan.outputs)
-        hold(laid.needed + (answered if with_answered else 0))
-
-
 def _is_on_device(job: Job) -> bool:
     return any(isinstance(one, Resident) for arrays in job.inputs.values() for one in arrays)
 
@@ -297,8 +218,8 @@ def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]
         weight_sum=rows.weight_sum,
         example_count=rows.example_count,
         ignored_count=rows.ignored_count,
-        nonfinite_examples=_NO_EXAMPLES,
-        statuses=_NOTHING_SAID,
+        nonfinite_examples=NO_EXAMPLES,
+        statuses=NOTHING_SAID,
         status=None,
         per_example=values,
         gradients=gradients,
@@ -307,118 +228,9 @@ def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]
     )
 
 
-@dataclass(slots=True)
-class _GradientBuffer:
-    """A gradient that is being computed: the backend fills ``rows``, and ``array`` is returned."""
-
-    answered: Answered
-    array: Array
-    rows: Array
-
-    @classmethod
-    def allocated(cls, answered: Answered, allocate: Allocate, place: Place) -> "_GradientBuffer":
-        array, slot = place(answered.input, answered.shape, answered.dtype), answered.slot
-        if array is None:
-            array = allocate(answered.shape, answered.dtype)
-        if slot is None:  # with respect to a parameter, which is one number
-            return cls(answered, array, array)
-        if slot.is_moved:
-            rows = slot.turned(array)
-            return cls(
-                answered, array, np.empty(slot.rows_shape, answered.dtype) if rows is None else rows
-            )
-        return cls(answered, array, array.reshape(slot.rows_shape))
-
-    def finished(self) -> Array:
-        """Returns the gradient in the caller's layout, where the rows are laid out differently."""
-        slot = self.answered.slot
-        if slot is not None and slot.is_moved and not np.may_share_memory(self.array, self.rows):
-            self.array[...] = slot.as_given(self.rows)
-        return self.array
-
-
-@dataclass(slots=True)
-class _Reply:
-    """The arrays of a result, wherever they are to be."""
-
-    values: Array | None
-    gradients: Mapping[str, _GradientBuffer]
-    outputs: Mapping[str, Array]
-
-    @classmethod
-    def allocated(cls, plan: Plan, allocate: Allocate, place: Place) -> "_Reply":
-        values = None if plan.values is None else allocate(plan.values.shape, plan.values.dtype)
-        gradients = {a.name: _GradientBuffer.allocated(a, allocate, place) for a in plan.gradients}
-        outputs = {a.name: allocate(a.shape, a.dtype) for a in plan.outputs}
-        return cls(values, gradients, outputs)
-
-    @property
-    def buffers(self) -> Buffers:
-        """The same arrays as rows, for the backend to fill."""
-        return Buffers(
-            None if self.values is None else self.values.reshape(-1),
-            {name: gradient.rows for name, gradient in self.gradients.items()},
-            {name: output.reshape(-1) for name, output in self.outputs.items()},
-        )
-
-
-def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
-    """Returns the finished gradients; those of an input of several tensors are a list."""
-    found: dict[str, list[Array]] = {}
-    for gradient in gradients.values():
-        found.setdefault(gradient.answered.input, []).append(gradient.finished())
-    return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
-
-
-def _flagged(flags: Flags | None, hold: Hold) -> npt.NDArray[np.int64]:
-    """Returns the rows that are flagged; where none is, there may be millions that are not."""
-    if flags is None:
-        return _NO_EXAMPLES
-    count = int(np.count_nonzero(flags))
-    if count > _MANY_FLAGGED:
-        hold(count * _FLAGGED_BYTES)
-    return flags.nonzero()[0]
-
-
-def _statuses(
-    batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]
-) -> ExampleStatuses:
-    """Returns the statuses of examples that the request did not exclude, with NONFINITE."""
-    if evaluated.statuses is None and not len(nonfinite):
-        return _NOTHING_SAID
-    if evaluated.statuses is None:
-        return ExampleStatuses(nonfinite, np.full(len(nonfinite), Status.NONFINITE, np.uint8))
-    numbers = evaluated.statuses
-    if batch.plan.excluded_by_request is not None:
-        numbers[batch.plan.excluded_by_request] = 0
-    numbers[nonfinite[numbers[nonfinite] == 0]] = Status.NONFINITE  # else its own status stays
-    found = np.flatnonzero(numbers)
-    return ExampleStatuses(found, numbers[found])
-
-
 def _aggregate(job: Job, plan: RowPlan, loss_sum: float) -> float | None:
     if job.reduction is Reduction.NONE:
         return None
     if plan.is_empty:
         return np.nan if job.empty is EmptyPolicy.NAN else 0.0
     return loss_sum / plan.divisor
-
-
-def _check_finite(batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]) -> None:
-    """Raises InvalidRequest if an example, or the whole, is not finite."""
-    if len(nonfinite):
-        index = int(nonfinite[0])
-        raise InvalidRequest(
-            f"examples must have a finite {batch.loss.name} and gradient, got {len(nonfinite)} "
-            f"that have not, the first at {index}",
-            reason="NONFINITE_RESULT",
-            field="nonfinite",
-            details={"index": index, "count": len(nonfinite)},
-        )
-    if evaluated.status is Status.NONFINITE:
-        raise InvalidRequest(
-            f"{batch.loss.name} must be finite with its gradients, "
-            f"got a loss of {evaluated.sums.sum():g}",
-            reason="NONFINITE_RESULT",
-            field="nonfinite",
-        )
