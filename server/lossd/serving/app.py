@@ -22,7 +22,7 @@ from lossd.serving.access.entrance import Entrance
 from lossd.serving.access.gate import Gate, everybody
 from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
-from lossd.serving.caller import HERE, Caller
+from lossd.serving.caller import Caller
 from lossd.serving.cautions import cautions
 from lossd.serving.config import Config, ConfigError
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
@@ -37,17 +37,17 @@ from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc import doors, listening, reflection
-from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.admission import Admission
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.dispatch import Dispatch
-from lossd.serving.rpc.giving_way import Prospect, TurnedAway, refusing_threads
-from lossd.serving.rpc.handlers import LetIn
+from lossd.serving.rpc.doorman import Doorman
+from lossd.serving.rpc.giving_way import refusing_threads
 from lossd.serving.rpc.listening import Listening
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.resets import Resets
-from lossd.serving.rpc.shares import Shares, let_in_by
+from lossd.serving.rpc.shares import Shares
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.server import Server
@@ -190,8 +190,7 @@ def _process(
 class _Door:
     """Who is let in, what becomes of those who are not, and who serves which."""
 
-    let_in: LetIn
-    turned_away: TurnedAway
+    doorman: Doorman
     resets: Resets
     dispatch: Dispatch
 
@@ -200,40 +199,9 @@ def _door(
     config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry, line: Threads
 ) -> _Door:
     crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
-    gate, shares = entered.gate, Shares(config)
-    admit = None if gate is None else let_in_by(gate, shares)
-
-    def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
-        slot = crowd.take(context.peer, ticket)
-        if admit is None:
-            return HERE
-        caller = admit(method, context, ticket)
-        slot.caller = caller.key
-        return caller
-
-    def turned_away(method: str, context: grpc.ServicerContext) -> Prospect:
-        if gate is None:
-            return crowd.turned_away(context.peer())
-        caller = _who_may_come(gate, shares, method, context)
-        if caller is None:
-            return Prospect.NONE
-        own = None if shares.has_room(caller) else caller.key
-        return crowd.turned_away(context.peer(), own)
-
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
     dispatch = Dispatch(crowd, lambda: resets.ended, line)
-    return _Door(let_in, turned_away, resets, dispatch)
-
-
-def _who_may_come(
-    gate: Gate, shares: Shares, method: str, context: grpc.ServicerContext
-) -> Caller | None:
-    """Returns who makes a call; None if it would not be served: for such a one none gives way."""
-    try:
-        caller = gate.admit(method, context)
-    except ServiceError:
-        return None
-    return caller if shares.has_turn(caller) else None
+    return _Door(Doorman(crowd, entered.gate, Shares(config)), resets, dispatch)
 
 
 def _boundary(
@@ -257,8 +225,8 @@ def _boundary(
         refusing_threads=process.refusing,
         dispatch=door.dispatch,
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
-        let_in=door.let_in,
-        turned_away=door.turned_away,
+        let_in=door.doorman.let_in,
+        turned_away=door.doorman.turned_away,
         dropped=door.resets.note,
         trace=None if tracing is None else tracing.begin,
     )

@@ -9,11 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import grpc
-
 from lossd.errors import Overloaded
 from lossd.schema import exactly
-from lossd.serving.access.gate import Gate
 from lossd.serving.caller import THIS_HOST, Caller, Quotas
 from lossd.serving.config import Config
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
@@ -163,23 +160,6 @@ class Shares:
             quotas.inflight_bytes or usual.request_bytes,
             quotas.calls_per_second or usual.calls_per_second,
         )
-
-
-def let_in_by(
-    gate: Gate, shares: Shares
-) -> Callable[[str, grpc.ServicerContext, AdmissionTicket], Caller]:
-    """Returns what lets calls in that the gate admits, within the share of their caller."""
-
-    def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
-        caller = gate.admit(method, context)
-        try:
-            shares.take(caller, ticket)
-        except Overloaded as error:
-            gate.note(error, method=method, peer=context.peer(), caller=caller.name)
-            raise
-        return caller
-
-    return let_in
 
 
 def three_quarters(whole: int) -> int:
