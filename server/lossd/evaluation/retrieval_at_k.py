@@ -79,21 +79,7 @@ class Rankings:
 
 def _lay_out(batch: MetricBatch) -> Rankings:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
-    if not is_float(predictions):
-        raise InputError(
-            "inputs.predictions.dtype",
-            f"predictions must be floating point, got {predictions.dtype.name}",
-        )
-    if not is_number(targets):
-        raise InputError(
-            "inputs.targets.dtype", f"targets must be numbers, got {targets.dtype.name}"
-        )
-    if predictions.ndim < 2 or not predictions.shape[-1]:
-        raise shape_error("predictions", "queries and a last axis of documents", predictions)
-    if targets.shape != predictions.shape:
-        raise shape_error(
-            "targets", f"the shape {list(predictions.shape)} of the predictions", targets
-        )
+    _check(predictions, targets)
     count = predictions.shape[-1]
     there = np.ones((math.prod(predictions.shape[:-1]), count), bool)
     if batch.mask is not None:
@@ -122,6 +108,25 @@ def _lay_out(batch: MetricBatch) -> Rankings:
         kept.weights,
         batch.checkpoint,
     )
+
+
+def _check(predictions: Array, targets: Array) -> None:
+    """Raises InputError unless they are scores and relevances of the same documents."""
+    if not is_float(predictions):
+        raise InputError(
+            "inputs.predictions.dtype",
+            f"predictions must be floating point, got {predictions.dtype.name}",
+        )
+    if not is_number(targets):
+        raise InputError(
+            "inputs.targets.dtype", f"targets must be numbers, got {targets.dtype.name}"
+        )
+    if predictions.ndim < 2 or not predictions.shape[-1]:
+        raise shape_error("predictions", "queries and a last axis of documents", predictions)
+    if targets.shape != predictions.shape:
+        raise shape_error(
+            "targets", f"the shape {list(predictions.shape)} of the predictions", targets
+        )
 
 
 RANKINGS = MetricLayout(
