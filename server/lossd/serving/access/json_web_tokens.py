@@ -1,7 +1,8 @@
 """JSON web tokens, checked by PyJWT with the keys of a JWKS file."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lossd.errors import Unauthenticated
@@ -29,35 +30,29 @@ def verifier(content: bytes, *, issuer: str, audience: str) -> Subject:
         import jwt  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise AccessError("jwks must have PyJWT, got none: pip install 'lossd[jwt]'") from error
-    keys = _read(jwt, content)
+    return _Verifier(jwt, _read(jwt, content), issuer, audience).subject
 
-    def claimed(token: str, key: Any) -> Mapping[str, Any]:
-        claims: Mapping[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=_ALGORITHMS,
-            issuer=issuer or None,
-            audience=audience or None,
-            leeway=_LEEWAY_SECONDS,
-            options={"require": list(_REQUIRED), "verify_aud": bool(audience)},
-        )
-        return claims
 
-    def verified(token: str) -> Mapping[str, Any]:
-        *others, last = _fitting(keys, jwt.get_unverified_header(token))
-        for key in others:
-            try:
-                return claimed(token, key)
-            except jwt.InvalidSignatureError:  # by another key, perhaps
-                continue
-        return claimed(token, last)
+@dataclass(frozen=True, slots=True)
+class _Verifier:
+    """Verifies tokens by keys, with PyJWT."""
 
-    def subject(token: str) -> str:
+    jwt: Any
+    keys: Sequence[Any]
+    issuer: str
+    audience: str
+
+    def subject(self, token: str) -> str:
+        """Returns the subject of a token.
+
+        Raises:
+            Unauthenticated: if it is a wrong one.
+        """
         try:
-            found = str(verified(token)["sub"])
+            found = str(self._verified(token)["sub"])
         except Unauthenticated:
             raise
-        except jwt.ExpiredSignatureError as error:
+        except self.jwt.ExpiredSignatureError as error:
             raise Unauthenticated(
                 "token must not have expired, got one that has", reason="TOKEN_EXPIRED"
             ) from error
@@ -67,7 +62,26 @@ def verifier(content: bytes, *, issuer: str, audience: str) -> Subject:
             raise _invalid("name its subject, got an empty one")
         return found
 
-    return subject
+    def _verified(self, token: str) -> Mapping[str, Any]:
+        *others, last = _fitting(self.keys, self.jwt.get_unverified_header(token))
+        for key in others:
+            try:
+                return self._claimed(token, key)
+            except self.jwt.InvalidSignatureError:  # by another key, perhaps
+                continue
+        return self._claimed(token, last)
+
+    def _claimed(self, token: str, key: Any) -> Mapping[str, Any]:
+        claims: Mapping[str, Any] = self.jwt.decode(
+            token,
+            key,
+            algorithms=_ALGORITHMS,
+            issuer=self.issuer or None,
+            audience=self.audience or None,
+            leeway=_LEEWAY_SECONDS,
+            options={"require": list(_REQUIRED), "verify_aud": bool(self.audience)},
+        )
+        return claims
 
 
 def _read(jwt: Any, content: bytes) -> list[Any]:
@@ -108,7 +122,7 @@ def _verifies(key: dict[str, Any]) -> bool:
     return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
 
 
-def _fitting(keys: list[Any], header: Mapping[str, Any]) -> list[Any]:
+def _fitting(keys: Sequence[Any], header: Mapping[str, Any]) -> list[Any]:
     """The keys that a token may be signed with: of its algorithm, and the one that it names."""
     found = [
         key
