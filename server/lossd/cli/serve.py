@@ -18,6 +18,7 @@ from lossd.serving.process import files, logs
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.signals import EndingSignal
 from lossd.serving.rpc import threads
+from lossd.serving.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,11 @@ def serve(config: Config) -> None:
         is_wanted=lambda: not ending.has_come,
     )
     ending.wait()
+    _stop(server, ending, reasons, config.log_format)
+
+
+def _stop(server: Server, ending: EndingSignal, reasons: list[str], form: LogFormat) -> None:
+    """Ends a server, and this process with its status; ``reasons`` are why it failed, if it did."""
     has_stopped = server.stop(in_doubt=bool(reasons))
     if has_stopped:
         ending.status = 1 if reasons else 0
@@ -69,7 +75,7 @@ def serve(config: Config) -> None:
     server.close()
     if not reasons:
         return
-    if config.log_format is LogFormat.TEXT:  # programs find the reason in the log
+    if form is LogFormat.TEXT:  # programs find the reason in the log
         click.echo(f"Error: {reasons[0]}: start again", err=True)
     if has_stopped:
         raise click.exceptions.Exit(1)
