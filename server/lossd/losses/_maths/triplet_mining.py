@@ -106,6 +106,34 @@ def mine_semi_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
     """
     count = candidates.distances.shape[-1]
     each = xp.arange(len(candidates.distances))
+    anchor, positive, negative = _semi_hard(xp, candidates)
+    costs = xp.full_like(candidates.distances, -xp.inf)
+    costs[anchor, positive] = (
+        margin + candidates.distances[anchor, positive] - candidates.distances[anchor, negative]
+    )
+    is_active = costs > 0
+    # Counted as integers, whose sums do not depend on the order.
+    active = is_active[anchor, positive]
+    flat = (anchor * count + negative)[active]
+    pushed = xp.bincount(flat, minlength=candidates.distances.size).reshape(
+        candidates.distances.shape
+    )
+    positives, _ = candidates.numbers
+    best = costs.argmax(axis=-1)
+    chosen = xp.zeros_like(candidates.distances, dtype=negative.dtype)
+    chosen[anchor, positive] = negative
+    return Mined(
+        xp.maximum(costs, 0).sum(axis=-1) / positives,
+        (is_active.astype(np.float64) - pushed) / positives[:, None],
+        best,
+        chosen[each, best],
+    )
+
+
+def _semi_hard(xp: Any, candidates: Candidates) -> tuple[Array, Array, Array]:
+    """Returns every anchor and positive, with the negative that goes with them."""
+    count = candidates.distances.shape[-1]
+    each = xp.arange(len(candidates.distances))
     # Negatives come first, so that the next one after a positive is strictly farther.
     keys = xp.concatenate(
         (
@@ -125,25 +153,4 @@ def mine_semi_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
     found = following[anchor, rank[anchor, count + positive]]
     farthest = xp.where(candidates.is_negative, candidates.distances, -xp.inf).argmax(axis=-1)
     nearest = order[anchor, xp.minimum(found, 2 * count - 1)]
-    negative = xp.where(found == 2 * count, farthest[anchor], nearest)
-    costs = xp.full_like(candidates.distances, -xp.inf)
-    costs[anchor, positive] = (
-        margin + candidates.distances[anchor, positive] - candidates.distances[anchor, negative]
-    )
-    is_active = costs > 0
-    # Counted as integers, whose sums do not depend on the order.
-    active = is_active[anchor, positive]
-    flat = (anchor * count + negative)[active]
-    pushed = xp.bincount(flat, minlength=candidates.distances.size).reshape(
-        candidates.distances.shape
-    )
-    positives, _ = candidates.numbers
-    best = costs.argmax(axis=-1)
-    chosen = xp.zeros_like(order[:, :count])
-    chosen[anchor, positive] = negative
-    return Mined(
-        xp.maximum(costs, 0).sum(axis=-1) / positives,
-        (is_active.astype(np.float64) - pushed) / positives[:, None],
-        best,
-        chosen[each, best],
-    )
+    return anchor, positive, xp.where(found == 2 * count, farthest[anchor], nearest)
