@@ -7,9 +7,7 @@ import asyncio
 import contextlib
 import os
 import sys
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -22,15 +20,13 @@ from lossd.client.errors import CancelledError, InvalidRequestError, late_error
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
 from lossd.client.request_streams import open_stream, open_stream_async
+from lossd.client.sending import Part, Sending, not_open
 from lossd.client.tracing import Metadata
 from lossd.framing import Framed
 
 # One result, or a list of them.
 Results = TypeVar("Results")
 Connected = TypeVar("Connected", Connection, AsyncConnection)
-Part = v1.EvaluateStreamRequest
-
-_AHEAD = 2  # batches that wait to be sent
 
 
 def _batch(inputs: Mapping[str, Any], **extras: Any) -> Part:
@@ -73,16 +69,12 @@ class _Answer(Generic[Results]):
 
     def _response(self) -> Framed[v1.EvaluateResponse]:
         if self._whole is None:
-            raise _not_open("has ended")
+            raise not_open("has ended")
         return self._whole
 
 
 def _nothing() -> None:
     """Moves no bar on, before there is one."""
-
-
-def _not_open(got: str) -> InvalidRequestError:
-    return InvalidRequestError(f"evaluation must be open, got one that {got}")
 
 
 class _Evaluation(Generic[Connected, Results]):
@@ -135,12 +127,12 @@ class _Evaluation(Generic[Connected, Results]):
     def _check_begun(self) -> None:
         self._check_own()
         if self._stream is None:
-            raise _not_open("has not begun")
+            raise not_open("has not begun")
 
     def _check_open(self) -> None:
         self._check_begun()
         if self._answer.is_there:
-            raise _not_open("has ended")
+            raise not_open("has ended")
 
     def _begin(self) -> ClientCall:
         """Returns its call, whose time begins now.
@@ -166,13 +158,13 @@ class Evaluation(_Evaluation[Connection, Results]):
     Forks wait until a batch is sent, and can call nobody.
     """
 
-    _sending: "_Sending"
+    _sending: Sending
 
     def __enter__(self) -> Self:
         with self._begin(), contextlib.ExitStack() as opened:
             traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
-            self._sending = _Sending(self._first)
+            self._sending = Sending(self._first)
             opened.callback(self._cancel)  # also what an interrupt keeps from coming back
             self._stream = open_stream(
                 self._connection, EVALUATE_STREAM, self._sent_anew, self._call, traced
@@ -180,9 +172,9 @@ class Evaluation(_Evaluation[Connection, Results]):
             self._keep_open(opened)
         return self
 
-    def _sent_anew(self) -> "_Sending":
+    def _sent_anew(self) -> Sending:
         """Returns what an attempt sends."""
-        self._sending = _Sending(self._first)
+        self._sending = Sending(self._first)
         return self._sending
 
     def __exit__(
@@ -254,7 +246,7 @@ class Evaluation(_Evaluation[Connection, Results]):
             if not self._call.left():  # which gRPC tells too, unless it is stuck
                 raise late_error()
         self._receive()  # if it failed, which raises here
-        raise _not_open("has ended")
+        raise not_open("has ended")
 
     def _finish(self) -> None:
         if not self._answer.is_there:
@@ -264,74 +256,6 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     def _receive(self) -> None:
         self._answer.take(self._stream.answer(self._call.left()))
-
-
-class _Sending:
-    """Parts that go out on one stream; others before it may have been refused.
-
-    Attributes:
-        is_over: Whether nothing goes out any more.
-    """
-
-    def __init__(self, first: v1.EvaluateRequest) -> None:
-        self.is_over = False
-        self._first = first
-        self._parts: deque[Part] = deque()
-        self._is_whole = False  # and takes no more parts
-        self._lock = threading.RLock()  # entered itself, as a signal comes amid Python's steps
-        self._changed = threading.Condition(self._lock)
-
-    def put(self, part: Part) -> bool:
-        """Sends a part; returns whether there was room for it.
-
-        Raises:
-            InvalidRequestError: if the stream is to end: it would not go out.
-        """
-        with self._lock:
-            self._changed.wait_for(lambda: self._is_whole or len(self._parts) < _AHEAD, 0.2)
-            if self._is_whole:
-                raise _not_open("has ended")
-            if len(self._parts) >= _AHEAD:
-                return False
-            self._parts.append(part)
-            self._changed.notify_all()
-            return True
-
-    def finish(self) -> None:
-        """Ends the stream after the parts that were put; may be repeated."""
-        with self._lock:
-            self._is_whole = True
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        """Has nothing go out any more."""
-        self.is_over = True
-
-    def messages(self) -> Iterator[Part]:
-        """Yields the requests for gRPC's thread; ends with the call, or the thread never would.
-
-        It comes again when one is sent, so until then forks wait.
-        """
-        try:
-            with turns():
-                yield Part(part=self._first)
-            while not self.is_over:
-                for part in self._taken():
-                    with turns():
-                        yield part
-        finally:
-            self.end()
-
-    def _taken(self) -> list[Part]:
-        """Returns the next part once there is one, none after a while; notes the end."""
-        with self._lock:
-            self._changed.wait_for(lambda: self._is_whole or self._parts, 0.2)
-            if self._parts:
-                self._changed.notify_all()
-                return [self._parts.popleft()]
-            if self._is_whole:
-                self.end()
-            return []
 
 
 class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
