@@ -1,6 +1,7 @@
 """The channel of a ``LossClient``, opened at first use, and calls on it.
 
 ``connections`` holds one for each process; ``aio_connection`` is the same for asyncio.
+``conversing`` and ``request_streams`` stream on both, and ``readiness`` waits for a server.
 """
 
 import contextlib
@@ -54,7 +55,18 @@ _CHANNEL_CLOSED = "Channel closed!"
 
 
 class Connection:
-    """A channel to a target, or one that was passed in, which is never closed here."""
+    """A channel to a target, or one that was passed in, which is never closed here.
+
+    Attributes:
+        security: What each call proves who makes it with.
+        trace: Traces a call, by its method and its id.
+        retrier: Makes calls again.
+        turns: Those of calls and forks; each call of gRPC has one.
+        ids: Fresh ids of calls.
+        sharing: The memory that is shared with the server.
+        background: The threads of submitted calls, and of those that no signal may interrupt.
+        memory: What large answers are received into.
+    """
 
     def __init__(
         self,
