@@ -17,6 +17,7 @@ from tests.end_to_end.conftest import serve
 
 jax = pytest.importorskip("jax")
 remote = importlib.import_module("lossd.client.jax")
+callback = importlib.import_module("lossd.client.jax_callback")
 LossClient = importlib.import_module("lossd.client").LossClient
 
 pytestmark = pytest.mark.gpu
@@ -30,10 +31,10 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pytest.skip("needs gpulab's fake device")
     cupy = importlib.import_module("cupy")
     found: list[str] = []
-    is_on_device = remote.is_on_device
+    is_on_device = callback.is_on_device
 
     def lent(leaf: Any) -> Any:
-        return remote.Movable(cupy.asarray(np.asarray(leaf)), lambda: np.asarray(leaf))
+        return callback.Movable(cupy.asarray(np.asarray(leaf)), lambda: np.asarray(leaf))
 
     def taken(array: Any, _: Any) -> Any:
         found.append(type(array).__module__.partition(".")[0])
@@ -43,9 +44,9 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         is_concrete = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
         return is_concrete or bool(is_on_device(leaf))
 
-    monkeypatch.setattr(remote, "is_on_device", stands)
-    monkeypatch.setattr(remote, "_lent", lent)
-    monkeypatch.setattr(remote, "_taken", taken)
+    monkeypatch.setattr(callback, "is_on_device", stands)
+    monkeypatch.setattr(callback, "_lent", lent)
+    monkeypatch.setattr(callback, "_taken", taken)
     return found
 
 
