@@ -452,6 +452,22 @@ def test_a_loss_of_a_set_and_lists_of_maps_may_be_terms(engine: Engine) -> None:
     np.testing.assert_allclose(result.gradients["maps"][0], 3 * 2 * maps[0] / 3 / 6)
 
 
+def test_one_number_that_is_two_inputs_has_one_gradient(engine: Engine) -> None:
+    """Which can be written to, as any array can."""
+    inputs = {"predictions": np.array(np.inf, np.float32)}
+    for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+        both = _term(
+            1, "squared_error", {"targets": "predictions"},
+            parameters={"batch_dims": 0}, nonfinite=policy,
+        )  # fmt: skip
+        found = _run(engine, both, both, inputs=inputs, gradients=("predictions",))
+        gradient, is_zeroed = found.gradients["predictions"], policy is NonfinitePolicy.ZERO
+        np.testing.assert_array_equal(gradient, np.float32(0 if is_zeroed else np.nan))
+        assert isinstance(gradient, np.ndarray)
+        assert isinstance(found.per_example, np.ndarray)
+        assert found.nonfinite_examples.tolist() == [0]
+
+
 def test_what_is_not_finite_is_of_the_first_term_that_says_so(engine: Engine) -> None:
     spoilt = {**_classes(), "predictions": _classes()["predictions"].copy()}
     spoilt["predictions"][2, 1] = np.nan

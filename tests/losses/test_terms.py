@@ -1,5 +1,6 @@
 """A sum of one term says of each example, and of the whole, what its loss says."""
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,15 +10,18 @@ import pytest
 
 from lossd import sums
 from lossd.engine import Engine, Result
+from lossd.errors import InvalidRequest
 from lossd.losses import Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
-from tests.losses.case import Array, Case, values
+from tests.drawn_networks import NETWORKS
+from tests.losses.case import Array, Case
 from tests.losses.compare import assert_same_bits
 from tests.losses.test_tokens import flat, is_of_tokens
-from tests.sampling import cases, coupled_cases
+from tests.sampling import cases, coupled_cases, laid_out
 
 HUGE = 1e30  # of a cotangent
+POLICIES = (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO)
 
 
 def forms(loss: Loss) -> Iterator[Case]:
@@ -27,6 +31,24 @@ def forms(loss: Loss) -> Iterator[Case]:
         yield case
         if loss.shape is Shape.TOKENS and any(is_of_tokens(case, name) for name in case.inputs):
             yield flat(case)
+        yield from without_axes(case)
+
+
+def without_axes(case: Case) -> Iterator[Case]:
+    """One example that has no axis of examples, where a loss takes such; also of one number."""
+    parameters = {**case.parameters}
+    if "batch_dims" in {declared.name for declared in case.loss.layout_parameters}:
+        parameters["batch_dims"] = 0
+    for place in (0, (0, 0)) if case.loss.shape is Shape.POINTWISE else (0,):
+        inputs = {name: np.asarray(array[place]) for name, array in case.inputs.items()}
+        single = replace(case, parameters=parameters, inputs=inputs)
+        with contextlib.suppress(InvalidRequest):
+            if example_shape(single) == ():
+                yield single
+
+
+def example_shape(case: Case) -> tuple[int, ...]:
+    return laid_out(case.job(), NETWORKS).example_shape
 
 
 def as_sum(engine: Engine, case: Case, **options: object) -> Result:
@@ -58,9 +80,18 @@ def assert_says_the_same(
     assert found.statuses.indices.tolist() == expected.statuses.indices.tolist(), what
     assert found.statuses.numbers.tolist() == expected.statuses.numbers.tolist(), what
     assert found.status == expected.status, what
+    assert isinstance(found.per_example, type(expected.per_example)), what
     assert found.gradients.keys() == expected.gradients.keys()
     for name, gradient in arrays(expected).items():
+        assert isinstance(arrays(found)[name], np.ndarray), what
         np.testing.assert_allclose(arrays(found)[name], gradient, rtol, err_msg=f"{what} {name}")
+
+
+def assert_is_refused_too(engine: Engine, case: Case, **options: object) -> None:
+    for run in (alone, as_sum):
+        with pytest.raises(InvalidRequest) as caught:
+            run(engine, case, nonfinite=NonfinitePolicy.ERROR, **options)
+        assert caught.value.reason == "NONFINITE_RESULT", case
 
 
 def spoilt(case: Case) -> Iterator[Case]:
@@ -77,17 +108,19 @@ def spoilt(case: Case) -> Iterator[Case]:
 def test_what_is_no_number_belongs_to_its_example(engine: Engine, any_loss: Loss) -> None:
     for case in forms(any_loss):
         for wrong in spoilt(case):
-            for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+            for policy in POLICIES:
                 expected = alone(engine, wrong, nonfinite=policy)
                 found = as_sum(engine, wrong, nonfinite=policy)
                 assert_says_the_same(found, expected, (wrong, list(wrong.inputs), policy))
+            if len(expected.nonfinite_examples):
+                assert_is_refused_too(engine, wrong)
 
 
 def test_a_term_has_the_outputs_of_its_loss(engine: Engine, any_loss: Loss) -> None:
     """Also where an example is not finite."""
     for case in forms(any_loss):
         for each in (case, *spoilt(case)) if "outputs" in case.parameters else ():
-            for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+            for policy in POLICIES:
                 expected = alone(engine, each, nonfinite=policy).outputs
                 found = as_sum(engine, each, nonfinite=policy)
                 assert expected
@@ -106,11 +139,12 @@ def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(
         pytest.skip("has no examples")
     for drawn in forms(any_loss):
         case = drawn.astype(np.float16)
-        shape = values(alone(engine, case)).shape
-        cotangent, weights = np.ones(shape), np.linspace(1, 2, math.prod(shape)).reshape(shape)
+        shape = example_shape(case)
+        weights = np.linspace(1, 2, math.prod(shape)).reshape(shape)
+        cotangent = np.ones(shape)
         cotangent.flat[cotangent.size // 2] = HUGE
         options = {"cotangent": cotangent, "weights": weights, "reduction": reduction}
-        for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+        for policy in POLICIES:
             expected = alone(engine, case, nonfinite=policy, **options)
             found = as_sum(engine, case, nonfinite=policy, **options)
             what = case, list(case.inputs), policy
@@ -118,3 +152,5 @@ def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(
             if any_loss.shape is not Shape.OPPOSED:  # a sum of two means keeps that of all examples
                 assert found.loss == pytest.approx(expected.loss, rel=1e-6, abs=1e-7), what
                 assert found.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6, abs=1e-7), what
+        if len(expected.nonfinite_examples):
+            assert_is_refused_too(engine, case, **options)

@@ -155,13 +155,13 @@ def job_of(job: SumJob, position: int) -> Job:
 def loss_alone(job: Job, lost: Array, divisor: float) -> Job:
     """Returns a job for the loss alone, of all examples but those that are lost."""
     parameters = {name: value for name, value in job.parameters.items() if name != "outputs"}
-    mask = ~lost if job.mask is None else job.mask.reshape(lost.shape) & ~lost
+    left = ~lost if job.mask is None else job.mask.reshape(lost.shape) & ~lost
     normalizer = divisor if job.reduction.is_mean and divisor else None
     # Whether the batch is empty was asked about all of its examples.
     return replace(
         job,
         parameters=parameters,
-        mask=mask,
+        mask=np.asarray(left),  # that of one example without axes would be no array
         gradients=(),
         per_example=False,
         empty=EmptyPolicy.ZERO,

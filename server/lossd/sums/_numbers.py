@@ -1,4 +1,8 @@
-"""Numbers, arrays and lists of examples of several terms, put together."""
+"""Numbers, arrays and lists of examples of several terms, put together.
+
+Of arrays arrays are made, also of those without axes, of which NumPy's operators make numbers: they
+are written to later on.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,6 +15,7 @@ from lossd.backends import round_into
 from lossd.batch import Array
 from lossd.engine import ExampleStatuses, Result
 from lossd.losses import Status
+from lossd.reduction import Flags
 
 
 def in_type(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -23,16 +28,26 @@ def in_type(array: Array, dtype: np.dtype[Any]) -> Array:
     return out
 
 
-def weighed(weight: float, value: Any) -> Any:
-    """Returns weight times value, but 0 where the weight is 0, since 0 times infinity is not 0."""
-    if not isinstance(value, np.ndarray):
-        return value * weight if weight else 0.0
+def weighed(weight: float, number: float) -> float:
+    """Returns weight times number, but 0 where the weight is 0, since 0 times infinity is not 0."""
+    return weight * number if weight else 0.0
+
+
+def weighed_all(weight: float, array: Array) -> Array:
+    """Returns the same of each number of an array, in an array of its own of the same type."""
     with np.errstate(all="ignore"):
-        own = value.dtype.type(weight)  # in which a small weight may be 0
-        if own and not np.finfo(own.dtype).tiny <= abs(own) < np.inf:
+        own = array.dtype.type(weight)  # in which a small weight may be 0
+        if not own:
+            return np.zeros_like(array)
+        if not np.finfo(own.dtype).tiny <= abs(own) < np.inf:
             # A large weight is infinite in the type of the values, and a subnormal one is rounded.
-            return (weight * value.astype(np.float64)).astype(value.dtype)
-        return value * own if own else np.zeros_like(value)
+            return np.asarray((weight * array.astype(np.float64)).astype(array.dtype))
+        return np.asarray(array * own)
+
+
+def not_finite(array: Array) -> Flags:
+    """Returns which numbers of an array are not finite."""
+    return np.asarray(~np.isfinite(array))
 
 
 def union(several: Iterable[npt.NDArray[np.int64]], more: Array) -> npt.NDArray[np.int64]:
@@ -69,7 +84,7 @@ def together(before: list[Array] | None, arrays: list[Array]) -> list[Array]:
         return arrays
     with np.errstate(all="ignore"):  # in float64, since the sum may be beyond a narrower type
         pairs = zip(before, arrays, strict=True)
-        return [np.add(one, other, dtype=np.float64) for one, other in pairs]
+        return [np.asarray(np.add(one, other, dtype=np.float64)) for one, other in pairs]
 
 
 def norm(array: Array) -> float:

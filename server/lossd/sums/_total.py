@@ -15,10 +15,20 @@ from lossd.engine import ComputedTerm, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Status
 from lossd.networks import Networks
-from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.reduction import Flags, NonfinitePolicy, Reduction
 from lossd.shapes import Owners, lay_out, owners_of
 from lossd.sums._jobs import SumJob, job_of, loss_alone, parameters_of
-from lossd.sums._numbers import common, in_type, merged_statuses, norm, together, union, weighed
+from lossd.sums._numbers import (
+    common,
+    in_type,
+    merged_statuses,
+    norm,
+    not_finite,
+    together,
+    union,
+    weighed,
+    weighed_all,
+)
 
 
 class Total:
@@ -72,24 +82,23 @@ class Total:
 
     def _add_gradient(self, name: str, arrays: list[Array], weight: float) -> None:
         with np.errstate(all="ignore"):
-            scaled = [weighed(weight, array) for array in arrays]
+            scaled = [weighed_all(weight, array) for array in arrays]
             for position, array in enumerate(self._gradients.get(name, ())):
                 scaled[position] += array
         self._gradients[name] = scaled
 
     def _add_slope(self, name: str, number: Array, weight: float) -> None:
-        with np.errstate(all="ignore"):
-            self._derivatives[name] = np.asarray(weighed(weight, number))
+        self._derivatives[name] = weighed_all(weight, number)
 
     def _add_values(self, weight: float, values: Array | None) -> None:
         if values is None:
             return
         with np.errstate(all="ignore"):
-            scaled = weighed(weight, values)
+            scaled = weighed_all(weight, values)
             if self._per_example is None:
                 self._per_example = scaled
             elif self._per_example.shape == scaled.shape:
-                self._per_example = self._per_example + scaled
+                self._per_example = np.asarray(self._per_example + scaled)
 
     @property
     def _is_one_batch(self) -> bool:
@@ -196,12 +205,12 @@ class Total:
         """Returns the examples that are not finite in a term or, with its weight, in the total."""
         return union([result.nonfinite_examples for result in self._results], self._beyond)
 
-    def _lost(self) -> Array | None:
+    def _lost(self) -> Flags | None:
         """Returns which examples are not finite in the total; None where terms share none."""
         values = self._per_example
         if values is None or not self._is_one_batch:
             return None
-        lost: Array = ~np.isfinite(values)
+        lost = not_finite(values)
         if self._is_finite:
             return lost
         for array, owners in self._with_owners():
@@ -212,7 +221,7 @@ class Total:
     def _settle_shared(self, lost: Array | None) -> None:
         """Says of the whole that gradients which belong to no example are not finite."""
         for array in self._shared(lost):
-            wrong = ~np.isfinite(array)
+            wrong = not_finite(array)
             if wrong.any():
                 self._is_unsound = True
                 if self._job.terms[0].job.nonfinite is NonfinitePolicy.ZERO:
