@@ -452,6 +452,75 @@ def test_a_loss_of_a_set_and_lists_of_maps_may_be_terms(engine: Engine) -> None:
     np.testing.assert_allclose(result.gradients["maps"][0], 3 * 2 * maps[0] / 3 / 6)
 
 
+SETS = {"soft_f1": (6, 4), "pairwise_auc": (6,)}
+
+
+def _labels(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> dict[str, Any]:
+    """Logits, and whether each is true, of examples along axis 0."""
+    predictions = np.random.default_rng(5).normal(size=shape).astype(dtype)
+    targets = (np.arange(predictions.size) % 2).reshape(shape).astype(dtype)
+    return {"predictions": predictions, "targets": targets}
+
+
+@pytest.mark.parametrize("a_set", SETS)
+def test_what_a_set_says_of_its_examples_is_said_of_those_of_other_terms(
+    engine: Engine, a_set: str
+) -> None:
+    inputs = _labels(SETS[a_set])
+    inputs["predictions"][2] = np.nan
+    terms = _term(1, "binary_cross_entropy"), _term(1, a_set)
+    own, of_set = (_alone(engine, term, inputs) for term in terms)
+    assert set(own.nonfinite_examples) < set(of_set.nonfinite_examples)
+    for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
+        asked = [replace(term, job=replace(term.job, nonfinite=policy)) for term in terms]
+        for both in (asked, asked[::-1]):
+            found = _run(engine, *both, inputs=inputs)
+            assert found.nonfinite_examples.tolist() == of_set.nonfinite_examples.tolist()
+            assert found.statuses.indices.tolist() == of_set.statuses.indices.tolist()
+            assert found.statuses.numbers.tolist() == of_set.statuses.numbers.tolist()
+            assert found.status is Status.NONFINITE
+            assert found.per_example is None
+
+
+@pytest.mark.parametrize("a_set", SETS)
+def test_a_gradient_of_a_set_that_the_total_has_no_number_for_is_of_its_example(
+    engine: Engine, a_set: str
+) -> None:
+    """Though only another term makes it so: a set has one cotangent."""
+    inputs = {**_labels(SETS[a_set], np.float16), "other": np.zeros(SETS[a_set], np.float16)}
+    inputs["other"][1] = 100
+
+    def run(policy: NonfinitePolicy) -> Result:
+        beside = _term(1e5, "squared_error", {"predictions": "other"}, nonfinite=policy)
+        terms = _term(1, a_set, nonfinite=policy), beside
+        return _run(engine, *terms, inputs=inputs, gradients=("predictions", "other"))
+
+    found, zeroed = run(NonfinitePolicy.PROPAGATE), run(NonfinitePolicy.ZERO)
+    for result in (found, zeroed):
+        assert result.nonfinite_examples.tolist() == result.statuses.indices.tolist() == [1]
+        assert result.status is None
+    for name, gradient in zeroed.gradients.items():
+        assert_zero(gradient[1])
+        assert_same_bits(np.delete(gradient, 1, 0), np.delete(found.gradients[name], 1, 0))
+    with pytest.raises(InvalidRequest, match="1 that have not, the first at 1"):
+        run(NonfinitePolicy.ERROR)
+
+
+@pytest.mark.parametrize("a_set", SETS)
+def test_sets_of_other_examples_say_nothing_of_each_other(engine: Engine, a_set: str) -> None:
+    """Nor of the examples of a loss that has values."""
+    inputs = _labels(SETS[a_set])
+    inputs["predictions"][2] = np.nan
+    fewer = _labels((5, *SETS[a_set][1:]))
+    inputs |= {"fewer": fewer["predictions"], "truth": fewer["targets"]}
+    names = {"predictions": "fewer", "targets": "truth"}
+    for beside in ("soft_f1", "binary_cross_entropy"):
+        found = _run(engine, _term(1, a_set), _term(1, beside, names), inputs=inputs)
+        assert not len(found.nonfinite_examples)
+        assert not len(found.statuses.indices)
+        assert found.status is Status.NONFINITE
+
+
 def test_one_number_that_is_two_inputs_has_one_gradient(engine: Engine) -> None:
     """Which can be written to, as any array can."""
     inputs = {"predictions": np.array(np.inf, np.float32)}

@@ -135,13 +135,13 @@ def test_an_example_whose_gradient_is_beyond_its_type_is_zeroed(
     engine: Engine, any_loss: Loss, reduction: Reduction
 ) -> None:
     """In float16, where the term itself is computed in float32."""
-    if not any_loss.shape.has_values:
-        pytest.skip("has no examples")
+    if not any_loss.shape.has_values and reduction is not Reduction.MEAN:
+        pytest.skip("has no other reduction")
     for drawn in forms(any_loss):
         case = drawn.astype(np.float16)
         shape = example_shape(case)
         weights = np.linspace(1, 2, math.prod(shape)).reshape(shape)
-        cotangent = np.ones(shape)
+        cotangent = np.ones(shape if any_loss.shape.has_values else ())
         cotangent.flat[cotangent.size // 2] = HUGE
         options = {"cotangent": cotangent, "weights": weights, "reduction": reduction}
         for policy in POLICIES:

@@ -103,8 +103,13 @@ class Total:
     @property
     def _is_one_batch(self) -> bool:
         """Whether an index means the same example in all terms."""
-        shapes = {None if r.per_example is None else r.per_example.shape for r in self._results}
-        return len(shapes) == 1
+        return len(set(map(_example_shape, self._results))) == 1
+
+    @property
+    def _is_told_by_example(self) -> bool:
+        """Whether each example has a value in all terms, and that is asked for."""
+        is_possible = self._is_one_batch and all(r.per_example is not None for r in self._results)
+        return is_possible and self._job.per_example
 
     def settle(self) -> Array | None:
         """Rounds the gradients, and does to what is not finite in the total what the job asks for.
@@ -191,7 +196,7 @@ class Total:
             nonfinite_examples=nonfinite,
             statuses=merged_statuses(found if is_one_batch else [], nonfinite),
             status=next((r.status for r in found if r.status is not None), self._status()),
-            per_example=self._per_example if is_one_batch and self._job.per_example else None,
+            per_example=self._per_example if self._is_told_by_example else None,
             gradients=gradients | self._derivatives,
             outputs={},  # the terms have theirs
             backend=backends.pop() if len(backends) == 1 else backend,
@@ -207,10 +212,13 @@ class Total:
 
     def _lost(self) -> Flags | None:
         """Returns which examples are not finite in the total; None where terms share none."""
-        values = self._per_example
-        if values is None or not self._is_one_batch:
+        if not self._is_one_batch:
             return None
-        lost = not_finite(values)
+        values = self._per_example  # of the terms that have some
+        if values is None:
+            lost = np.zeros(_example_shape(self._results[0]), np.bool_)
+        else:
+            lost = not_finite(values)
         if self._is_finite:
             return lost
         for array, owners in self._with_owners():
@@ -257,6 +265,13 @@ class Total:
     def _rounded(self, name: str) -> list[Array]:
         pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
         return [in_type(array, given.dtype) for array, given in pairs]
+
+
+def _example_shape(found: Result) -> tuple[int, ...]:
+    """Returns the axes of the examples of a term; those of a set, without values, lie along one."""
+    if found.per_example is None:
+        return (found.example_count + found.ignored_count,)
+    return found.per_example.shape
 
 
 def _totals_of(job: Job, values: Array, lost: Array, divisor: float) -> tuple[float, float]:
