@@ -126,6 +126,24 @@ def test_the_size_of_all_weights_means_nothing(engine: Engine, loss: Loss) -> No
         assert result.weight_sum == 28
 
 
+@pytest.mark.parametrize("factor", [5e-324, 1e-300, 1e-40, 1e20, 3e38, 1e39, 1e300])
+def test_a_common_factor_of_all_weights_means_nothing(
+    engine: Engine, loss: Loss, factor: float
+) -> None:
+    """Also where they are beyond the type of the inputs."""
+    weights = np.array([1.0, 3, 2, 1, 5, 2, 4])
+    for dtype, rtol in ((np.float16, 2e-3), (np.float32, 1e-5), (np.float64, 1e-12)):
+        for drawn in cases(loss):
+            case = drawn.astype(dtype)
+            expected = _run(engine, case, weights=weights)
+            result = _run(engine, case, weights=factor * weights)
+            assert result.loss == pytest.approx(expected.loss, rel=min(rtol, 1e-6)), case
+            assert result.status == expected.status
+            for name, gradient in expected.gradients.items():
+                atol = rtol * float(abs(gradient).max())
+                np.testing.assert_allclose(result.gradients[name], gradient, rtol, atol)
+
+
 def test_the_order_of_the_examples_means_nothing(engine: Engine, loss: Loss) -> None:
     order = np.random.default_rng(0).permutation(7)
     for case in cases(loss):

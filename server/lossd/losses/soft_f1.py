@@ -304,8 +304,11 @@ class _Fused:
         batch: BatchContext,
         kind: DistributionKind,
     ) -> "_Fused | None":
-        """Counts logits, if there is something for it."""
+        """Counts logits, if there is something for it, which takes weights in their type."""
         if batch.soft_counts is None or kind is not DistributionKind.LOGITS:
+            return None
+        limit = np.finfo(predictions.dtype).max
+        if batch.is_weighted and batch.weights.max(initial=0) > limit:
             return None
         given, truth = xp.ascontiguousarray(predictions), xp.ascontiguousarray(targets)
         products = None
