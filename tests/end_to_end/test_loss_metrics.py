@@ -173,6 +173,17 @@ def test_answers_for_each_class_lie_where_the_loss_has_them(client: LossClient) 
         assert same(result.metrics[0], expected)
 
 
+def test_a_shape_that_a_metric_refuses_is_the_one_that_was_sent(client: LossClient) -> None:
+    logits, shares = np.zeros((2, 4, 3, 3), np.float32), np.ones((2, 4, 3, 3), np.int64)
+    for axis, got in {
+        1: r"got \[2, 3, 3, 4\] with the classes moved, sent as \[2, 4, 3, 3\], for the metric",
+        -1: r"got \[2, 4, 3, 3\], for the metric",
+    }.items():
+        with pytest.raises(InvalidRequestError, match=got) as caught:
+            client.compute(CrossEntropy(class_axis=axis), logits, shares, metrics=[Accuracy()])
+        assert caught.value.field == "inputs.targets.shape"
+
+
 def test_a_metric_takes_the_prediction_kind_of_the_loss(client: LossClient) -> None:
     kind = v1.DISTRIBUTION_KIND_PROBABILITIES
     predictions = np.array([0.2, 0.4, 0.6, 0.9], np.float32)

@@ -115,7 +115,8 @@ def evaluate(
     found = []
     for one in metrics:
         checkpoint()
-        state = _observe(one, by_class if "prediction_kind" in one.parameters else as_given, hold)
+        taken = by_class if "prediction_kind" in one.parameters else as_given
+        state = _observe(one, taken, as_given, hold)
         score = one.score(state, checkpoint, hold)
         found.append(MetricOutcome(one, replace(state, tallies={}, tables=()), score))
     return found
@@ -154,7 +155,7 @@ def _with_classes_last(batch: MetricBatch, axis: int | None) -> MetricBatch:
     return replace(batch, inputs={**batch.inputs, **moved})
 
 
-def _observe(one: Requested, batch: MetricBatch, hold: Hold) -> State:
+def _observe(one: Requested, batch: MetricBatch, as_given: MetricBatch, hold: Hold) -> State:
     hold(one.metric.observing(batch, one.parameters))
     try:
         return one.metric.observe(batch, one.parameters)
@@ -162,7 +163,16 @@ def _observe(one: Requested, batch: MetricBatch, hold: Hold) -> State:
         raise InvalidParameter(str(error), field=f"{one.path}.{error.parameter}") from error
     except InputError as error:
         raise InvalidTensor(
-            f"{error}, for the metric {one.metric.message}",
+            f"{error}{_as_sent(error, batch, as_given)}, for the metric {one.metric.message}",
             field=error.field,
             details=error.details,
         ) from error
+
+
+def _as_sent(error: InputError, batch: MetricBatch, as_given: MetricBatch) -> str:
+    """Says which shape was sent, if one is at fault whose classes were moved."""
+    _, _, name = error.field.removesuffix(".shape").rpartition(".")
+    sent = as_given.inputs.get(name)
+    if sent is None or sent is batch.inputs[name] or not error.field.endswith(".shape"):
+        return ""
+    return f" with the classes moved, sent as {list(sent.shape)}"
