@@ -277,6 +277,33 @@ def test_the_risk_of_a_candidate_of_probability_zero_does_not_matter(engine: Eng
     assert result.gradients["log_probabilities"].tolist() == [[0, 0]]
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+def test_an_infinite_risk_is_the_value_whichever_candidate_has_it(
+    engine: Engine, infinite: float, dtype: type
+) -> None:
+    """Its own slope is no number; those of the others are, and one of probability 0 has none."""
+
+    def of(*rows: Any) -> Result:
+        chances = [[0.0, -3.0, -1.0, -np.inf]] * len(rows)
+        return run(engine, "expected_risk", {}, chances, rows, dtype=dtype)
+
+    before, after = [0.5, 0.25, 2, 1], [1.0, 0, 0, 0]
+    for wrong in (0, 1, 2):
+        risks = np.array([1.0, 3.0, 2.0, 0.0])
+        expected = of(before, risks, after)
+        risks[wrong] = infinite
+        result = of(before, risks, after)
+        slopes = np.full(4, -infinite)
+        slopes[wrong], slopes[3] = np.nan, 0
+        np.testing.assert_array_equal(result.gradients["log_probabilities"][1], slopes)
+        assert_same_bits(result.gradients["risks"], expected.gradients["risks"])
+        assert values(result).tolist() == [values(expected)[0], infinite, values(expected)[2]]
+        assert result.nonfinite_examples.tolist() == [1]
+    assert values(of([infinite] * 4)).tolist() == [infinite]
+    assert np.isnan(values(of([infinite, -infinite, 0, 0]))).all()
+
+
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-50, 1e-40, 1e-38, 1e-3])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_temperature_near_zero_leaves_the_likeliest_classes(

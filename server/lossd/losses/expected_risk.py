@@ -31,7 +31,8 @@ from lossd.schema import POSITIVE, Array, Differentiable
         CudaText(
             """
             const auto softmax = SOFTMAX_OF_ROW(alpha * prediction);
-            const T base = TARGET_AT(softmax.best.column);
+            const T likeliest = TARGET_AT(softmax.best.column);
+            const T base = is_finite(likeliest) ? likeliest : T(0);
             const auto share = [&](long long column, T prediction) -> T {
                 return softmax.exponential(column, alpha * prediction) / softmax.total;
             };
@@ -68,14 +69,16 @@ def expected_risk(
         gradient = alpha q_k (risk_k - value); with respect to the risks q_k
 
     The probabilities need not sum to 1: the candidates are a sample.  A candidate of probability 0
-    contributes 0, whatever its risk.
+    contributes 0, whatever its risk; any other with an infinite risk makes the value infinite.
 
     Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
     section 3.
     """
     parts = softmax(xp, log_probabilities, sharpness=alpha)
     # Relative to the risk of the likeliest candidate: nothing cancels where it is nearly certain.
+    # Relative to infinity nothing is a number.
     base = risks[parts.rows, parts.best]
+    base = xp.where(xp.isfinite(base), base, 0)
     above = risks - base[:, None]
     probabilities = parts.probabilities()
     mean = weighted(xp, probabilities, above).sum(axis=-1)
