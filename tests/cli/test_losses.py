@@ -46,15 +46,18 @@ def test_what_is_drawn_as_gradient_is_the_slope_of_the_curve(loss: Loss) -> None
         np.testing.assert_allclose(curve.values, climbed, rtol=0.01, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("name", "extra"), [("losses", "plot"), ("bench", "plot"), ("demo", "demo")]
+)
 def test_without_matplotlib_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     path = tmp_path / "losses.png"
-    refused = CliRunner().invoke(command, ["losses", "--plot", str(path)])
+    refused = CliRunner().invoke(command, [name, "--plot", str(path)])
 
     assert refused.exit_code == 1
-    assert "install it with pip install 'lossd[demo]'" in refused.output
+    assert f"install it with pip install 'lossd[{extra}]'" in refused.output
     assert not path.exists()
 
 

@@ -53,9 +53,16 @@ def without_blocks(text: str) -> str:
     return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
 
 
+def known_extras() -> dict[str, list[str]]:
+    """Returns what each extra of the package brings."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found: dict[str, list[str]] = project["optional-dependencies"]
+    return found
+
+
 def installed(extras: str) -> set[str]:
     """Returns extras of lossd with those that they bring."""
-    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    known = known_extras()
     found = {extra.strip() for extra in extras.split(",") if extra}
     for extra in list(found):
         for needed in known[extra]:
@@ -76,6 +83,13 @@ def test_what_is_installed_brings_the_command_that_comes_next(document: Path) ->
                     extras = installed(found[1] or "")
                 elif extras is not None and re.search(r"(^|[\s/])lossd ", part):
                     assert "server" in extras, f"{document}: {line}"
+
+
+def test_the_front_page_says_what_every_extra_brings() -> None:
+    table = text_of(Path("README.md")).split("| to install, from a clone |")[1].split("\n\n")[0]
+    said = set(re.findall(r"\.\[(\w+)\]", table))
+
+    assert said == set(known_extras()) - {"frameworks", "oracles"}  # which go with dev, for CI
 
 
 def test_extras_are_installed_from_a_clone() -> None:

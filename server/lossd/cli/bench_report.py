@@ -48,7 +48,7 @@ def _short(number: float) -> str:
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Draws latency over size, of the fewest callers; where there is one size, over all kinds."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - the extra "demo" brings it
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the extra "plot" brings it
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(ylabel="latency, ms")

@@ -73,7 +73,7 @@ def draw(engine: Engine, losses: Iterable[Loss], path: Path) -> None:
         ModuleNotFoundError: if matplotlib is not installed.
         ValueError: if the file's name ends in a format that cannot be written.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only the extra "demo" has matplotlib
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the extra "plot" brings it
 
     drawn = list(losses)
     columns = min(COLUMNS, len(drawn))

@@ -56,7 +56,15 @@ class ArraysFile(OutputFile):
 
 
 class PlotFile(OutputFile):
-    """A path of a picture in a format that matplotlib writes."""
+    """A path of a picture in a format that matplotlib writes.
+
+    Args:
+        extra: Who lacks matplotlib is told to install this one.
+    """
+
+    def __init__(self, extra: str = "plot") -> None:
+        super().__init__()
+        self._extra = extra
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the path; fails where its name ends in another format.
@@ -65,19 +73,19 @@ class PlotFile(OutputFile):
             click.ClickException: if matplotlib is not installed.
         """
         path: Path = super().convert(value, param, ctx)
-        known = [f".{name}" for name in _figure().canvas.get_supported_filetypes()]
+        known = [f".{name}" for name in _figure(self._extra).canvas.get_supported_filetypes()]
         formats = [name for name in known if name != _NEEDS_TEX]
         if path.suffix.lower() not in formats:
             self.fail(f"{path} must end in one of {', '.join(formats)}", param, ctx)
         return path
 
 
-def _figure() -> Any:
+def _figure(extra: str) -> Any:
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - the extra "demo" brings it
+        from matplotlib.figure import Figure  # noqa: PLC0415 - the extra "plot" brings it
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"the plot needs {error.name}: install it with pip install 'lossd[demo]'"
+            f"the plot needs {error.name}: install it with pip install 'lossd[{extra}]'"
         ) from error
     return Figure()
 
