@@ -230,6 +230,18 @@ def test_config_shows_whole_values_however_narrow_the_terminal(columns: int) -> 
     assert ("LOSSD_ADDRESS" in done.output) == (columns == 200)
 
 
+def test_what_config_and_doctor_say_stays_on_its_line_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    address = f"unix:/run/{'long/' * 16}s"  # more than 80 columns
+    rows = [line.split() for line in lossd("config", "--address", address).output.splitlines()]
+    looked_at = lossd("doctor", "--backend", "numpy", "--shm-dir", f"/none/{'long/' * 40}")
+
+    assert ["--address", address, "flag", "LOSSD_ADDRESS"] in rows
+    assert f"/none/{'long/' * 40}" in looked_at.output
+
+
 def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None:
     assert lossd("config", "--check").exit_code == 0
     assert (

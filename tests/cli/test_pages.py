@@ -89,6 +89,18 @@ def test_a_list_has_a_name_a_line(kind: str, columns: int) -> None:
     assert [line.split()[0] for line in lines if line.startswith("  ")] == [p.name for p in pages]
 
 
+@pytest.mark.parametrize("kind", ["losses", "metrics"])
+@pytest.mark.parametrize("variables", [{}, {"COLUMNS": ""}, {"COLUMNS": "0"}])
+def test_a_list_in_a_pipe_is_whole(
+    kind: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = lossd(kind, **variables).output.splitlines()
+
+    for page in {"losses": loss_pages, "metrics": metric_pages}[kind]():
+        assert any(line.endswith(f"  {page.summary}") for line in shown)
+
+
 def test_a_search_finds_what_is_about_all_words() -> None:
     def found(*arguments: str) -> list[str]:
         return [one["name"] for one in json.loads(lossd(*arguments, "--json").stdout)]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from lossd.cli.arguments import Real, WholeWithin
@@ -30,7 +29,7 @@ from lossd.cli.reaching import (
     takes_credentials,
 )
 from lossd.cli.served import RunningServer, running_server
-from lossd.cli.shown import plain
+from lossd.cli.shown import console, plain
 from lossd.cli.workloads import DTYPES, Workload, workload
 from lossd.client import LossClient
 
@@ -192,7 +191,7 @@ def _report(found: Sequence[Row | Change], shown: Iterable[Table], report: Path 
     if report == _STDOUT:
         click.echo(text)
         return
-    Console().print(*shown, sep="\n")
+    console().print(*shown, sep="\n")
     if report is not None:
         with writing(report):
             report.write_text(text)

@@ -6,12 +6,11 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
-from lossd.cli.shown import print_json
+from lossd.cli.shown import console, print_json
 from lossd.errors import ServiceError
 from lossd.naming import guess
 from lossd.serving.access import entrance
@@ -91,14 +90,14 @@ def _source(setting: Setting) -> str:
 
 def _print(shown: list[tuple[Setting, Any, str]]) -> None:
     """Prints a table, without the variables where they would leave values too little room."""
-    console = Console()
     others = zip(*((s.flag, source, s.variable) for s, _, source in shown), strict=True)
     taken = sum(1 + max(map(len, cells)) for cells in others)
     columns = ["setting", "value", "from", "variable"]
-    if taken + _LEAST_FOR_VALUES > console.width:
+    stdout = console()
+    if taken + _LEAST_FOR_VALUES > stdout.width:
         columns.pop()
     rows = ((s.flag, Text(str(value)), source, s.variable) for s, value, source in shown)
-    console.print(_table(rows, columns))
+    stdout.print(_table(rows, columns))
 
 
 def _table(rows: Iterable[Sequence[str | Text]], columns: list[str]) -> Table:

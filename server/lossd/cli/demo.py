@@ -13,11 +13,11 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 
 from lossd.cli.arguments import WholeWithin
 from lossd.cli.files import PlotFile, writing
 from lossd.cli.served import running_server
+from lossd.cli.shown import console
 from lossd.client import LossClient
 from lossd.client.progress import counted
 from lossd.v1 import CrossEntropy
@@ -42,7 +42,7 @@ LEARNING_RATE = 3e-3
 )
 def demo(epochs: int, plot: Path) -> None:
     """Train a digit recogniser with a server in a second process."""
-    console = Console()
+    stdout = console()
     try:
         digits = _load_digits()
     except ModuleNotFoundError as error:
@@ -51,20 +51,20 @@ def demo(epochs: int, plot: Path) -> None:
         ) from error
     with running_server() as server, LossClient(server.address) as client:
         info = client.server_info()
-        console.print(f"server in another process at {server.address}, backend {info.backend}")
+        stdout.print(f"server in another process at {server.address}, backend {info.backend}")
         network = DigitNetwork.initial(np.random.default_rng(0), (64, 128, 10))
         started = time.perf_counter()
         losses = train(client, network, digits, epochs)
         seconds = time.perf_counter() - started
     accuracy = (network.predict(digits.test_images).argmax(axis=1) == digits.test_labels).mean()
     _draw(losses, plot)
-    console.print(
+    stdout.print(
         f"test accuracy {accuracy:.1%} on {len(digits.test_labels)} images never trained on"
     )
-    console.print(
+    stdout.print(
         f"{len(losses)} calls in {seconds:.1f} s, {len(losses) / seconds:.0f} calls per second"
     )
-    console.print(f"loss curve in {plot}")
+    stdout.print(f"loss curve in {plot}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +13,7 @@ from lossd.cli.machine import Finding, findings_here
 from lossd.cli.reaching import Credentials, connected_client, takes_tls
 from lossd.cli.running import findings_of
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
-from lossd.cli.shown import print_json
+from lossd.cli.shown import console, print_json
 from lossd.serving.config import Config, settings
 
 
@@ -64,7 +63,7 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         mark = _mark(finding)
         table.add_row(mark, Text(finding.thing), Text(finding.found))
-    Console().print(table)
+    console().print(table)
 
 
 def _mark(finding: Finding) -> Text:

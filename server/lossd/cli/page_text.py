@@ -11,7 +11,7 @@ import click
 
 from lossd.cli.equivalents import Equivalent
 from lossd.cli.pages import InputEntry, Page, ParameterEntry
-from lossd.cli.shown import can_show, print_json
+from lossd.cli.shown import can_show, is_bounded, print_json
 
 _WIDEST = 100  # longer lines are hard to read
 _KINDS = {"double": "number", "int64": "whole number", "bool": "true or false", "string": "text"}
@@ -66,7 +66,7 @@ def list_text(pages: Sequence[Page]) -> str:
 
 def _cut(line: str) -> str:
     width = terminal_width()
-    if len(line) <= width:
+    if len(line) <= width or not is_bounded():
         return line
     more = "…" if can_show("…") else "..."
     return f"{line[: width - len(more)].rpartition(' ')[0]} {more}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 _MOST_NUMBERS = 10_000  # numbers of an array that is shown whole
+_NO_BOUND = 1 << 24  # columns, more than any line has
+
+
+def is_bounded() -> bool:
+    """Returns whether lines have a width to keep to; what goes into a pipe or a file is whole."""
+    columns = os.environ.get("COLUMNS", "")
+    return sys.stdout.isatty() or (columns.isdecimal() and int(columns) > 0)
+
+
+def console(*, markup: bool = True, highlight: bool = True) -> Console:
+    """Returns what prints to stdout, folding lines only where their width is bounded."""
+    width = None if is_bounded() else _NO_BOUND
+    return Console(width=width, markup=markup, highlight=highlight)
 
 
 def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
@@ -21,7 +35,7 @@ def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    Console(markup=False, highlight=False).print(table)
+    console(markup=False, highlight=False).print(table)
 
 
 def can_show(text: str) -> bool:
