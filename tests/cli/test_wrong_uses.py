@@ -42,6 +42,16 @@ def nowhere(files: Path, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    ("typed", "meant"), [("srve", "serve"), ("metric", "metrics"), ("healtcheck", "healthcheck")]
+)
+def test_a_misspelt_command_is_answered_with_what_may_be_meant(typed: str, meant: str) -> None:
+    done = lossd(typed, "--some-option")
+    said = f"command must be one that lossd --help lists, got {typed}: did you mean {meant}?"
+
+    assert (done.exit_code, done.output.splitlines()[-1]) == (2, f"Error: {said}")
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [],

@@ -6,6 +6,7 @@ import click
 
 # Before all others, as it teaches click how bash breaks words.
 from lossd.cli.completion import completion
+from lossd.naming import guess
 
 __all__ = ["command", "subcommands"]
 
@@ -29,6 +30,22 @@ class _Subcommands(click.Group):
             found = getattr(importlib.import_module(f"lossd.cli.{cmd_name}"), cmd_name)
             self.add_command(found)
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the subcommand that is asked for, or guesses at what a misspelt one means.
+
+        Raises:
+            click.UsageError: if there is none of the name.
+        """
+        name = args[0]
+        if not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            hint = guess(name, self.list_commands(ctx))
+            raise click.UsageError(
+                f"command must be one that lossd --help lists, got {name}{hint}", ctx
+            )
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"]})
