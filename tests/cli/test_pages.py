@@ -124,13 +124,14 @@ def test_json_has_the_same(page: Page) -> None:
 def test_a_name_that_is_none_says_what_may_be_meant() -> None:
     for arguments, said in (
         (("losses", "cros_entropy"), "did you mean cross_entropy?"),
-        (("losses", "f1"), "train with soft_f1"),
+        (("losses", "F1"), "Error: f1 is a metric: lossd metrics f1\n"),
         (("losses", "MSELoss"), "did you mean squared_error?"),
         (("losses", "bce_with_logits"), "did you mean binary_cross_entropy?"),
         (("losses", "torch.nn.CTCLoss"), "did you mean ctc?"),
         (("compute", "SparseCategoricalCrossentropy"), "did you mean cross_entropy?"),
         (("metrics", "roc"), "did you mean roc_auc?"),
-        (("metrics", "huber"), "got the loss huber"),
+        (("metrics", "Huber"), "Error: huber is a loss: lossd losses huber\n"),
+        (("losses", "f1", "--address", "localhost:1"), "f1 is a metric"),
     ):
         done = lossd(*arguments)
         assert (done.exit_code, said in done.output) == (2, True), done.output

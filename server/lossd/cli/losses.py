@@ -10,7 +10,7 @@ from lossd.cli.completing import complete_losses
 from lossd.cli.failures import told
 from lossd.cli.files import PlotFile, writing
 from lossd.cli.listed import page_named, served_losses
-from lossd.cli.names import loss_named
+from lossd.cli.names import loss_named, refuse_metric
 from lossd.cli.page_text import print_pages, terminal_width
 from lossd.cli.pages import loss_pages
 from lossd.cli.reaching import (
@@ -46,6 +46,8 @@ def losses(
     credentials: Credentials,
 ) -> None:
     """List the losses; with NAME, say everything about one."""
+    if name is not None:
+        refuse_metric(name)
     if address is not None:
         refuse_with_address("plot")
         with told(), connected_client(address, credentials) as client:

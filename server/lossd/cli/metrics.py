@@ -5,7 +5,7 @@ import click
 from lossd.cli.completing import complete_metrics
 from lossd.cli.failures import told
 from lossd.cli.listed import page_named, served_metrics
-from lossd.cli.names import metric_named
+from lossd.cli.names import metric_named, refuse_loss
 from lossd.cli.page_text import print_pages
 from lossd.cli.pages import metric_pages
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
@@ -28,6 +28,8 @@ def metrics(
     credentials: Credentials,
 ) -> None:
     """List the metrics; with NAME, say everything about one."""
+    if name is not None:
+        refuse_loss(name)
     if address is None:
         chosen = None if name is None else metric_named(name)
         print_pages(metric_pages(), chosen, search, as_json=as_json)

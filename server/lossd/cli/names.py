@@ -65,6 +65,29 @@ def metric_named(text: str) -> str:
     )
 
 
+def refuse_metric(text: str) -> None:
+    """Refuses a metric where the page of a loss is asked for.
+
+    Raises:
+        click.UsageError: with the command that has the page.
+    """
+    _refuse_page(same_name(text, metric_messages()), "metric", "metrics")
+
+
+def refuse_loss(text: str) -> None:
+    """Refuses a loss where the page of a metric is asked for.
+
+    Raises:
+        click.UsageError: with the command that has the page.
+    """
+    _refuse_page(same_name(text, loss_messages()), "loss", "losses")
+
+
+def _refuse_page(name: str | None, kind: str, pages: str) -> None:
+    if name is not None:
+        raise click.UsageError(f"{name} is a {kind}: lossd {pages} {name}")
+
+
 def _by_foreign_name() -> dict[str, str]:
     """Returns the losses by their names in other libraries: ``mseloss``, and ``mse`` for short."""
     found = {
