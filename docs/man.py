@@ -73,8 +73,15 @@ def _listed(title: str, records: Iterator[tuple[str, str]] | list[tuple[str, str
 
 
 def _paragraphs(text: str) -> str:
-    found = re.split(r"\n\s*\n", text.replace("\b", "").strip())
-    return "\n.PP\n".join(_escaped(" ".join(one.split())) for one in found)
+    return "\n.PP\n".join(map(_paragraph, re.split(r"\n\s*\n", text.strip())))
+
+
+def _paragraph(text: str) -> str:
+    """Returns a paragraph, with its lines where click's mark says that they stay as they are."""
+    mark, *lines = text.splitlines()
+    if mark.strip() == "\b":
+        return "\n".join([".nf", *(_escaped(line.strip()) for line in lines), ".fi"])
+    return _escaped(" ".join(text.split()))
 
 
 def _escaped(text: str) -> str:

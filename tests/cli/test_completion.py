@@ -1,9 +1,11 @@
 """Completion: what a shell is offered, through its own script."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from click.testing import CliRunner
 
 from lossd.cli import command
 from lossd.losses import LOSSES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Names that no test completes.
 HEARD, TOLD = "what_lossd_heard", "what_it_told"
@@ -108,6 +112,39 @@ def test_other_shells_have_a_script_and_whole_words(shell: str) -> None:
         COMP_CWORD="prediction_kind=PR" if shell == "fish" else "4",
     )
     assert "prediction_kind=PROBABILITIES" in said
+
+
+def commands_of_the_help() -> str:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(command, ["completion", "--help"]).stdout
+    lines = [line.strip() for line in shown.splitlines()]
+    return "\n".join(line for line in lines if re.match(r"mkdir|lossd completion \w+ >|echo", line))
+
+
+def commands_of_the_page() -> str:
+    text = (ROOT / "docs/command_line.md").read_text().split("\n## Completion\n")[1]
+    return "".join(re.findall(r"```sh\n(.*?)```", text.split("\n## ")[0], re.DOTALL))
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize("said", [commands_of_the_help, commands_of_the_page])
+def test_it_is_installed_in_a_home_where_nothing_is_yet(
+    folder: Path, said: Callable[[], str]
+) -> None:
+    (folder / "lossd").write_text('#!/bin/sh\necho "$*"\n')
+    (folder / "lossd").chmod(0o755)
+    subprocess.run(
+        ["bash", "-e", "-c", said()],
+        env={"HOME": str(folder), "PATH": f"{folder}:{os.environ['PATH']}"},
+        timeout=60, check=True,
+    )  # fmt: skip
+
+    for shell, file in {
+        "bash": ".local/share/bash-completion/completions/lossd",
+        "fish": ".config/fish/completions/lossd.fish",
+        "zsh": ".zfunc/_lossd",
+    }.items():
+        assert (folder / file).read_text() == f"completion {shell}\n"
+    assert ".zfunc" in (folder / ".zshrc").read_text()
 
 
 def test_the_program_itself_answers() -> None:

@@ -19,7 +19,10 @@ BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTA
 ENDS = {"&&", "&", ";", "|"}  # of a command in a line
 LOOPS = {"until", "while", "do", "done", "!"}  # words of the shell before one
 # What is not typed here.
-SKIPPED = {"demo": "tests/end_to_end/test_service.py runs it"}
+SKIPPED = {
+    "completion": "tests/cli/test_completion.py installs it",
+    "demo": "tests/end_to_end/test_service.py runs it",
+}
 
 
 def commands(page: Path) -> Iterator[str]:

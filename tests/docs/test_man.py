@@ -30,6 +30,13 @@ def test_a_page_has_every_flag_that_the_help_shows(name: str) -> None:
         assert option.help.split("\n")[0][:40].replace("'", "\\(aq") in text
 
 
+def test_commands_to_copy_have_a_line_each() -> None:
+    lines = [line.replace("\\-", "-") for line in PAGES["lossd-completion.1"].splitlines()]
+
+    assert "lossd completion zsh > ~/.zfunc/_lossd" in lines
+    assert lines.count(".nf") == lines.count(".fi") == 3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_formatted_without_a_warning(name: str) -> None:
     roff = shutil.which("groff")

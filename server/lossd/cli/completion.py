@@ -39,12 +39,22 @@ class Bash(BashComplete):
 def completion(shell: str) -> None:
     """Print a script with which SHELL completes names and values.
 
-    Installed by one command, for the next shell that is started:
+    Installed so, for the next shell that is started:
 
     \b
+    mkdir -p ~/.local/share/bash-completion/completions
     lossd completion bash > ~/.local/share/bash-completion/completions/lossd
+
+    \b
+    mkdir -p ~/.config/fish/completions
     lossd completion fish > ~/.config/fish/completions/lossd.fish
-    lossd completion zsh > "${fpath[1]}/_lossd"
+
+    \b
+    mkdir -p ~/.zfunc
+    lossd completion zsh > ~/.zfunc/_lossd
+    echo 'fpath+=~/.zfunc; autoload -U compinit; compinit' >> ~/.zshrc
+
+    bash needs its package bash-completion.
     """  # noqa: D301 - click wants the backspace itself, before lines that stay as they are
     root = click.get_current_context().find_root().command
     found = get_completion_class(shell)
