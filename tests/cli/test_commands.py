@@ -398,6 +398,7 @@ def test_a_matrix_is_shown_whole(tmp_path: Path) -> None:
     rows = [line.split("│")[2].split() for line in done.output.splitlines() if "│" in line]
 
     assert [[int(word) for word in row] for row in rows[:30]] == wanted.tolist()
+    assert re.search(r"│ rows +│ targets +│\n│ columns +│ predictions ", done.output)
     assert np.array_equal(np.load(tmp_path / "out.npz")["values"], wanted)
     assert "..." not in done.output
     shown = lossd("evaluate", "confusion_matrix", *files, "--param", "classes=30", "--json")

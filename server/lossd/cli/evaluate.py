@@ -240,13 +240,23 @@ def _rows(result: MetricResult) -> Iterator[tuple[str, str]]:
     if result.status:
         yield "status", f"{result.status}: {result.reason}"
     if result.values is not None:
-        yield f"{result.metric} of each", array_text(result.values)
+        yield from _values(result.metric, result.values)
     for name, output in result.outputs.items():
         yield name, array_text(output)
     yield "example_count", str(result.example_count)
     yield "ignored_count", str(result.ignored_count)
     if result.signature:
         yield "signature", result.signature
+
+
+def _values(metric: str, values: Any) -> Iterator[tuple[str, str]]:
+    """Yields numbers of classes, labels or texts, or a matrix of pairs with what its axes are."""
+    if values.ndim < 2:
+        yield f"{metric} of each", array_text(values)
+        return
+    yield metric, array_text(values)
+    yield "rows", "targets"
+    yield "columns", "predictions"
 
 
 def _report(result: MetricResult) -> dict[str, Any]:
