@@ -167,7 +167,7 @@ def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:
         (["huber", "--param", "delt=1"], "delta for Huber, got delt: did you mean delta?"),
         (["huber", "--param", "delta=wide"], "delta must be a number, got wide"),
         (["huber", "--param", "delta=1", "--param", "delta=2"], "must give delta once"),
-        (["huber", "--input", "predictions"], "--input must be NAME=VALUE, got predictions"),
+        (["huber", "--input", "predictions"], "--input must be NAME=FILE, got predictions"),
         (["huber", "--input", "prediction=x.npy"], "did you mean predictions?"),
         (["huber", "--input", "weights=x.npy"], "got weights: give --weights FILE"),
         (["huber", "--input", "predictions={files}/none.npy", "--input", "targets=x"],

@@ -1,9 +1,16 @@
 """Help: of every command within 80 columns, with the settings where they belong."""
 
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from lossd.cli import command, subcommands
+from lossd.cli.arrays import SAVED
+from lossd.cli.columns import PARQUET
 from lossd.serving.config import settings
 
 
@@ -29,6 +36,28 @@ def test_no_sentence_and_no_name_is_cut(name: str) -> None:
 
     assert not [line for line in lines if line.endswith(("...", "-"))], usage
     assert "\\b" not in "".join(lines)  # a mark of click's that it did not understand
+
+
+def test_the_example_of_compute_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = [line for line in help_of("compute").splitlines() if "lossd compute " in line]
+    np.save("x.npy", np.arange(3.0))
+    np.savez("batch.npz", y=np.arange(3.0), z=np.ones(2))
+    done = CliRunner().invoke(command, shlex.split(example)[1:])
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"│ loss +│ 0 ", done.output)
+
+
+@pytest.mark.parametrize("name", ["compute", "evaluate"])
+def test_the_input_says_every_kind_of_file(name: str) -> None:
+    shown = " ".join(help_of(name).split())
+
+    for suffix in (".npy", *SAVED, PARQUET, ".arrow"):
+        assert suffix in shown
+    assert "stdin" in shown
 
 
 def test_the_settings_of_serve_are_in_sections() -> None:

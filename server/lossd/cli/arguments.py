@@ -5,16 +5,24 @@ from typing import Any, cast
 
 import click
 
+NAME_AND_FILE, NAME_AND_VALUE = "NAME=FILE", "NAME=VALUE"
 
-def pair(flag: str, text: str) -> tuple[str, str]:
-    """Returns the name and the value of an argument NAME=VALUE.
+# What --input takes, in the help of all that have it.
+SOURCES = (
+    "an array of a .npy file, FILE.npz:KEY, FILE.safetensors:KEY, FILE.parquet:COLUMN or "
+    "FILE.arrow:COLUMN; - is a .npy file on stdin, and a pipe may be one too"
+)
+
+
+def pair(flag: str, text: str, form: str = NAME_AND_VALUE) -> tuple[str, str]:
+    """Returns the two parts of an argument of a form such as NAME=VALUE.
 
     Raises:
         click.UsageError: if it has another form.
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise click.UsageError(f"{flag} must be NAME=VALUE, got {text}")
+        raise click.UsageError(f"{flag} must be {form}, got {text}")
     return name, value
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
-from lossd.cli.arguments import pair
+from lossd.cli.arguments import NAME_AND_FILE, NAME_AND_VALUE, SOURCES, pair
 from lossd.cli.arrays import load, load_rows, path_of, save
 from lossd.cli.batches import LargeBatch, large_batch
 from lossd.cli.completing import (
@@ -55,12 +55,11 @@ from lossd.v1.losses import Loss
 @click.command()
 @click.argument("loss", shell_complete=complete_losses)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
-    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY; again for each of "
-    "several tensors.",
+    "--input", "inputs", multiple=True, metavar=NAME_AND_FILE, shell_complete=complete_inputs,
+    help=f"An input: {SOURCES}.  Again for each of several tensors.",
 )  # fmt: skip
 @click.option(
-    "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    "--param", "parameters", multiple=True, metavar=NAME_AND_VALUE,
     shell_complete=complete_parameters,
     help="A parameter of the loss: a number, a list such as [1,2], or a name such as LOGITS.",
 )  # fmt: skip
@@ -102,6 +101,8 @@ def compute(
     **options: Any,
 ) -> None:
     """Compute LOSS, for example cross_entropy, of arrays in files.
+
+    lossd compute huber --input predictions=x.npy --input targets=batch.npz:y
 
     A sum of losses is weighted_sum, whose parameter is JSON:
 
@@ -205,7 +206,7 @@ def _large(message: Loss, files: Mapping[str, Sequence[str]]) -> LargeBatch | No
 def _files(texts: tuple[str, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in texts:
-        name, source = pair("--input", text)
+        name, source = pair("--input", text, NAME_AND_FILE)
         found.setdefault(name, []).append(source)
     return found
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from lossd import v1
-from lossd.cli.arguments import pair
+from lossd.cli.arguments import NAME_AND_FILE, NAME_AND_VALUE, SOURCES, pair
 from lossd.cli.arrays import load, load_rows, path_of, save, stdin
 from lossd.cli.batches import PIECE_BYTES, LargeBatch, large_batch
 from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
@@ -37,12 +37,12 @@ _LINES = 1 << 16  # of texts, in one piece
 @click.command()
 @click.argument("metric", shell_complete=complete_metrics)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
-    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY, or one text on each "
-    "line; again for more batches, each with a file of every input.",
+    "--input", "inputs", multiple=True, metavar=NAME_AND_FILE, shell_complete=complete_inputs,
+    help=f"An input: {SOURCES}, or a file of texts, one on each line.  Again for more batches, "
+    "each with a file of every input.",
 )  # fmt: skip
 @click.option(
-    "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    "--param", "parameters", multiple=True, metavar=NAME_AND_VALUE,
     shell_complete=complete_parameters,
     help="A parameter of the metric: a number, true or false, or a name such as MACRO.",
 )  # fmt: skip
@@ -104,7 +104,7 @@ def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[
     """Returns the files of each input, weights and mask included: one for each batch."""
     found: dict[str, list[str]] = {}
     for text in inputs:
-        name, source = pair("--input", text)
+        name, source = pair("--input", text, NAME_AND_FILE)
         found.setdefault(name, []).append(source)
     for name, sources in extras.items():
         if sources:
