@@ -245,7 +245,7 @@ def test_what_config_and_doctor_say_stays_on_its_line_in_a_pipe(
 def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None:
     assert lossd("config", "--check").exit_code == 0
     assert (
-        "max_calls must be in [1, 4096], got 0"
+        "--max-calls (LOSSD_MAX_CALLS) must be in [1, 4096], got 0"
         in lossd("config", "--check", LOSSD_MAX_CALLS="0").output
     )
     assert "LOSSD_THREAD" in lossd("config", "--check", LOSSD_THREAD="2").output

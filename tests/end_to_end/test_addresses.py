@@ -35,13 +35,14 @@ def listener() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("address", "line"),
     [
-        ("127.0.0.1", "address must be host:port"),
-        ("127.0.0.1:99999", "address must have a port in [0, 65535], got 127.0.0.1:99999"),
-        ("http://127.0.0.1:50051", "address must be host:port"),
+        ("127.0.0.1", "must be host:port"),
+        ("127.0.0.1:99999", "must have a port in [0, 65535], got 127.0.0.1:99999"),
+        ("http://127.0.0.1:50051", "must be host:port"),
     ],
 )
 def test_an_address_that_is_none_is_one_clear_line(address: str, line: str) -> None:
-    assert not_served("--address", address, status=2).startswith(line)
+    said = not_served("--address", address, status=2)
+    assert said.startswith(f"--address (LOSSD_ADDRESS) {line}")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,38 @@ def test_the_text_of_a_variable_is_the_value_or_refused(
         assert setting.flag in caught.value.format_message()
 
 
+@pytest.mark.parametrize(
+    "setting", [one for one in settings() if one.bounds or one.rule], ids=lambda one: one.name
+)
+def test_a_command_names_the_flag_and_the_variable_of_what_breaks_a_rule(setting: Setting) -> None:
+    wrong = "no: such" if setting.bounds is None else str(int(setting.bounds.high) + 1)
+    command = click.command()(takes_settings(lambda *, config: config))
+    with pytest.raises(click.UsageError) as caught:
+        command.main([f"{setting.flag}={wrong}"], standalone_mode=False)
+    said = caught.value.format_message()
+
+    assert said.startswith(f"{setting.flag} ({setting.variable}) must ")
+    assert said.endswith(f", got {wrong}" if setting.type is not float else f", got {wrong}.0")
+
+
+def test_a_command_names_the_flags_of_settings_that_go_together() -> None:
+    command = click.command()(takes_settings(lambda *, config: config))
+    for given, said in (
+        (["--tls-cert=a"], "--tls-key (LOSSD_TLS_KEY) must be set with --tls-cert, got none"),
+        (
+            ["--socket-mode=660"],
+            "--address (LOSSD_ADDRESS) must be a unix:/path with --socket-mode",
+        ),
+        (
+            ["--metrics-host=a b"],
+            "(LOSSD_METRICS_HOST) must be a host name or an IP address, got a b",
+        ),
+    ):
+        with pytest.raises(click.UsageError) as caught:
+            command.main(given, standalone_mode=False)
+        assert said in caught.value.format_message()
+
+
 def test_a_member_goes_by_its_value() -> None:
     assert Config(backend="numpy").backend is BackendChoice.NUMPY  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="auto, numpy, cupy, got 'numpi': did you mean numpy"):

@@ -76,7 +76,7 @@ def _with_flags(command: Command, *, is_hidden: bool) -> Command:
         try:
             config = Config(**given)
         except ConfigError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(_as_typed(error)) from error
         return command(config=config, **values)
 
     with_config.__doc__ = command.__doc__
@@ -84,6 +84,15 @@ def _with_flags(command: Command, *, is_hidden: bool) -> Command:
     for setting in reversed(settings()):
         with_config = _option(setting, is_hidden=is_hidden)(with_config)
     return with_config
+
+
+def _as_typed(error: ConfigError) -> str:
+    """Returns what is wrong with a setting, by its flag and its variable."""
+    flags = {setting.name: setting.flag for setting in settings() if "_" in setting.name}
+    (wrong,) = (setting for setting in settings() if setting.name == error.field)
+    rule, got, value = str(error).removeprefix(wrong.name).rpartition(", got ")
+    words = (flags.get(word, word) for word in rule.split(" "))  # tls_cert, and no plain word
+    return f"{wrong.flag} ({wrong.variable}){' '.join(words)}{got}{value}"
 
 
 def _option(setting: Setting, *, is_hidden: bool) -> Callable[[Command], Command]:
