@@ -209,7 +209,7 @@ def test_tests_that_are_named_exist(document: Path) -> None:
 
 @documents
 def test_programs_are_python(document: Path) -> None:
-    for program in re.findall(r"```python\n(.*?)```", text_of(document), re.DOTALL):
+    for program in re.findall(r"```py(?:thon)?\n(.*?)```", text_of(document), re.DOTALL):
         ast.parse(program)
 
 

@@ -14,11 +14,11 @@ ADDRESS = "localhost:50051"
 
 
 def _programs() -> dict[str, str]:
-    """Returns the blocks that connect by themselves; others go on where one left off."""
+    """Returns the blocks of Python; one that needs more than a server is marked py."""
     found = {}
     for document in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]):
         blocks = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
-        for number, block in enumerate(block for block in blocks if ADDRESS in block):
+        for number, block in enumerate(blocks):
             found[f"{document.stem}-{number}"] = block
     return found
 
