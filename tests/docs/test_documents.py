@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from docs import tables
-from lossd.client import LossResult
+from lossd import client
+from lossd.client import AsyncLossClient, LossClient, LossResult
+from lossd.client.retry import repeatable
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Shape
 
@@ -30,6 +32,7 @@ PAGES = (
     "docs/wire.md", "docs/comparison.md", "docs/presets.md", "docs/performance.md",
     "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
 )  # fmt: skip
+CLIENT = Path("docs/client.md")
 FOLDERS = (
     "server/",
     "client/",
@@ -113,6 +116,41 @@ def test_the_page_of_the_client_names_all_of_a_result() -> None:
     fields = {field.name for field in dataclasses.fields(LossResult)}
 
     assert {name for name in fields if not re.search(rf"\b{name}\b", results)} == set()
+
+
+def rows_of(document: Path, head: str) -> list[list[str]]:
+    """Returns the cells of the table whose head begins so."""
+    table = text_of(document).split(f"\n{head}")[1].split("\n\n")[0]
+    return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
+def test_the_page_of_the_client_names_every_method() -> None:
+    named = {n for row in rows_of(CLIENT, "| method |") for n in re.findall(r"`(\w+)`", row[0])}
+    ours, awaited = (
+        {name for name in dir(one) if not name.startswith("_")}
+        for one in (LossClient, AsyncLossClient)
+    )
+
+    assert named == ours
+    assert ours - awaited == {"submit"}
+
+
+def test_the_page_of_the_client_names_every_error_and_whether_it_is_repeated() -> None:
+    known = {name: getattr(client, name) for name in client.__all__}
+    errors = {
+        n: one
+        for n, one in known.items()
+        if isinstance(one, type) and issubclass(one, client.LossdError)
+    }
+    rows = {re.findall(r"`(\w+)`", row[0])[0]: row for row in rows_of(CLIENT, "| error |")}
+
+    assert set(rows) == set(errors)
+    for name, (said, _, answer) in rows.items():
+        bases = {base.__name__ for base in errors[name].__mro__[1:]}
+        assert set(re.findall(r"`(\w+)`", said)[1:]) <= bases
+        at_once, told = (repeatable(errors[name]("x", retry_delay=d)) for d in (None, 1.0))
+        if name != "LossdError":
+            assert answer.startswith("yes" if at_once else "where" if told else "no")
 
 
 @pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md"])
