@@ -26,6 +26,11 @@ def _programs() -> dict[str, str]:
 PROGRAMS = _programs()
 
 
+def outputs(program: str) -> list[str]:
+    """Returns what stands below each call of print: what it prints, with … for further digits."""
+    return re.findall(r"^ *print\(.*\)\n *# (.*)$", program, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_of_a_document_runs(server: Process, name: str) -> None:
     program = PROGRAMS[name].replace(ADDRESS, server.address)
@@ -36,7 +41,11 @@ def test_a_program_of_a_document_runs(server: Process, name: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    said = outputs(program)
+    for line, wanted in zip(done.stdout.splitlines(), said, strict=True) if said else ():
+        assert re.fullmatch(re.escape(wanted).replace("…", r"\d*"), line.rstrip()), line
 
 
 def test_there_are_programs_to_run() -> None:
     assert any("weighted_sum" in program for program in PROGRAMS.values())
+    assert all(outputs(PROGRAMS[name]) for name in PROGRAMS if name.startswith("README-"))
