@@ -1,7 +1,9 @@
 """Compiles the kernels for the CPU when a wheel or an editable install is made.
 
 Without a C++ compiler the package is made all the same, for any machine, and NumPy computes.  With
-LOSSD_HOST_KERNELS=require it is not made then; with LOSSD_HOST_KERNELS=none nobody compiles.
+LOSSD_HOST_KERNELS=require it is not made then; with LOSSD_HOST_KERNELS=none nobody compiles.  The
+library that an editable install of the same folder uses stays where it is until another takes its
+place: who uses it tells by itself whether it is of these texts.
 """
 
 import os
@@ -48,8 +50,6 @@ class HostKernelsHook(BuildHookInterface[Any]):
 
     def _compile(self, machine: str) -> str:
         """Runs the project's own command, and returns what went wrong."""
-        library = Path(self.root) / LIBRARY
-        library.unlink(missing_ok=True)  # it would be that of other texts
         if not sys.platform.startswith("linux"):
             return f"they are for Linux, got {sys.platform}"
         done = subprocess.run(

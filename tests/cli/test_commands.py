@@ -20,6 +20,7 @@ from lossd.backends.cupy import Availability
 from lossd.batch import Job
 from lossd.cli import command, subcommands
 from lossd.engine import Engine
+from lossd.kernels.host import Library, NoLibraryError
 from lossd.losses import LOSSES
 from lossd.networks import save, worked_networks
 
@@ -289,6 +290,24 @@ def test_doctor_counts_what_is_pinned_for_gpus(
         return int(re.findall(r"([\d,]+) MiB", memory)[1].replace(",", ""))
 
     assert needed(2) - needed(0) == 256 * counted
+
+
+@pytest.mark.parametrize(("machine", "mark"), [("x86_64", "warn"), ("riscv64", "ok")])
+def test_doctor_warns_of_missing_kernels_where_there_could_be_some(
+    machine: str, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> Library:
+        raise NoLibraryError("there is no library: do this")
+
+    monkeypatch.setattr("lossd.cli.machine.Library", missing)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("sys.platform", "linux")
+    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000")
+    lines = lossd("doctor", *small, COLUMNS="200").output.splitlines()
+
+    (said,) = (line for line in lines if "kernels for the CPU" in line)
+    assert mark in said
+    assert "none, NumPy alone computes: there is no library: do this" in said
 
 
 def test_doctor_says_whether_memory_can_be_shared(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def test_the_check_the_doctor_and_the_start_say_the_same(tmp_path: Path) -> None
     assert (checked.exit_code, len(said)) == (0, 4)
 
     config = Config(address=address, metrics_port=0, **settings)  # type: ignore[arg-type]
-    assert [found.found for found in findings_here(config) if found.is_warning] == said
+    warnings = [one for one in findings_here(config) if one.is_warning]
+    assert [one.found for one in warnings if one.thing != "kernels for the CPU"] == said
     with serve(*flags, address=address) as process:
         process.end()
     warned = [line for line in process.log() if "[warning" in line]

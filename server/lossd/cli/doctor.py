@@ -69,4 +69,4 @@ def _print(findings: list[Finding]) -> None:
 def _mark(finding: Finding) -> Text:
     if finding.is_bad:
         return Text("wrong", style="red")
-    return Text("open", style="yellow") if finding.is_warning else Text("ok", style="green")
+    return Text("warn", style="yellow") if finding.is_warning else Text("ok", style="green")

@@ -15,6 +15,7 @@ from lossd.backends.cupy import PINNED_BYTES, probe
 from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.errors import ServiceError
+from lossd.kernels.host import Library, NoLibraryError, are_for_here
 from lossd.networks import Networks, worked_networks
 from lossd.routing import Route
 from lossd.serving import addresses
@@ -70,11 +71,21 @@ def _machine(config: Config) -> Iterator[Finding]:
     kept = keep_freed_memory()
     yield Finding("allocator", "keeps freed memory" if kept else "gives freed memory back")
     yield Finding("cores", f"{usable_cores()} usable, {config.compute_threads} threads compute")
+    yield _kernels()
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield Finding("open files", f"at most {files}", is_bad=0 <= files < config.max_calls)
     yield _memory(config, 0 if config.backend is BackendChoice.NUMPY else available.count)
     yield from files_here(config)
     yield from _entrance(config)
+
+
+def _kernels() -> Finding:
+    """Returns which kernels there are for the CPU; the lack of them is seldom meant."""
+    thing = "kernels for the CPU"
+    try:
+        return Finding(thing, f"compiled for {Library().instructions}")
+    except NoLibraryError as error:
+        return Finding(thing, f"none, NumPy alone computes: {error}", is_warning=are_for_here())
 
 
 def _entrance(config: Config) -> Iterator[Finding]:

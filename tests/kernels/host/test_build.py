@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -58,6 +61,34 @@ with np.errstate(all="ignore"):
 """
 
 
+# A compiler that only joins what it is given, and says so in a file; its version is a variable's.
+COMPILER = """
+import os, sys
+from pathlib import Path
+arguments = sys.argv[1:]
+if "--version" in arguments:
+    sys.exit(print(os.environ.get("FAKE_VERSION", "1.0")))
+with Path(os.environ["FAKE_LOG"]).open("a") as log:
+    log.write("run ")
+if "FAKE_STATUS" in os.environ:
+    sys.exit(int(os.environ["FAKE_STATUS"]))
+made = Path(arguments[arguments.index("-o") + 1])
+given = [x for x in arguments if x.endswith((".cpp", ".o")) and Path(x) != made]
+made.write_bytes(b"".join(Path(x).read_bytes() for x in given))
+"""
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with a line for each run of a compiler that takes no time."""
+    script, log = tmp_path / "compiler.py", tmp_path / "runs"
+    script.write_text(COMPILER)
+    log.write_text("")
+    monkeypatch.setenv("CXX", f"{sys.executable} {script}")
+    monkeypatch.setenv("FAKE_LOG", str(log))
+    return log
+
+
 def needs_a_compiler() -> None:
     try:
         compiler()
@@ -71,7 +102,7 @@ def test_the_kernels_of_this_environment_are_those_of_the_texts() -> None:
 
 
 def test_a_library_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(NoLibraryError, match="none were compiled when lossd was installed"):
+    with pytest.raises(NoLibraryError, match="no compiled library beside the package: python"):
         Library(tmp_path / "none.so")
 
 
@@ -116,6 +147,112 @@ def test_a_build_without_a_compiler_says_so(
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(BuildError, match=r"a C\+\+ compiler must be there"):
         build(tmp_path / "x.so")
+
+
+def test_the_same_texts_compiler_and_flags_compile_nothing_again(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "made.so"
+
+    def compiled(**choices: Any) -> bool:
+        before = runs.read_text()
+        build(library, **{"machine": "x86_64", **choices})
+        return runs.read_text() != before
+
+    assert compiled()
+    assert not compiled()
+    assert compiled(flags=["-O1"])
+    assert compiled()
+    assert compiled(machine="aarch64")
+    assert compiled()
+    monkeypatch.setenv("FAKE_VERSION", "2.0")
+    assert compiled()
+    monkeypatch.setattr("lossd.kernels.host._build.library_source", lambda _: "another text")
+    assert compiled()
+    assert not compiled()
+    library.write_bytes(b"another one's")
+    assert compiled()
+
+
+def test_a_library_stays_where_another_cannot_be_made(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "made.so"
+    library.write_bytes(b"an editable install's")
+    monkeypatch.setenv("FAKE_STATUS", "1")
+    with pytest.raises(BuildError, match="must succeed"):
+        build(library, machine="x86_64")
+    assert runs.read_text()
+    assert library.read_bytes() == b"an editable install's"
+
+
+class Hook:
+    """What hatchling gives the hook."""
+
+    def __class_getitem__(cls, _: object) -> type:
+        return cls
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.app = str(root), self
+        self.warned: list[str] = []
+
+    def display_warning(self, text: str) -> None:
+        self.warned.append(text)
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch, runs: Path) -> Any:
+    """Returns what is built in a folder, as when it is installed from there."""
+    del runs
+    name = "hatchling.builders.hooks.plugin.interface"
+    interface = ModuleType(name)
+    interface.BuildHookInterface = Hook  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, interface)
+    spec = util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("LOSSD_HOST_MACHINE", "x86_64")
+
+    def installed(root: Path) -> tuple[dict[str, Any], list[str]]:
+        hook = module.HostKernelsHook(root)
+        data: dict[str, Any] = {"artifacts": []}
+        hook.initialize("standard", data)
+        return data, hook.warned
+
+    return installed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are for Linux")
+def test_installing_leaves_the_library_of_an_editable_install(
+    tmp_path: Path, runs: Path, install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "clone"
+    shutil.copytree(
+        ROOT / "server", root / "server", ignore=shutil.ignore_patterns("_compiled", "__pycache__")
+    )
+    library = root / LIBRARY.relative_to(ROOT)
+    where = str(library.relative_to(root))
+    tag = "py3-none-linux_x86_64"
+    wheel: Any = {"artifacts": [where], "pure_python": False, "tag": tag}, []
+
+    assert install(root) == wheel
+    made, ran = library.stat().st_ino, runs.read_text()
+    assert install(root) == wheel
+    assert (library.stat().st_ino, runs.read_text()) == (made, ran)
+
+    monkeypatch.setenv("FAKE_VERSION", "2.0")
+    monkeypatch.setenv("FAKE_STATUS", "1")
+    data, warned = install(root)
+    assert data == {"artifacts": []}
+    assert "No kernels for the CPU, NumPy computes" in warned[0]
+    monkeypatch.setenv("LOSSD_HOST_KERNELS", "require")
+    with pytest.raises(RuntimeError, match="the kernels for the CPU must compile"):
+        install(root)
+    monkeypatch.setenv("LOSSD_HOST_KERNELS", "none")
+    assert install(root) == ({"artifacts": []}, [])
+    assert library.stat().st_ino == made
 
 
 def test_the_library_needs_no_more_than_the_c_library(library: Library) -> None:

@@ -18,7 +18,7 @@ from lossd.kernels.host._kernels import (
     PreparedInput,
     SoftCountsKernel,
 )
-from lossd.kernels.host._library import Library, NoLibraryError
+from lossd.kernels.host._library import Library, NoLibraryError, are_for_here
 from lossd.kernels.host._source import HostText, host_texts
 from lossd.kernels.host._tokens import SAID, TokenInput, TokenKernel, TokenRows, TokenSums
 
@@ -37,5 +37,6 @@ __all__ = [
     "TokenKernel",
     "TokenRows",
     "TokenSums",
+    "are_for_here",
     "host_texts",
 ]

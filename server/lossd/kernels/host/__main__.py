@@ -9,7 +9,10 @@ from lossd.kernels.host._library import LIBRARY
 
 
 def main() -> None:
-    """Compiles the texts as they are, for whoever changes one, and for the build of a wheel."""
+    """Compiles the texts as they are, for whoever changes one, and for the build of a wheel.
+
+    It leaves a library as it is that the same texts, compiler and flags made.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--output", type=Path, default=LIBRARY, help="where the library goes")
     parser.add_argument("--machine", default=platform.machine(), help="x86_64 or aarch64")

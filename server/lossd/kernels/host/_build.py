@@ -4,6 +4,7 @@ Needed when lossd is installed, and by whoever changes a text; never at run time
 needs more than NumPy and a C++ compiler.
 """
 
+import hashlib
 import os
 import platform
 import shlex
@@ -31,6 +32,8 @@ GCC_FLAGS = (
     "max-unswitch-insns=5000", "-fno-tree-loop-distribute-patterns",
 )  # fmt: skip
 LINK_FLAGS = ("-shared", "-s", "-Wl,--as-needed", "-Wl,-z,noexecstack")
+# What a library holds for whoever would compile the same again.
+_STAMP = "lossd_host_made_from:"
 
 
 class BuildError(Exception):
@@ -62,17 +65,23 @@ def build(
 ) -> None:
     """Compiles all kernels, for all instruction sets of a machine, into one library.
 
-    Of ``variants`` and ``types`` some are enough for a trial.
+    A library that is there stays until then, and for good where the same texts, compiler and flags
+    made it.  Of ``variants`` and ``types`` some are enough for a trial.
 
     Raises:
         BuildError: if there is no compiler, if it fails, or if the machine is not known.
     """
     command = [*compiler(), *FLAGS]
-    if "clang" not in _output([*command, "--version"]):
+    version = _output([*command, "--version"])
+    if "clang" not in version:
         command += GCC_FLAGS
     command += flags
     with tempfile.TemporaryDirectory(prefix="lossd-host-") as folder:
         sources = list(_sources(Path(folder), machine, variants, types))
+        stamp = _stamp((*command, *LINK_FLAGS, version), sources)
+        if library.is_file() and stamp.encode() in library.read_bytes():
+            return
+        sources.append(_stamp_source(Path(folder), stamp))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             list(pool.map(lambda source: _output([*command, *source.command]), sources))
         # In one step, since a process may have the old one open.
@@ -112,6 +121,22 @@ def _sources(
     entry = folder / "entry.cpp"
     entry.write_text(entry_source(), "utf-8")
     yield _Source(entry, folder / "entry.o", (f'-DDIGEST="{digest()}"',))
+
+
+def _stamp(command: Sequence[str], sources: Collection[_Source]) -> str:
+    """Returns what tells a library from those of other texts, another compiler or other flags."""
+    parts = [*command]
+    for source in sources:
+        parts += (source.made.name, *source.options, source.file.read_text("utf-8"))
+    return _STAMP + hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _stamp_source(folder: Path, stamp: str) -> _Source:
+    """Returns the source of what a library holds of its stamp."""
+    file = folder / "stamp.cpp"
+    kept = 'extern "C" __attribute__((visibility("default"), used)) const char'
+    file.write_text(f'{kept} lossd_host_stamp[] = "{stamp}";\n', "utf-8")
+    return _Source(file, folder / "stamp.o", ())
 
 
 def _output(command: Sequence[str | Path]) -> str:

@@ -5,6 +5,7 @@ It is opened with ctypes, which lets other threads run while a kernel does.
 
 import ctypes
 import platform
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def are_for_here() -> bool:
+    """Returns whether kernels can be compiled for this machine."""
+    return sys.platform.startswith("linux") and platform.machine() in VARIANTS
+
+
 class NoLibraryError(Exception):
     """There are no compiled kernels, and why."""
 
@@ -46,7 +52,7 @@ class Library:
     def __init__(self, path: Path = LIBRARY, variant: str | None = None) -> None:
         if not path.is_file():
             raise NoLibraryError(
-                "none were compiled when lossd was installed, as without a C++ compiler"
+                "there is no compiled library beside the package: python -m lossd.kernels.host"
             )
         try:
             self._handle = ctypes.CDLL(str(path))
