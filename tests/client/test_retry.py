@@ -221,6 +221,73 @@ def test_a_call_that_succeeds_or_may_not_be_repeated_logs_nothing(
     assert caplog.messages == []
 
 
+ALL = "connections to all backends failing"
+NOBODY = (
+    f"{ALL}; last error: UNKNOWN: ipv6:%5B::1%5D:50051: Failed to connect to remote host: "
+    "Connection refused"
+)
+REFUSED = "[::1]:50051: Failed to connect to remote host: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (NOBODY, REFUSED),
+        (NOBODY.replace(ALL, "failed to connect to all addresses"), REFUSED),
+        ("errors resolving no.host:1: [not found]", "errors resolving no.host:1: [not found]"),
+        ("DNS resolution failed for no.host:1: none", "DNS resolution failed for no.host:1: none"),
+    ],
+)  # fmt: skip
+def test_where_nobody_is_found_the_error_says_where_and_for_how_long(
+    retrier: Any, said: str, told: str
+) -> None:
+    def failing(_: float) -> None:
+        raise client.UnavailableError(said)
+
+    with pytest.raises(client.UnavailableError) as caught:
+        retrier(Clock(), server="server at localhost:50051").call(failing, 29.99)
+    assert str(caught.value) == caught.value.message
+    assert caught.value.code == "UNAVAILABLE"
+    assert caught.value.message == (
+        f"server at localhost:50051 must answer within 30 s, got no connection: {told}; "
+        'is "lossd serve" running there?'
+    )
+
+
+def test_a_last_attempt_without_time_says_where_nobody_was_found(retrier: Any) -> None:
+    errors = (client.UnavailableError(NOBODY), client.DeadlineExceededError("late"))
+    with pytest.raises(client.UnavailableError, match=r"server must answer within 0\.5 s"):
+        retrier(Clock()).call(Failing(*errors), 0.5)
+
+
+def test_other_errors_keep_their_words(retrier: Any) -> None:
+    with pytest.raises(client.UnavailableError, match=r"^nobody$"):
+        retrier(Clock()).call(Failing(*[UNAVAILABLE] * ENDLESS), 3)
+
+
+def test_calls_that_wait_for_a_connection_warn_once(retrier: Any, caplog: Any) -> None:
+    clock = Clock()
+    waiting = retrier(clock, server="server at localhost:50051")
+
+    def failing(_: float) -> None:
+        raise client.UnavailableError(NOBODY)
+
+    def call(seconds: float) -> list[str]:
+        caplog.clear()
+        with pytest.raises(client.UnavailableError):
+            waiting.call(failing, seconds)
+        return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+
+    assert call(1.0) == []
+    begun = clock.now
+    (said,) = call(30.0)
+    hint = 'is "lossd serve" running there?'
+    assert said == f"server at localhost:50051 gives no connection, 29 s left: {REFUSED}; {hint}"
+    assert call(20.0) == []
+    clock.now = begun + 70
+    assert len(call(300.0)) == 1
+
+
 def test_threads_are_counted_while_they_wait() -> None:
     queue, most = Queue(), []
     everybody_is_in = threading.Barrier(8)

@@ -41,6 +41,7 @@ from lossd.client.security import PLAIN, Security
 from lossd.client.sharing import Sharing
 from lossd.client.target import Target
 from lossd.client.tracing import Trace, untraced
+from lossd.client.unreached import server_at
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -67,7 +68,8 @@ class AsyncConnection:
         self._owned = channel is None
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.retrier = AsyncRetrier(sleep=self._rest)
+        server = server_at(target if self._owned else None)
+        self.retrier = AsyncRetrier(sleep=self._rest, server=server)
         self._unary: dict[str, Any] = {}  # by path
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)

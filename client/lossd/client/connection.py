@@ -44,6 +44,7 @@ from lossd.client.sharing import Sharing
 from lossd.client.submitting import Background
 from lossd.client.target import Target
 from lossd.client.tracing import Trace, untraced
+from lossd.client.unreached import server_at
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -82,7 +83,8 @@ class Connection:
         self._owned = channel is None
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self.retrier = Retrier(sleep=self.rest)
+        server = server_at(target if self._owned else None)
+        self.retrier = Retrier(sleep=self.rest, server=server)
         self.turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.ids = RequestIds()

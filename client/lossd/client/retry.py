@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from lossd.client import unreached
 from lossd.client.errors import DeadlineExceededError, LossdError, OverloadedError, UnavailableError
 
 Answer = TypeVar("Answer")
@@ -26,6 +27,8 @@ log = logging.getLogger("lossd.client")
 _SHORTEST_ATTEMPT = 0.01
 # By then a wait has long stopped growing, and 2 to this power is still a finite number.
 _LAST_DOUBLING = 30
+# A server that starts is there by then; who waits longer wants to know for what.
+_LONG = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,18 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """Decides whether a call is made again, and when. May be shared by threads and by tasks."""
+    """Decides whether a call is made again, and when. May be shared by threads and by tasks.
+
+    Attributes:
+        policy: When to repeat a call.
+        queue: The calls that wait.
+        server: What the server is called in errors and in the log.
+    """
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     queue: Queue = field(default_factory=Queue)
+    server: str = "server"
+    warnings: unreached.Seldom = field(default_factory=unreached.Seldom)
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
 
@@ -138,6 +149,14 @@ class Retries:
             )  # fmt: skip
         return delay
 
+    def warn(self, error: LossdError, deadline: float) -> bool:
+        """Returns whether the log now says that a call waits for a connection."""
+        now = self.clock()
+        is_due = unreached.is_unreached(error) and self.warnings.is_due(now)
+        if is_due:
+            log.warning("%s", unreached.waiting(error, self.server, deadline - now))
+        return is_due
+
 
 @dataclass(slots=True)
 class _Failures:
@@ -145,9 +164,11 @@ class _Failures:
 
     retries: Retries
     deadline: float  # when the call has to end, on the clock
+    seconds: float  # how long it may take
     name: str  # what the log calls the call
     count: int = 0
     last: LossdError | None = None
+    is_told: bool = False  # that it waits
 
     @contextlib.contextmanager
     def joined(self, error: LossdError, left: float) -> Iterator[float | None]:
@@ -162,13 +183,18 @@ class _Failures:
         Raises:
             LossdError: that of the attempt before, where this one says less.
         """
-        if self.last is not None and self.retries.says_less(error, left):
+        retries = self.retries
+        if self.last is not None and retries.says_less(error, left):
+            unreached.explain(self.last, retries.server, self.seconds)
             raise self.last from error
         self.count, self.last = self.count + 1, error
-        with self.retries.queue.joined() as waiting:
-            yield self.retries.delay(
-                error, self.count, self.deadline, waiting=waiting, name=self.name
-            )
+        with retries.queue.joined() as waiting:
+            delay = retries.delay(error, self.count, self.deadline, waiting=waiting, name=self.name)
+            if delay is None:
+                unreached.explain(error, retries.server, self.seconds)
+            elif not self.is_told and self.seconds - left >= _LONG:
+                self.is_told = retries.warn(error, self.deadline)
+            yield delay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +231,7 @@ class Retrier(Retries):
             except final:
                 raise
             except LossdError as error:
-                failures = failures or _Failures(self, deadline, name)
+                failures = failures or _Failures(self, deadline, timeout, name)
                 with failures.joined(error, left) as delay:
                     if delay is None:
                         raise
@@ -240,7 +266,7 @@ class AsyncRetrier(Retries):
             except final:
                 raise
             except LossdError as error:
-                failures = failures or _Failures(self, deadline, name)
+                failures = failures or _Failures(self, deadline, timeout, name)
                 with failures.joined(error, left) as delay:
                     if delay is None:
                         raise

@@ -54,7 +54,7 @@ class LossClient(Submitting):
     the server is on this host and offers it, large tensors are shared in memory instead of sent;
     ``result.transport`` says which. Calls that found no server, one that ended meanwhile, or a busy
     one that said when to try again, are repeated until their timeout; each retry is logged as INFO
-    by ``lossd.client``.
+    by ``lossd.client``, and as WARNING, once a minute, that one waits for a connection.
 
     Args:
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all

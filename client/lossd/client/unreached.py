@@ -1,0 +1,64 @@
+"""What is said of a server that no connection is found to, in place of gRPC's own words."""
+
+import re
+import threading
+from urllib.parse import unquote
+
+from lossd.client.errors import LossdError, UnavailableError
+
+# How gRPC begins where it finds nobody at a target; its versions differ.
+_BEGINNINGS = (
+    "connections to all backends failing",
+    "failed to connect to all addresses",
+    "errors resolving",
+    "DNS resolution failed",
+)
+# What it puts before the address of its last attempt.
+_BEFORE = re.compile(r".*?last error: (?:[A-Z_]+: )?(?:ipv[46]:)?", re.DOTALL)
+_HINT = 'is "lossd serve" running there?'
+# Many calls that wait for one server say so no more often.
+_SELDOM = 60.0
+
+
+def server_at(target: object) -> str:
+    """Returns what a server is called; where a function or a channel tells, nobody knows where."""
+    return f"server at {target}" if isinstance(target, str) else "server"
+
+
+def is_unreached(error: LossdError | None) -> bool:
+    """Returns whether gRPC found nobody to connect to."""
+    return isinstance(error, UnavailableError) and error.message.startswith(_BEGINNINGS)
+
+
+def explain(error: LossdError, server: str, seconds: float) -> None:
+    """Has an error say which server did not answer for so long, if it is that of no connection."""
+    if is_unreached(error):
+        rule = f"{server} must answer within {round(seconds, 1) or seconds:g} s"
+        error.message = f"{rule}, got no connection: {_reason(error)}; {_HINT}"
+        error.args = (error.message,)
+
+
+def waiting(error: LossdError, server: str, seconds: float) -> str:
+    """Returns what the log says while a call waits for so much longer."""
+    return f"{server} gives no connection, {seconds:.0f} s left: {_reason(error)}; {_HINT}"
+
+
+def _reason(error: LossdError) -> str:
+    """Returns gRPC's reason as a reader has it: brackets of an address are escaped there."""
+    return unquote(_BEFORE.sub("", error.message, count=1))
+
+
+class Seldom:
+    """Says yes once in a while; may be shared by threads and by tasks."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._lock = threading.Lock()
+
+    def is_due(self, now: float) -> bool:
+        """Returns whether it is a while since it said yes, which it does then."""
+        with self._lock:
+            if self._last is not None and now - self._last < _SELDOM:
+                return False
+            self._last = now
+            return True
