@@ -38,7 +38,7 @@ from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
-from lossd.client.target import Target
+from lossd.client.target import Target  # noqa: TC001 - a type hint that may be asked for
 from lossd.framing import Framed
 
 
@@ -72,7 +72,7 @@ class AsyncLossClient:
 
     def __init__(
         self,
-        target: Target = "localhost:50051",
+        target: "Target" = "localhost:50051",
         *,
         channel: grpc.aio.Channel | None = None,
         timeout: float = 30.0,
@@ -134,18 +134,18 @@ class AsyncLossClient:
 
     async def compute(
         self,
-        loss: hints.AnyLoss,
+        loss: "hints.AnyLoss",
         *inputs: Any,
         weights: Any = None,
         mask: Any = None,
-        reduction: hints.Reduction = "mean",
-        gradients: Iterable[str] | v1.GradientSelection | None = None,
+        reduction: "hints.Reduction" = "mean",
+        gradients: "Iterable[str] | v1.GradientSelection | None" = None,
         per_example: bool = True,
         cotangent: Any = None,
         normalizer: float | None = None,
-        empty: hints.EmptyPolicy = "zero",
-        nonfinite: hints.NonfinitePolicy = "propagate",
-        metrics: Sequence[hints.AnyMetric] = (),
+        empty: "hints.EmptyPolicy" = "zero",
+        nonfinite: "hints.NonfinitePolicy" = "propagate",
+        metrics: "Sequence[hints.AnyMetric]" = (),
         lint: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -189,7 +189,7 @@ class AsyncLossClient:
             return as_given(found, named_inputs)
 
     async def input_names(
-        self, loss: hints.AnyLoss, *, again: bool = False, timeout: float | None = None
+        self, loss: "hints.AnyLoss", *, again: bool = False, timeout: float | None = None
     ) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, as ``LossClient.input_names`` does.
 
@@ -204,7 +204,9 @@ class AsyncLossClient:
                 self._input_names = InputNames()
             return await self._names(loss, call)
 
-    async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+    async def empty(
+        self, shape: int | tuple[int, ...], dtype: "npt.DTypeLike" = np.float32
+    ) -> Array:
         """Returns an array that ``compute`` need not copy, as ``LossClient.empty``.
 
         Raises:
@@ -218,7 +220,7 @@ class AsyncLossClient:
     async def device_empty(
         self,
         shape: int | tuple[int, ...],
-        dtype: npt.DTypeLike = np.float32,
+        dtype: "npt.DTypeLike" = np.float32,
         *,
         device: int | None = None,
     ) -> Any:
@@ -245,7 +247,7 @@ class AsyncLossClient:
 
     async def evaluate(
         self,
-        metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
+        metrics: "hints.AnyMetric | Sequence[hints.AnyMetric]",
         *,
         weights: Any = None,
         mask: Any = None,
@@ -289,7 +291,7 @@ class AsyncLossClient:
 
     def evaluation(
         self,
-        *metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
+        *metrics: "hints.AnyMetric | Sequence[hints.AnyMetric]",
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,

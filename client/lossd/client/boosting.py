@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lossd.client import arguments, kinds
 from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError
-from lossd.client.hints import AnyLoss
+from lossd.client.hints import AnyLoss  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
@@ -29,12 +29,12 @@ _JUMP = 0.5
 
 
 def objective(
-    loss: AnyLoss,
+    loss: "AnyLoss",
     client: str | LossClient = "localhost:50051",
     *,
     least_curvature: float = 1e-6,
     timeout: float | None = None,
-) -> Objective:
+) -> "Objective":
     """Returns an objective for XGBoost or LightGBM whose loss a lossd server computes.
 
         model = xgboost.XGBRegressor(objective=objective(PoissonNll(), "localhost:50051"))

@@ -10,11 +10,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lossd.client.arrays import Array
+from lossd.client.arrays import Array  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.device_arrays import is_on_device
 
 
-def to_torch(array: Array | list[Array]) -> Any:
+def to_torch(array: "Array | list[Array]") -> Any:
     """Returns an array of a result as a PyTorch tensor of the same type, bfloat16 included.
 
     One on a device stays there, and shares its memory with the tensor.

@@ -30,13 +30,13 @@ _BEFORE = ("reduction", "empty", "nonfinite", "lint", "timeout")
 
 
 def remote_loss(
-    loss: AnyLoss,
+    loss: "AnyLoss",
     client: str | LossClient = "localhost:50051",
     *,
-    reduction: Reduction = "mean",
+    reduction: "Reduction" = "mean",
     normalizer: float | None = None,
-    empty: EmptyPolicy = "zero",
-    nonfinite: NonfinitePolicy = "propagate",
+    empty: "EmptyPolicy" = "zero",
+    nonfinite: "NonfinitePolicy" = "propagate",
     lint: bool = False,
     timeout: float | None = None,
 ) -> Callable[..., jax.Array]:

@@ -6,11 +6,11 @@ It may import the contract and the arguments; nothing here does any input or out
 from typing import Any, cast
 
 from lossd.client import kinds
-from lossd.v1.losses import Loss, LossName
-from lossd.v1.metrics import Metric, MetricName
+from lossd.v1.losses import Loss, LossName  # noqa: TC001 - a type hint that may be asked for
+from lossd.v1.metrics import Metric, MetricName  # noqa: TC001 - a type hint that may be asked for
 
 
-def make_loss(name: LossName, /, **parameters: Any) -> Loss:
+def make_loss(name: "LossName", /, **parameters: Any) -> "Loss":
     """Returns the loss of a name with parameters, where the message is not known before.
 
         make_loss("cross_entropy", prediction_kind="PROBABILITIES", label_smoothing=0.1)
@@ -28,7 +28,7 @@ def make_loss(name: LossName, /, **parameters: Any) -> Loss:
     return cast("Loss", kinds.loss_named(name, parameters))
 
 
-def make_metric(name: MetricName, /, **parameters: Any) -> Metric:
+def make_metric(name: "MetricName", /, **parameters: Any) -> "Metric":
     """Returns the metric of a name with parameters, where the message is not known before.
 
         client.evaluate([make_metric("f1", average="MACRO"), "accuracy"], ...)

@@ -66,10 +66,10 @@ class MetricResult(shown.Shown):
 
     metric: str
     value: float | None
-    values: MaybeArray
+    values: "MaybeArray"
     status: str | None
     reason: str
-    outputs: Mapping[str, Arrays]
+    outputs: "Mapping[str, Arrays]"
     example_count: int
     ignored_count: int
     signature: str
@@ -102,7 +102,7 @@ class TermResult(shown.Shown):
     nonfinite_count: int
     status: str | None
     gradient_norm: float
-    outputs: Mapping[str, Arrays]
+    outputs: "Mapping[str, Arrays]"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -144,8 +144,8 @@ class LossResult(shown.Shown, Generic[Loss_co]):
     """
 
     loss: Loss_co
-    per_example: MaybeArray
-    gradients: Mapping[str, Arrays]
+    per_example: "MaybeArray"
+    gradients: "Mapping[str, Arrays]"
     loss_sum: float
     weight_sum: float
     example_count: int
@@ -153,7 +153,7 @@ class LossResult(shown.Shown, Generic[Loss_co]):
     nonfinite_count: int
     statuses: Mapping[int, str]
     status: str | None
-    outputs: Mapping[str, Arrays]
+    outputs: "Mapping[str, Arrays]"
     metrics: Sequence[MetricResult]
     terms: Sequence[TermResult]
     backend: str

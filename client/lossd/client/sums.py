@@ -17,7 +17,7 @@ from lossd.client.hints import NamedLoss
 Term = tuple[float, NamedLoss] | tuple[float, NamedLoss, Mapping[str, str]]
 
 
-def weighted_sum(*terms: Term) -> v1.WeightedSum:
+def weighted_sum(*terms: "Term") -> v1.WeightedSum:
     """Returns a loss that is the weighted sum of others, all over the inputs of one call.
 
     Its inputs are those of all terms; a name that several terms share is one input. A third member

@@ -39,7 +39,7 @@ from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
 from lossd.client.submitting import Background, Submitting
-from lossd.client.target import Target
+from lossd.client.target import Target  # noqa: TC001 - a type hint that may be asked for
 from lossd.framing import Framed
 
 
@@ -81,7 +81,7 @@ class LossClient(Submitting):
 
     def __init__(
         self,
-        target: Target = "localhost:50051",
+        target: "Target" = "localhost:50051",
         *,
         channel: grpc.Channel | None = None,
         timeout: float = 30.0,
@@ -143,18 +143,18 @@ class LossClient(Submitting):
 
     def compute(
         self,
-        loss: hints.AnyLoss,
+        loss: "hints.AnyLoss",
         *inputs: Any,
         weights: Any = None,
         mask: Any = None,
-        reduction: hints.Reduction = "mean",
-        gradients: Iterable[str] | v1.GradientSelection | None = None,
+        reduction: "hints.Reduction" = "mean",
+        gradients: "Iterable[str] | v1.GradientSelection | None" = None,
         per_example: bool = True,
         cotangent: Any = None,
         normalizer: float | None = None,
-        empty: hints.EmptyPolicy = "zero",
-        nonfinite: hints.NonfinitePolicy = "propagate",
-        metrics: Sequence[hints.AnyMetric] = (),
+        empty: "hints.EmptyPolicy" = "zero",
+        nonfinite: "hints.NonfinitePolicy" = "propagate",
+        metrics: "Sequence[hints.AnyMetric]" = (),
         lint: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -247,7 +247,7 @@ class LossClient(Submitting):
             return as_given(computed(connection, build, call), named_inputs)
 
     def input_names(
-        self, loss: hints.AnyLoss, *, again: bool = False, timeout: float | None = None
+        self, loss: "hints.AnyLoss", *, again: bool = False, timeout: float | None = None
     ) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.
 
@@ -268,7 +268,7 @@ class LossClient(Submitting):
                 self._input_names = InputNames()
             return self._names(loss, call)
 
-    def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+    def empty(self, shape: int | tuple[int, ...], dtype: "npt.DTypeLike" = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
 
         It behaves like any other array; keep it and fill it again for each batch. It waits for a
@@ -290,7 +290,7 @@ class LossClient(Submitting):
     def device_empty(
         self,
         shape: int | tuple[int, ...],
-        dtype: npt.DTypeLike = np.float32,
+        dtype: "npt.DTypeLike" = np.float32,
         *,
         device: int | None = None,
     ) -> Any:
@@ -325,7 +325,7 @@ class LossClient(Submitting):
 
     def evaluate(
         self,
-        metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
+        metrics: "hints.AnyMetric | Sequence[hints.AnyMetric]",
         *,
         weights: Any = None,
         mask: Any = None,
@@ -383,7 +383,7 @@ class LossClient(Submitting):
 
     def evaluation(
         self,
-        *metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
+        *metrics: "hints.AnyMetric | Sequence[hints.AnyMetric]",
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,

@@ -16,7 +16,7 @@ from lossd.client.reaching import client_of
 from lossd.client.seams._flat import offsets_of, split
 from lossd.client.seams._statistics import means_of
 from lossd.client.sync import LossClient
-from lossd.v1.losses import SingleLoss
+from lossd.v1.losses import SingleLoss  # noqa: TC001 - a type hint that may be asked for
 
 CustomLoss = Callable[[Sequence[Any], Sequence[Any]], tuple[Any, dict[str, float]]]
 
@@ -28,11 +28,11 @@ NAMES: Mapping[str, str] = MappingProxyType(
 
 def custom_loss(
     client: str | LossClient,
-    loss: SingleLoss,
+    loss: "SingleLoss",
     *,
     names: Mapping[str, str] = NAMES,
     **options: Any,
-) -> CustomLoss:
+) -> "CustomLoss":
     """Returns a loss function for ``forward_backward_custom``.
 
         loss_fn = custom_loss(client, presets.cispo("tinker"), reduction="sum")

@@ -74,7 +74,7 @@ class RemoteLoss(nn.Module):
 
     def __init__(
         self,
-        loss: AnyLoss,
+        loss: "AnyLoss",
         client: str | LossClient = "localhost:50051",
         *,
         reduction: Reduction = "mean",
