@@ -14,7 +14,7 @@ nox.options.sessions = ["test"]
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
 
-PROTOC = "grpcio-tools==1.66.2"  # as protos/generate.py wants it
+PROTOC = ("grpcio-tools==1.66.2", "ml_dtypes", "numpy", "safetensors")  # of protos/generate.py
 BENCHMARKS = (
     "compute.py", "small.py", "transport.py", "large.py", "tokens.py", "evaluation.py",
     "networks.py", "gpu.py",
@@ -55,7 +55,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def contract(session: nox.Session) -> None:
     """Lints the protos, and checks that the generated code is theirs."""
-    _install(session, PROTOC, "buf-bin>=1.75")
+    _install(session, *PROTOC, "buf-bin>=1.75")
     with session.chdir("protos"):
         session.run("buf", "lint")
         session.run("buf", "format", "--diff", "--exit-code")
@@ -66,7 +66,7 @@ def contract(session: nox.Session) -> None:
 @nox.session
 def protos(session: nox.Session) -> None:
     """Generates the code of the protos."""
-    _install(session, PROTOC)
+    _install(session, *PROTOC)
     session.run("python", "protos/generate.py")
 
 

@@ -1,21 +1,24 @@
 """Derives from the contract what protoc leaves out: explanations, exact names, and a place apart.
 
 The comments of the ``.proto`` files become docstrings, in the stubs for editors and in
-``lossd/v1/docstrings.py`` for ``help``.  The stubs name the members of enums, so that type checkers
-find a misspelt one.  ``lossd/v1/losses.py`` and ``lossd/v1/metrics.py`` hold the losses and the
-metrics without requests, results and enums.
+``lossd/v1/docstrings.py`` for ``help``; the inputs of losses and metrics are from the catalogue.
+The stubs name the members of enums, so that type checkers find a misspelt one.
+``lossd/v1/losses.py`` and ``lossd/v1/metrics.py`` hold the losses and the metrics without requests,
+results and enums.
 """
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from catalogued import Catalogued
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-# Short names of members by the name of their enum.
-Members = Mapping[str, Iterable[str]]
+# What is said of each member, by its short name, by the name of the enum.
+Members = Mapping[str, Mapping[str, str]]
 
 # The modules whose constructors ``lossd.forms`` checks: they take short names of members.
 _CHECKED = ("losses_pb2", "evaluation_pb2")
@@ -23,7 +26,15 @@ _WIDTH = 96  # a docstring in a stub is indented by four
 _MESSAGE, _ENUM, _FIELD, _VALUE = 4, 5, 2, 2  # numbers of fields in descriptor.proto
 
 
-def derive(described: FileDescriptorSet, folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The text of a parameter, an input or a member, and those of what a parameter may be."""
+
+    text: str
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+
+def derive(described: FileDescriptorSet, folder: Path, catalogue: Mapping[str, Catalogued]) -> None:
     """Writes everything for the files of one package, whose generated code is in a folder."""
     files = [file for file in described.file if file.package == "lossd.v1"]
     shorts = {
@@ -34,9 +45,9 @@ def derive(described: FileDescriptorSet, folder: Path) -> None:
         for value in enum.value
     }
     members = {
-        enum.name: [_short(enum, value.name) for value in enum.value if value.number]
+        enum.name: _said_of_members(_comments(file, shorts), place, enum)
         for file in files
-        for enum in file.enum_type
+        for place, enum in enumerate(file.enum_type)
     }
     losses, metrics = _members(files, "LossSpec"), _members(files, "MetricSpec")
     single = {name: kind for name, kind in losses.items() if kind != "WeightedSum"}
@@ -44,6 +55,9 @@ def derive(described: FileDescriptorSet, folder: Path) -> None:
     docstrings: dict[str, str] = {}
     for file in files:
         found = dict(_docstrings(file, shorts, members))
+        found |= {
+            name: _extended(found[name], one) for name, one in catalogue.items() if name in found
+        }
         stub = folder / f"{_module(file)}.pyi"
         stub.write_text(_stub(stub.read_text(), file, found, bases))
         docstrings |= {name: text for name, text in found.items() if _is_message(file, name)}
@@ -66,10 +80,8 @@ def _short(enum: Any, name: str) -> str:
     return name.removeprefix(prefix)
 
 
-def _docstrings(
-    file: FileDescriptorProto, shorts: Mapping[str, str], members: Members
-) -> Iterator[tuple[str, str]]:
-    """Yields the names of messages and enums with their docstrings."""
+def _comments(file: FileDescriptorProto, shorts: Mapping[str, str]) -> Callable[..., str]:
+    """Returns what tells the comment of a place in a file, with the short names of members."""
     comments = {tuple(place.path): place for place in file.source_code_info.location}
 
     def said(*path: int) -> str:
@@ -77,18 +89,30 @@ def _docstrings(
         text = "" if place is None else place.leading_comments
         return re.sub(r"\b[A-Z0-9]+(?:_[A-Z0-9]+)+\b", lambda m: _quoted(m[0], shorts), text)
 
+    return said
+
+
+def _said_of_members(said: Callable[..., str], position: int, enum: Any) -> dict[str, str]:
+    return {
+        _short(enum, value.name): said(_ENUM, position, _VALUE, number)
+        for number, value in enumerate(enum.value)
+        if value.number
+    }
+
+
+def _docstrings(
+    file: FileDescriptorProto, shorts: Mapping[str, str], members: Members
+) -> Iterator[tuple[str, str]]:
+    """Yields the names of messages and enums with their docstrings."""
+    said = _comments(file, shorts)
     for position, message in enumerate(file.message_type):
         fields = {
-            field.name: said(_MESSAGE, position, _FIELD, number) + _choice(field, members)
-            for number, field in enumerate(message.field)
+            one.name: _parameter(said(_MESSAGE, position, _FIELD, number), one, members)
+            for number, one in enumerate(message.field)
         }
         yield message.name, _docstring(said(_MESSAGE, position), "Args", fields)
     for position, enum in enumerate(file.enum_type):
-        values = {
-            _short(enum, value.name): said(_ENUM, position, _VALUE, number)
-            for number, value in enumerate(enum.value)
-            if value.number
-        }
+        values = {name: _Part(text) for name, text in members[enum.name].items()}
         yield enum.name, _docstring(said(_ENUM, position), "Members", values)
 
 
@@ -96,33 +120,49 @@ def _quoted(name: str, shorts: Mapping[str, str]) -> str:
     return f'"{shorts[name]}"' if name in shorts else name
 
 
-def _choice(field: Any, members: Members) -> str:
-    """Returns the sentence that names the members that a field may be."""
-    kind = field.type_name.rpartition(".")[2]
-    if kind not in members:
-        return ""
-    names = ", ".join(f'"{name}"' for name in members[kind])
-    return f"\n{'Any' if field.label == field.LABEL_REPEATED else 'One'} of {names}."
+def _parameter(comment: str, one: Any, members: Members) -> _Part:
+    """Returns what is said of a field, and of the members that it may be."""
+    choices = members.get(one.type_name.rpartition(".")[2], {})
+    if not choices:
+        return _Part(comment)
+    number = "Any" if one.label == one.LABEL_REPEATED else "One"
+    return _Part(f"{comment}\n{number} of:", {f'"{name}"': text for name, text in choices.items()})
 
 
-def _docstring(comment: str, title: str, parts: Mapping[str, str]) -> str:
+def _docstring(comment: str, title: str, parts: Mapping[str, _Part]) -> str:
     """Returns a docstring in Google's style: paragraphs, and a list of parameters or members."""
     paragraphs = [
         textwrap.fill(" ".join(paragraph.split()), _WIDTH)
         for paragraph in re.split(r"\n\s*\n", comment.strip())
     ]
-    listed = [
-        textwrap.fill(
-            f"{name}: {' '.join(text.split())}".rstrip(": "),
-            _WIDTH,
-            initial_indent="    ",
-            subsequent_indent=" " * 8,
-        )
-        for name, text in parts.items()
-    ]
-    if listed:
-        paragraphs.append("\n".join([f"{title}:", *listed]))
+    if parts:
+        paragraphs.append(_listed(title, parts))
     return "\n\n".join(paragraphs)
+
+
+def _listed(title: str, parts: Mapping[str, _Part]) -> str:
+    lines = [f"{title}:"]
+    for name, part in parts.items():
+        lines.append(_item(name, part.text, 4))
+        lines += [_item(choice, text, 8) for choice, text in part.choices.items()]
+    return "\n".join(lines)
+
+
+def _item(name: str, text: str, indent: int) -> str:
+    said = " ".join(text.split())
+    return textwrap.fill(
+        f"{name}: {said}" if said else name,
+        _WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 4),
+    )
+
+
+def _extended(docstring: str, one: Catalogued) -> str:
+    """Returns a docstring with the inputs of its loss or metric, and where more is said."""
+    closing = [textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in one.closing]
+    inputs = {name: _Part(text) for name, text in one.inputs.items()}
+    return "\n\n".join([docstring, _listed("Inputs", inputs), *closing])
 
 
 def _stub(

@@ -2,7 +2,8 @@
 
     python protos/generate.py
 
-It needs exactly the grpcio-tools named here.
+It needs exactly the grpcio-tools named here, and what the declarations of losses need: ml_dtypes,
+NumPy and safetensors.
 Code that protoc generates refuses older versions of protobuf and grpcio than its own, so the oldest
 tools that serve (the first with Python 3.13) make the widest range: the floors of protobuf and
 grpcio in pyproject.toml are theirs.
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from types import ModuleType
 
+from catalogued import catalogued
 from derive import derive
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -36,7 +38,7 @@ def generate() -> None:
     code = code or protoc.main([*common, f"--grpc_python_out={ROOT}", *services])
     if code:
         sys.exit(code)
-    derive(_described(protoc, [*common, *files]), ROOT / "lossd/v1")
+    derive(_described(protoc, [*common, *files]), ROOT / "lossd/v1", catalogued())
 
 
 def _described(protoc: ModuleType, command: list[str]) -> FileDescriptorSet:

@@ -1,4 +1,4 @@
-"""What ``help()`` shows of a signature can be read: names of types, not all that they stand for."""
+"""Signatures in ``help()`` can be read: they name types, and not all that these stand for."""
 
 import contextlib
 import importlib

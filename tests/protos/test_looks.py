@@ -9,6 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from lossd import v1 as contract
+from lossd.serving.evaluation_service.catalogue import list_metrics
+from lossd.serving.loss_service.catalogue import list_losses
 from lossd.v1 import losses, metrics
 
 v1: Any = contract
@@ -31,6 +33,29 @@ def test_help_explains_every_parameter(kind: Any) -> None:
             assert not value.number or f'"{value.name.removeprefix(prefix)}"' in text, value.name
     shown = pydoc.plain(pydoc.render_doc(kind))
     assert all(line.strip() in shown for line in text.splitlines())
+
+
+DESCRIBED = [*list_losses().losses, *list_metrics().metrics]
+
+
+@pytest.mark.parametrize("one", DESCRIBED, ids=lambda one: one.message)
+def test_help_names_every_input_and_where_more_is_said(one: Any) -> None:
+    text = inspect.getdoc(getattr(v1, one.message)) or ""
+    shown = " ".join(text.split())
+    inputs = text.partition("\nInputs:\n")[2]
+    for put in one.inputs:
+        assert f"    {put.name}: " in inputs
+        assert f"{put.name}: {' or '.join(put.shapes)}" in shown
+    optional = sum(getattr(put, "optional", False) for put in one.inputs)
+    assert inputs.count("; optional.") + inputs.count(";\n        optional.") == optional
+    assert f"Reference: {one.reference}" in shown
+    command = "losses" if one in list_losses().losses else "metrics"
+    assert text.endswith(f"``lossd {command} {one.name}`` says more.")
+
+
+def test_help_explains_the_members_of_enums() -> None:
+    text = " ".join((v1.Accuracy.__doc__ or "").split())
+    assert '"BINARY": Yes or no: predictions and targets of one shape, one element' in text
 
 
 @pytest.mark.parametrize("name", ["CrossEntropy", "RocAuc", "ComputeLossRequest", "Tensor"])

@@ -1,4 +1,4 @@
-"""What is said of a server that no connection is found to, in place of gRPC's own words."""
+"""Words for a server that no connection is found to, in place of gRPC's own."""
 
 import re
 import threading

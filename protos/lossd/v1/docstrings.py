@@ -14,16 +14,32 @@ DOCSTRINGS = MappingProxyType(
 Args:
     batch_dims: Number of leading axes that count examples; the other axes are averaged within
         each example. In [0, 8], at most the number of axes. Default 1.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+
+Reference: R. J. Boscovich, De litteraria expeditione per pontificiam ditionem, 1757.
+
+``lossd losses absolute_error`` says more.
 """,
         "Accuracy": """Parameters of accuracy.
 
-Predictions are scores, floating point, or classes, integer or boolean; see ClassificationTask.
+Predictions are scores, floating point, or classes, integer or boolean, in the shapes of the
+task.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
         probabilities, 0.5 for probabilities.
@@ -36,7 +52,17 @@ Args:
     balanced: Whether to average over the classes of the targets instead of the examples.
         Default false.
     multilabel: When the answer to an example with several labels is right. Default
-        "EXACT_MATCH". One of "EXACT_MATCH", "ELEMENTWISE".
+        "EXACT_MATCH". One of:
+        "EXACT_MATCH": All labels are right, or the example is wrong.
+        "ELEMENTWISE": Each label counts by itself.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: K. H. Brodersen et al., The balanced accuracy and its posterior distribution, 2010.
+
+``lossd metrics accuracy`` says more.
 """,
         "AllocateDeviceRequest": """Asks for memory of a device.
 
@@ -72,15 +98,36 @@ Args:
         "AveragePrecision": """Parameters of the average precision.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
     prediction_kind: The kind of the scores; it matters for several classes only, where logits
-        become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
-        "PROBABILITIES".
+        become probabilities. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
-    average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
-        "WEIGHTED", "NONE".
+    average: How classes or labels become one number. Default "MACRO". One of:
+        "MICRO": From the summed counts of all.
+        "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+            none of them does.
+        "NONE": Not at all: the result has values and no value.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. D. Manning, P. Raghavan, H. Schuetze, Introduction to Information Retrieval, 2008,
+section 8.4.
+
+``lossd metrics average_precision`` says more.
 """,
         "BatchTriplet": """Parameters of the triplet loss with triplets from the batch.
 
@@ -88,13 +135,29 @@ Embeddings are (N, D), labels integers (N,). An example without a positive or a 
 ignored, and others are still compared with it.
 
 Args:
-    mining: Which triplets of an anchor count. Default "HARD". One of "ALL", "HARD",
-        "SEMI_HARD".
+    mining: Which triplets of an anchor count. Default "HARD". One of:
+        "ALL": The mean over all triplets.
+        "HARD": The farthest positive and the nearest negative.
+        "SEMI_HARD": The mean over positives, each with the nearest negative that is farther or,
+            without one, with the farthest.
     margin: How much nearer the positive has to be. In [0, inf). Default 1.
-    distance: The distance. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
-        "COSINE".
-    outputs: Further outputs to return, in the response's outputs; empty for none. Any of
-        "MINED_POSITIVE", "MINED_NEGATIVE".
+    distance: The distance. Default "EUCLIDEAN". One of:
+        "EUCLIDEAN": Length of the difference.
+        "SQUARED_EUCLIDEAN": Squared length of the difference.
+        "COSINE": One minus the cosine of the angle.
+    outputs: Further outputs to return, in the response's outputs; empty for none. Any of:
+        "MINED_POSITIVE": "mined_positive": the positive of the anchor's hardest triplet.
+        "MINED_NEGATIVE": "mined_negative": the negative of the anchor's hardest triplet.
+
+Inputs:
+    embeddings: (N, D); floating point. One embedding for each example.
+    labels: (N,); integer or boolean. What each is an embedding of; equal labels belong
+        together.
+
+Reference: A. Hermans et al., In defense of the triplet loss for person re-identification, 2017,
+section 2; semi-hard: F. Schroff et al., FaceNet, 2015, section 3.2.
+
+``lossd losses batch_triplet`` says more.
 """,
         "BinaryClassifierOptimization": """Parameters of binary classifier optimization, of answers that are desirable or not.
 
@@ -104,8 +167,27 @@ Args:
     beta: Factor of the log-ratios. In (0, inf). Default 0.1.
     shift: The number that rewards are compared with, in place of the midpoint between the mean
         rewards of both kinds in the batch. In (-inf, inf). Unset by default.
-    outputs: Further outputs to return for each answer, each once; empty for none. Any of
-        "REWARD", "SHIFT".
+    outputs: Further outputs to return for each answer, each once; empty for none. Any of:
+        "REWARD": "reward": beta times its log-ratio to the reference.
+        "SHIFT": "shift": the number that its reward is compared with, the same for all.
+
+Inputs:
+    log_probabilities: (N, T) or (tokens,) or (N,); floating point. Log-probability of each
+        token of an answer, or their sum.
+    reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point. The same under the
+        reference.
+    desirable: (N,); of any type. Whether each answer is desirable.
+    token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+        not given.
+    lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are,
+        or how many each sum is of; all if not given.
+    offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+        and where the last one ends.
+
+Reference: S. Jung et al., Binary classifier optimization for large language model alignment,
+2024.
+
+``lossd losses binary_classifier_optimization`` says more.
 """,
         "BinaryCrossEntropy": """Parameters of binary cross-entropy, -(w y log p + (1 - y) log(1 - p)) with p = sigmoid(x).
 
@@ -114,28 +196,55 @@ Targets are numbers in [0, 1], floating-point or integer.
 Args:
     batch_dims: Number of leading axes that count examples; the other axes are averaged within
         each example. In [0, 8], at most the number of axes. Default 1.
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     positive_weights: Weight of the positive answers, each in [0, inf): one for all or one for
         each column of the last axis, which may be an axis of examples; empty for none.
     label_smoothing: Targets become y (1 - label_smoothing) + label_smoothing / 2. In [0, 1].
         Default 0.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. The probability of yes: 0, 1 or between.
+
+Reference: D. R. Cox, The regression analysis of binary sequences, 1958.
+
+``lossd losses binary_cross_entropy`` says more.
 """,
         "Bleu": """Parameters of BLEU. Text is tokenised; token ids are taken as they are.
 
 Args:
     order: Longest n-gram that counts. In [1, 16]. Default 4.
-    smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of "NONE",
-        "FLOOR", "ADD_K", "EXPONENTIAL".
+    smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of:
+        "NONE": Nothing.
+        "FLOOR": A small number of matches instead of none.
+        "ADD_K": A number added to matches and n-grams of order 2 and above.
+        "EXPONENTIAL": Half a match, then a quarter, and so on.
     smoothing_value: The number that FLOOR and ADD_K add. In (0, 1000000]. Unset by default: 0.1
         and 1.
     effective_order: Whether to stop at the longest n-grams that a hypothesis has. Default
         false.
-    tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of "NONE", "MTEVAL_13A",
-        "INTERNATIONAL", "CHARACTER", "CHINESE".
+    tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of:
+        "NONE": At white space.
+        "MTEVAL_13A": As WMT's script mteval-v13a.
+        "INTERNATIONAL": As mteval-v14, for all scripts.
+        "CHARACTER": Each character.
+        "CHINESE": Each Chinese character; the rest as mteval-v13a.
     lowercase: Whether case is ignored. Default false.
-    level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
-        "CORPUS", "SENTENCE".
+    level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of:
+        "CORPUS": The corpus, from summed counts.
+        "SENTENCE": Each hypothesis; the value is their mean.
+
+Inputs:
+    hypotheses: texts or token ids (N). What the model wrote.
+    references: texts or token ids (N, 1 to 64). What it may have written.
+
+Reference: K. Papineni et al., BLEU: a method for automatic evaluation of machine translation,
+2002; M. Post, A call for clarity in reporting BLEU scores, 2018.
+
+``lossd metrics bleu`` says more.
 """,
         "BradleyTerry": """Parameters of the Bradley-Terry loss of reward models, -log sigmoid(c - r - margin).
 
@@ -144,31 +253,77 @@ Rewards and margins are (N,), one for each pair.
 Args:
     centering: Weight of the square of the sum of both rewards, which holds them near 0. In [0,
         inf). Default 0.
-    outputs: Further outputs to return for each pair, each once; empty for none. Any of
-        "REWARD_MARGIN", "ACCURACY".
+    outputs: Further outputs to return for each pair, each once; empty for none. Any of:
+        "REWARD_MARGIN": "reward_margin": the reward of the chosen answer minus the other's.
+        "ACCURACY": "accuracy": 1 where the chosen answer has the higher reward, else 0.
+
+Inputs:
+    chosen_rewards: (N,); floating point. What the chosen answer of each pair is worth.
+    rejected_rewards: (N,); floating point. What the rejected answer of each pair is worth.
+    margins: (N,); floating point; optional. By how much each chosen answer has to be better; 0
+        if not given.
+
+Reference: R. A. Bradley and M. E. Terry, Rank analysis of incomplete block designs, 1952; H.
+Touvron et al., Llama 2, 2023, eq. 2 (margin); J. Eisenstein et al., Helping or herding?, 2023,
+eq. 2 (centering).
+
+``lossd losses bradley_terry`` says more.
 """,
         "Brier": """Parameters of the Brier score.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
         by default: true for a binary task, false for several classes.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
+
+``lossd metrics brier`` says more.
 """,
         "CalibrationError": """Parameters of the calibration error.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     bins: Number of bins of equal width over [0, 1], each including its upper edge, which is
         rounded to the type of probabilities that are given. In [1, 65536]. Default 15.
-    norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
+    norm: How the gaps of the bins become one number. Default "L1". One of:
+        "L1": Their mean, weighted by the bins' weight.
+        "L2": The root of the mean of their squares.
+        "MAX": The largest.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
+
+``lossd metrics calibration_error`` says more.
 """,
         "Chrf": """Parameters of chrF; with word_order 2 it is chrF++.
 
@@ -178,8 +333,18 @@ Args:
     beta: How many times recall counts as much as precision. In [0, 1000000]. Default 2.
     lowercase: Whether case is ignored. Default false.
     whitespace: Whether white space counts as characters. Default false.
-    level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
-        "CORPUS", "SENTENCE".
+    level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of:
+        "CORPUS": The corpus, from summed counts.
+        "SENTENCE": Each hypothesis; the value is their mean.
+
+Inputs:
+    hypotheses: texts (N). What the model wrote.
+    references: texts (N, 1 to 64). What it may have written.
+
+Reference: M. Popovic, chrF: character n-gram F-score for automatic MT evaluation, 2015; and
+chrF++: words helping character n-grams, 2017.
+
+``lossd metrics chrf`` says more.
 """,
         "Chunks": """The elements of a tensor that follow its message in chunks.
 
@@ -196,26 +361,61 @@ Values, old values and returns are (N, T) with lengths (N,), or flat (tokens,) w
 Args:
     clip_range: How far a value may be from the old one. In (0, inf). Required.
     aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
-        Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+        Required. One of:
+        "SUM": The sum over the sequence; a mean divides by the number of sequences.
+        "TOKEN_MEAN": The sum over the sequence; a mean divides by the number of tokens that
+            count.
+        "SEQUENCE_MEAN": The mean over the sequence; a mean divides by the number of sequences.
+        "CONSTANT_LENGTH": The sum over the sequence divided by sequence_length; a mean divides
+            by the number of sequences.
+        "GROUP_MEAN": The sum over the sequence divided by the number of tokens of its group; a
+            mean divides by the number of groups. Sequences of weight 0 are among those of their
+            group, masked ones are not.
     sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
-    outputs: Further outputs to return for each sequence, each once; empty for none. Any of
-        "CLIP_FRACTION".
+    outputs: Further outputs to return for each sequence, each once; empty for none. Any of:
+        "CLIP_FRACTION": "clip_fraction": share of the tokens whose gradient is clipped to 0.
+
+Inputs:
+    values: (N, T) or (tokens,); floating point. What the value function says of each token.
+    old_values: (N, T) or (tokens,); floating point. What it said when the tokens were sampled.
+    returns: (N, T) or (tokens,); floating point. What it should have said.
+    token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+        not given.
+    lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are;
+        all if not given.
+    offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+        and where the last one ends.
+    groups: (N,); integer or boolean; optional. Which sequences have a prompt in common, for
+        GROUP_MEAN; equal numbers belong together.
+
+Reference: J. Schulman et al., Proximal policy optimization algorithms, 2017, as clipped by P.
+Dhariwal et al., OpenAI Baselines, 2017, ppo2.
+
+``lossd losses clipped_value`` says more.
 """,
         "ComputeLossRequest": """One batch and what to compute from it.
 
 Args:
     loss: The loss and its parameters.
-    reduction: How the losses of the examples become one number. Default REDUCTION_MEAN. One of
-        "MEAN", "BATCH_MEAN", "SUM", "NONE".
+    reduction: How the losses of the examples become one number. Default REDUCTION_MEAN. One of:
+        "MEAN": sum(s v) / sum(s d) over the kept examples.
+        "BATCH_MEAN": sum(s v) / number of kept examples.
+        "SUM": sum(s v).
+        "NONE": No aggregate; gradients are those of the sum.
     normalizer: Divisor in place of the one that a mean would use. In (0, inf). Only with the
         two means. The same normalizer for all parts of a batch makes their losses and gradients
         add up.
     gradients: Which gradients to return; unset for those that the loss declares as default.
     per_example: Whether to return the loss of each example. Default true.
-    empty: How to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
-        "NAN", "ERROR".
+    empty: How to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of:
+        "ZERO": A loss of 0.
+        "NAN": A loss of NaN.
+        "ERROR": INVALID_ARGUMENT.
     nonfinite: How to treat examples whose loss or gradient is not finite. Default
-        NONFINITE_POLICY_PROPAGATE. One of "PROPAGATE", "ZERO", "ERROR".
+        NONFINITE_POLICY_PROPAGATE. One of:
+        "PROPAGATE": Return them as they are.
+        "ZERO": Return 0 for their loss and gradients; they still count as examples.
+        "ERROR": INVALID_ARGUMENT.
     reply: Where the server may put the arrays of the reply, each at a multiple of 64 bytes;
         arrays that do not fit come in the message. If unset, all come in the message. Until the
         reply has arrived, or the segment is detached and its calls have ended, the server may
@@ -246,8 +446,13 @@ Args:
         the loss.
     nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
     status: Status of the whole: of losses of a set, and of gradients that belong to no example.
-        One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
-        "UNDEFINED".
+        One of:
+        "NONFINITE": Its loss or a returned gradient is NaN or infinite.
+        "INFEASIBLE": No alignment exists.
+        "ZERO_NORM": An embedding is the zero vector.
+        "NO_POSITIVE": It has no positive to be compared with.
+        "EMPTY_TARGET": Its target is empty.
+        "UNDEFINED": The quantity is not defined for this input.
     backend: The backend that computed: "numpy" or "cupy".
     server_timing: Where the time went on the server.
     transport: How tensors travelled: "device_memory" if one did so in either direction, else
@@ -269,10 +474,17 @@ Args:
 or labels.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
         probabilities, 0.5 for probabilities.
@@ -280,8 +492,19 @@ Args:
         targets. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 2048]. Unset by
         default: one more than the largest index.
-    normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
-        "PREDICTIONS", "ALL".
+    normalization: Divisor of the counts. Default "NONE". One of:
+        "NONE": Nothing.
+        "TARGETS": The sum of each row, of the targets.
+        "PREDICTIONS": The sum of each column, of the predictions.
+        "ALL": The sum of all.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: S. V. Stehman, Selecting and interpreting measures of accuracy, 1997, section 2.
+
+``lossd metrics confusion_matrix`` says more.
 """,
         "Contrastive": """Parameters of the contrastive loss of pairs, y d^2 + (1 - y) max(0, margin - d)^2.
 
@@ -291,8 +514,20 @@ for each pair, 1 where it is similar and 0 where it is not.
 Args:
     margin: Distance from which on the loss of a pair that is not similar is 0. In (0, inf).
         Default 1.
-    distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
-        "COSINE".
+    distance: The distance d. Default "EUCLIDEAN". One of:
+        "EUCLIDEAN": Length of the difference.
+        "SQUARED_EUCLIDEAN": Squared length of the difference.
+        "COSINE": One minus the cosine of the angle.
+
+Inputs:
+    left: (N, ..., D); floating point. An embedding.
+    right: (N, ..., D); floating point. The embedding beside it.
+    targets: (N, ...); of any type. 1 where the two are similar, 0 where not.
+
+Reference: R. Hadsell et al., Dimensionality reduction by learning an invariant mapping, 2006,
+section 2.1, without the factor 1/2.
+
+``lossd losses contrastive`` says more.
 """,
         "CosineEmbedding": """Parameters of the cosine embedding loss of pairs: 1 - cos where they are alike, max(0, cos -
 margin) where they are not.
@@ -302,6 +537,16 @@ for each pair, 1 where it is alike and -1 where it is not.
 
 Args:
     margin: Cosine below which the loss of a pair that is not alike is 0. In [-1, 1]. Default 0.
+
+Inputs:
+    left: (N, ..., D); floating point. An embedding.
+    right: (N, ..., D); floating point. The embedding beside it.
+    targets: (N, ...); of any type. 1 where the two are alike, -1 where not.
+
+Reference: PyTorch, CosineEmbeddingLoss; R. Hadsell et al., Dimensionality reduction by learning
+an invariant mapping, 2006, for pairs.
+
+``lossd losses cosine_embedding`` says more.
 """,
         "CrossEntropy": """Parameters of cross-entropy over classes, -sum_c w_c y_c log softmax(x)_c.
 
@@ -309,8 +554,10 @@ Targets are class indices of any integer type, shaped like the predictions witho
 axis; or probabilities (one-hot integers too), shaped like the predictions.
 
 Args:
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     class_weights: One weight for each class, each in [0, inf); empty for none. With class
         indices the mean divides by the sum of the targets' weights.
     ignore_index: Class index that marks an example as ignored; any integer, whether it is a
@@ -331,7 +578,27 @@ Args:
         example, whatever the weight of its class; but an example whose class has weight 0 has
         the loss 0. In [0, inf). Only 0 unless the predictions are logits. Default 0.
     outputs: Further outputs to return, in the response's outputs; empty for none. Only with
-        logits. Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
+        logits. Any of:
+        "LOG_SUM_EXP": "log_sum_exp": natural logarithm of the sum of the exponentials of the
+            logits.
+        "TARGET_LOG_PROBABILITY": "target_log_probability": natural logarithm of the probability
+            of the target class; with a target for each class, the sum of target times log-
+            probability.
+        "ENTROPY": "entropy": of the predicted distribution, in nats.
+        "PREDICTED_CLASS": "predicted_class": index of the largest logit, the lowest one of
+            several. INT64. Meaningless where a logit is NaN.
+
+Inputs:
+    predictions: (N, ..., C); floating point. What the model says.
+    targets: (N, ...) or (N, ..., C); of any type. The class of each example, or a probability
+        for each of its classes.
+
+Reference: D. R. Cox, The regression analysis of binary sequences, 1958; smoothing: C. Szegedy
+et al., Rethinking the inception architecture, 2016, section 7; priors: A. K. Menon et al.,
+Long-tail learning via logit adjustment, 2021, section 5; z-loss: A. Chowdhery et al., PaLM,
+2022, section 5.
+
+``lossd losses cross_entropy`` says more.
 """,
         "Ctc": """Parameters of connectionist temporal classification, -log of the sum of the probabilities of all
 alignments of the targets with the predictions.
@@ -341,11 +608,25 @@ and target_lengths are integers (N,) in [0, T] and [0, S]; without them all fram
 targets count. Anything beyond a length is ignored. T times S is at most 2^24.
 
 Args:
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     blank: Class that stands for no label. In [0, inf), and one of the classes. Default 0.
     zero_infinity: Whether the loss of an example that has no alignment is 0 instead of
         infinity. Default true.
+
+Inputs:
+    predictions: (N, T, C); floating point. What the model says.
+    targets: (N, S); integer or boolean. The labels of each example, in order.
+    prediction_lengths: (N,); integer or boolean; optional. How many frames of each example
+        there are; all if not given.
+    target_lengths: (N,); integer or boolean; optional. How many labels of each example there
+        are; all if not given.
+
+Reference: A. Graves et al., Connectionist temporal classification, 2006, section 4.
+
+``lossd losses ctc`` says more.
 """,
         "DetachSegmentRequest": """Asks the server to release a segment.
 
@@ -387,11 +668,25 @@ Args:
     class_axis: Axis of the predictions that holds the classes, counted from the end if
         negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
         the loss is the mean over them. Unset by default.
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-    empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
-        "SKIP".
+    empty_target: Loss of an example without a target. Default "SMOOTH". One of:
+        "SMOOTH": That of the formula with its smoothing.
+        "SKIP": None: the example is ignored and has a status; a class is left out of the
+            example's mean.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C); floating point. What the model says.
+    targets: (N, ...) or (N, ..., C); of any type. The true share of each element, or its class
+        where there is an axis of classes.
+
+Reference: F. Milletari et al., V-Net, 2016, section 3; coefficient: L. R. Dice, Measures of the
+amount of ecologic association between species, 1945.
+
+``lossd losses dice`` says more.
 """,
         "DiscriminatorLoss": """Parameters of the loss of a critic that scores real and generated examples.
 
@@ -402,11 +697,26 @@ over the real examples plus the mean over the generated ones; a normalizer is re
 there are two means.
 
 Args:
-    objective: The objective of generator and critic. Default "NON_SATURATING". One of
-        "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
-        "RELATIVISTIC_AVERAGE".
+    objective: The objective of generator and critic. Default "NON_SATURATING". One of:
+        "MINIMAX": softplus(-r) + softplus(f), and -softplus(f).
+        "NON_SATURATING": softplus(-r) + softplus(f), and softplus(-f).
+        "LEAST_SQUARES": (r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
+        "HINGE": max(0, 1 - r) + max(0, 1 + f), and -f.
+        "WASSERSTEIN": f - r, and -f.
+        "RELATIVISTIC": softplus(f - r), and softplus(r - f), of pairs.
+        "RELATIVISTIC_AVERAGE": softplus(mean f - r) + softplus(f - mean r), and softplus(r -
+            mean f) + softplus(mean r - f).
     label_smoothing: How far below 1 the target of real examples is. In [0, 1]. Default 0. Only
         0 with the objectives "HINGE" and "WASSERSTEIN", which have no targets.
+
+Inputs:
+    real: (N, ...); floating point. The critic's scores of real examples.
+    fake: (N, ...); floating point. The critic's scores of generated examples.
+
+Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
+2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
+
+``lossd losses discriminator_loss`` says more.
 """,
         "Distillation": """Parameters of distillation, the divergence of a student's distribution of each token from a
 teacher's.
@@ -416,18 +726,55 @@ K) with lengths (N,), or flat (tokens, K) with offsets (N + 1,); a token_mask, w
 of classes, leaves tokens out.
 
 Args:
-    divergence: The divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
-        "INTERPOLATED_JENSEN_SHANNON".
-    support: Which classes the numbers of a token stand for. Required. One of "WHOLE",
-        "TAIL_BUCKET", "TRUNCATED".
+    divergence: The divergence. Required. One of:
+        "FORWARD_KL": KL(T || S): the mean is under the teacher.
+        "REVERSE_KL": KL(S || T): the mean is under the student.
+        "JENSEN_SHANNON": beta KL(T || M) + (1 - beta) KL(S || M); 0 at both ends.
+        "INTERPOLATED_JENSEN_SHANNON": (1 - beta) KL(T || M) + beta KL(S || M); forward KL at 0,
+            reverse KL at 1.
+    support: Which classes the numbers of a token stand for. Required. One of:
+        "WHOLE": Logits or log-probabilities of all classes there are, made to sum to 1.
+        "TAIL_BUCKET": Log-probabilities of some classes, with all others as one more.
+        "TRUNCATED": Log-probabilities of some classes, without the others.
     aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
-        Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+        Required. One of:
+        "SUM": The sum over the sequence; a mean divides by the number of sequences.
+        "TOKEN_MEAN": The sum over the sequence; a mean divides by the number of tokens that
+            count.
+        "SEQUENCE_MEAN": The mean over the sequence; a mean divides by the number of sequences.
+        "CONSTANT_LENGTH": The sum over the sequence divided by sequence_length; a mean divides
+            by the number of sequences.
+        "GROUP_MEAN": The sum over the sequence divided by the number of tokens of its group; a
+            mean divides by the number of groups. Sequences of weight 0 are among those of their
+            group, masked ones are not.
     sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
     beta: Share of the teacher in the mixture, with the two JENSEN_SHANNON. In [0, 1]. Unset by
         default.
     temperature: Divisor of both distributions' logits, with WHOLE. In (0, inf). Default 1.
-    outputs: Further outputs to return for each sequence, each once; empty for none. Any of
-        "STUDENT_MASS", "TEACHER_MASS".
+    outputs: Further outputs to return for each sequence, each once; empty for none. Any of:
+        "STUDENT_MASS": "student_mass": mean of the probability that the student gives to the
+            classes that are given.
+        "TEACHER_MASS": "teacher_mass": mean of the probability that the teacher gives to the
+            classes that are given.
+
+Inputs:
+    predictions: (N, T, K) or (tokens, K); floating point. What the student says of each class
+        of each token.
+    targets: (N, T, K) or (tokens, K); floating point. What the teacher says of the same
+        classes.
+    token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+        not given.
+    lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are;
+        all if not given.
+    offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+        and where the last one ends.
+    groups: (N,); integer or boolean; optional. Which sequences have a prompt in common, for
+        GROUP_MEAN; equal numbers belong together.
+
+Reference: G. Hinton et al., Distilling the knowledge in a neural network, 2015; R. Agarwal et
+al., On-policy distillation of language models, 2024, eq. 1 (JENSEN_SHANNON).
+
+``lossd losses distillation`` says more.
 """,
         "EvaluateRequest": """The metrics to evaluate, and the data.
 
@@ -482,14 +829,32 @@ The inputs, log_probabilities and risks, have one row of candidates for each exa
 
 Args:
     alpha: Sharpness of the distribution over the candidates. In (0, inf). Default 1.
+
+Inputs:
+    log_probabilities: (N, ..., C); floating point. The model's log-probability of each
+        candidate; of a sentence, the sum over its words.
+    risks: (N, ..., C); of any type. What each candidate costs, for example one minus its BLEU
+        score.
+
+Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016, section
+3.
+
+``lossd losses expected_risk`` says more.
 """,
         "F1": """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
         probabilities, 0.5 for probabilities.
@@ -498,16 +863,40 @@ Args:
     classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
         by default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-        One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        One of:
+        "MICRO": From the summed counts of all.
+        "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+            none of them does.
+        "NONE": Not at all: the result has values and no value.
+    zero_division: The result of 0 / 0. Default "ZERO". One of:
+        "ZERO": 0.
+        "ONE": 1.
+        "EXCLUDE": None: such a class is left out of the average.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+``lossd metrics f1`` says more.
 """,
         "FBeta": """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
         probabilities, 0.5 for probabilities.
@@ -516,9 +905,26 @@ Args:
     classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
         by default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-        One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        One of:
+        "MICRO": From the summed counts of all.
+        "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+            none of them does.
+        "NONE": Not at all: the result has values and no value.
+    zero_division: The result of 0 / 0. Default "ZERO". One of:
+        "ZERO": 0.
+        "ONE": 1.
+        "EXCLUDE": None: such a class is left out of the average.
     beta: How many times recall counts as much as precision. In [0, 1000000]. Default 1.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+``lossd metrics f_beta`` says more.
 """,
         "FeatureMatching": """Parameters of the distance between feature maps, which the caller computes: a weighted sum over
 layers of how far two maps, and perhaps their styles, are apart.
@@ -530,10 +936,22 @@ axes after it positions.
 Args:
     layer_weights: One weight for each layer, each in [0, inf); empty for none.
     distance: How far two maps are apart: the mean of the squared differences, its root, or one
-        minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
-        "SQUARED_EUCLIDEAN", "COSINE".
+        minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of:
+        "EUCLIDEAN": Length of the difference.
+        "SQUARED_EUCLIDEAN": Squared length of the difference.
+        "COSINE": One minus the cosine of the angle.
     style_weight: Weight of the squared distance of the Gram matrices of the channels, each
         divided by the number of elements of a map. In [0, inf). Default 0.
+
+Inputs:
+    predictions: (N, C, ...) each; floating point. Feature maps of what the model says, one for
+        each layer.
+    targets: (N, C, ...) each; of any type. Feature maps of what it should have said.
+
+Reference: L. A. Gatys et al., A neural algorithm of artistic style, 2015; J. Johnson et al.,
+Perceptual losses, 2016, section 3.2; for critics: T. Salimans et al., 2016, section 3.1.
+
+``lossd losses feature_matching`` says more.
 """,
         "Focal": """Parameters of the focal loss of yes-or-no answers, a (1 - p_t)^gamma times binary cross-entropy
 of logits.
@@ -547,6 +965,14 @@ Args:
         inf). Default 2.
     alpha: Weight of the positive answers; the negative ones have 1 - alpha. Without it neither
         are weighted. In [0, 1]. Unset by default.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. The probability of yes: 0, 1 or between.
+
+Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
+
+``lossd losses focal`` says more.
 """,
         "GaussianNll": """Parameters of the negative log-likelihood of Gaussian noise, (log v + r^2 / v) / 2.
 
@@ -558,6 +984,16 @@ Args:
     full: Whether to add the constant log(2 pi) / 2. Default false.
     eps: Smallest variance, in the unit of the variances; smaller ones are raised to it. In (0,
         inf). Default 1e-06.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+    variances: (N, ...); floating point. The variance that the model expects of each target.
+
+Reference: D. A. Nix and A. S. Weigend, Estimating the mean and variance of the target
+probability distribution, 1994.
+
+``lossd losses gaussian_nll`` says more.
 """,
         "GeneratorLoss": """Parameters of the loss of a generator against a critic that scores its examples.
 
@@ -568,9 +1004,24 @@ of the loss are the generated ones; with "RELATIVISTIC" they are pairs of both, 
 "RELATIVISTIC_AVERAGE" the real ones followed by the generated ones.
 
 Args:
-    objective: The objective of generator and critic. Default "NON_SATURATING". One of
-        "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
-        "RELATIVISTIC_AVERAGE".
+    objective: The objective of generator and critic. Default "NON_SATURATING". One of:
+        "MINIMAX": softplus(-r) + softplus(f), and -softplus(f).
+        "NON_SATURATING": softplus(-r) + softplus(f), and softplus(-f).
+        "LEAST_SQUARES": (r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
+        "HINGE": max(0, 1 - r) + max(0, 1 + f), and -f.
+        "WASSERSTEIN": f - r, and -f.
+        "RELATIVISTIC": softplus(f - r), and softplus(r - f), of pairs.
+        "RELATIVISTIC_AVERAGE": softplus(mean f - r) + softplus(f - mean r), and softplus(r -
+            mean f) + softplus(mean r - f).
+
+Inputs:
+    fake: (N, ...); floating point. The critic's scores of generated examples.
+    real: (N, ...); floating point; optional. The critic's scores of real examples.
+
+Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
+2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
+
+``lossd losses generator_loss`` says more.
 """,
         "GetServerInfoRequest": """Asks for versions, backends and limits.""",
         "GetServerInfoResponse": """The server's versions, backends and limits.
@@ -596,10 +1047,21 @@ input_gradients are the critic's gradients, (N, ...), which the caller computes;
 over all axes except the first.
 
 Args:
-    variant: The quantity that is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
+    variant: The quantity that is penalised. Default "WGAN_GP". One of:
+        "WGAN_GP": (norm - target_norm)^2.
+        "R1": norm^2 / 2.
     target_norm: Norm without a penalty. In [0, inf). Only 1 with "R1". Default 1.
     one_sided: Whether norms below target_norm go without a penalty. Only false with "R1".
         Default false.
+
+Inputs:
+    input_gradients: (N, ...); floating point. The gradient of the critic's score of each
+        example with respect to that example.
+
+Reference: I. Gulrajani et al., Improved training of Wasserstein GANs, 2017, section 4;
+one-sided: H. Petzka et al., 2018; R1: L. Mescheder et al., 2018, section 4.1.
+
+``lossd losses gradient_penalty`` says more.
 """,
         "GradientSelection": """The inputs and parameters whose gradients are wanted.
 
@@ -617,6 +1079,14 @@ Args:
         each example. In [0, 8], at most the number of axes. Default 1.
     margin: Score on the right side from which on the loss is 0. In [0, inf). Default 1.
     power: Exponent: 1 for the hinge, 2 for the squared hinge. In [1, inf). Default 1.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. The answers: -1 or 1.
+
+Reference: C. Cortes and V. Vapnik, Support-vector networks, 1995, section 3.
+
+``lossd losses hinge`` says more.
 """,
         "Huber": """Parameters of the Huber loss: half the squared error near zero, linear far from it.
 
@@ -625,6 +1095,14 @@ Args:
         each example. In [0, 8], at most the number of axes. Default 1.
     delta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
         Default 1.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+
+Reference: P. J. Huber, Robust estimation of a location parameter, 1964, section 4.
+
+``lossd losses huber`` says more.
 """,
         "InfoNce": """Parameters of InfoNCE, the cross-entropy of finding each query's key among others.
 
@@ -640,6 +1118,20 @@ Args:
     normalize: Whether vectors are scaled to length 1. Default true.
     in_batch_negatives: Whether the keys of other queries are negatives. Only true without
         negatives. Default true.
+
+Inputs:
+    queries: (N, D); floating point. Embeddings to find keys for.
+    keys: (N, D); floating point. The key of each query.
+    negatives: (M, D) or (N, M, D); floating point; optional. Keys of nobody, for all queries or
+        for each.
+    ids: (N,); integer or boolean; optional. Keys of the same id are not negatives of each
+        other's queries.
+
+Reference: A. van den Oord et al., Representation learning with contrastive predictive coding,
+2018, equation 4; symmetric: A. Radford et al., Learning transferable visual models from natural
+language supervision, 2021, figure 3.
+
+``lossd losses info_nce`` says more.
 """,
         "InputDescription": """One input of a loss.
 
@@ -647,10 +1139,24 @@ Args:
     name: Its name.
     description: One line that says what it holds.
     shapes: The shapes it may have, for example "(N, ..., C)".
-    dtypes: The element types it may have. Any of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64",
-        "INT8", "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
-    differentiability: Whether its gradient can be returned. One of "NONE", "ON_REQUEST",
-        "DEFAULT".
+    dtypes: The element types it may have. Any of:
+        "BOOL": One byte for each element, 0 or 1.
+        "UINT8": Unsigned integer of 8 bits.
+        "UINT16": Unsigned integer of 16 bits.
+        "UINT32": Unsigned integer of 32 bits.
+        "UINT64": Unsigned integer of 64 bits.
+        "INT8": Signed integer of 8 bits.
+        "INT16": Signed integer of 16 bits.
+        "INT32": Signed integer of 32 bits.
+        "INT64": Signed integer of 64 bits.
+        "FLOAT16": IEEE 754 binary16.
+        "BFLOAT16": The upper half of an IEEE 754 binary32.
+        "FLOAT32": IEEE 754 binary32.
+        "FLOAT64": IEEE 754 binary64.
+    differentiability: Whether its gradient can be returned. One of:
+        "NONE": It cannot.
+        "ON_REQUEST": If it is asked for.
+        "DEFAULT": By default, unless the request selects otherwise.
     optional: Whether it may be left out.
 """,
         "Jaccard": """Parameters of the Jaccard loss, 1 - (tp + smooth) / (tp + fp + fn + smooth), of each example.
@@ -662,11 +1168,25 @@ Args:
     class_axis: Axis of the predictions that holds the classes, counted from the end if
         negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
         the loss is the mean over them. Unset by default.
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-    empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
-        "SKIP".
+    empty_target: Loss of an example without a target. Default "SMOOTH". One of:
+        "SMOOTH": That of the formula with its smoothing.
+        "SKIP": None: the example is ignored and has a status; a class is left out of the
+            example's mean.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C); floating point. What the model says.
+    targets: (N, ...) or (N, ..., C); of any type. The true share of each element, or its class
+        where there is an axis of classes.
+
+Reference: P. Jaccard, The distribution of the flora in the alpine zone, 1912; as a loss: M. A.
+Rahman and Y. Wang, Optimizing intersection-over-union in deep neural networks, 2016, section 3.
+
+``lossd losses jaccard`` says more.
 """,
         "KahnemanTversky": """Parameters of Kahneman-Tversky optimization, of answers that are desirable or not.
 
@@ -680,8 +1200,38 @@ Args:
     undesirable_weight: Weight of undesirable answers. In [0, inf). Default 1.
     baseline: The number that log-ratios are compared with, in place of the mean of the
         mismatched ones. In [0, inf). Unset by default.
-    outputs: Further outputs to return for each answer, each once; empty for none. Any of
-        "REWARD", "BASELINE".
+    outputs: Further outputs to return for each answer, each once; empty for none. Any of:
+        "REWARD": "reward": beta times its log-ratio to the reference.
+        "BASELINE": "baseline": the number that its log-ratio is compared with, the same for
+            all.
+
+Inputs:
+    log_probabilities: (N, T) or (tokens,) or (N,); floating point. Log-probability of each
+        token of an answer, or their sum.
+    reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point. The same under the
+        reference.
+    desirable: (N,); of any type. Whether each answer is desirable.
+    token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+        not given.
+    lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are,
+        or how many each sum is of; all if not given.
+    offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+        and where the last one ends.
+    mismatched_log_probabilities: (N, T) or (tokens,) or (N,); floating point; optional. Those
+        of answers to other prompts, of which the baseline is made.
+    mismatched_reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point;
+        optional. The same under the reference.
+    mismatched_token_mask: (N, T) or (tokens,); integer or boolean; optional. Which mismatched
+        tokens count; all if not given.
+    mismatched_lengths: (N,); integer or boolean; optional. How many mismatched tokens of each
+        padded row there are, or how many each sum is of; all if not given.
+    mismatched_offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat
+        mismatched tokens begins, and where the last one ends.
+
+Reference: K. Ethayarajh et al., KTO: Model alignment as prospect theoretic optimization, 2024,
+eq. 7.
+
+``lossd losses kahneman_tversky`` says more.
 """,
         "KlDivergence": """Parameters of the Kullback-Leibler divergence, sum_c p_c (log p_c - log q_c) with the targets p
 and the predictions q, whose classes are the last axis.
@@ -689,14 +1239,27 @@ and the predictions q, whose classes are the last axis.
 Targets are floating-point numbers shaped like the predictions; probabilities are in [0, inf).
 
 Args:
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
-    target_kind: The kind of numbers in the targets. Default "PROBABILITIES". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
+    target_kind: The kind of numbers in the targets. Default "PROBABILITIES". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     temperature: Divisor of the predictions, and of the targets if they are logits too. In (0,
         inf). Only 1 unless the predictions are logits. Default 1.
     scale_by_squared_temperature: Whether value and gradients are multiplied by the square of
         the temperature. Default false.
+
+Inputs:
+    predictions: (N, ..., C); floating point. What the model says.
+    targets: (N, ..., C); floating point. The distribution that the predictions should have.
+
+Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature: G.
+Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.
+
+``lossd losses kl_divergence`` says more.
 """,
         "LibraryVersion": """A library and its version.
 
@@ -732,16 +1295,40 @@ Args:
 Args:
     batch_dims: Number of leading axes that count examples; the other axes are averaged within
         each example. In [0, 8], at most the number of axes. Default 1.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+
+Reference: P. J. Green, Bayesian reconstructions from emission tomography data using a modified
+EM algorithm, 1990.
+
+``lossd losses log_cosh`` says more.
 """,
         "LogLoss": """Parameters of the log loss. Probabilities are kept away from 0 and 1 by one rounding error of
 their type.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
+
+``lossd metrics log_loss`` says more.
 """,
         "LossDescription": """The description of one loss.
 
@@ -809,6 +1396,15 @@ Args:
 
 Predictions are logits. Axis 0 counts examples; the others are elements of the region. Targets
 are 0 or 1, shaped like the predictions.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. Whether each element is in the region.
+
+Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.1; J. Yu and M. Blaschko,
+Learning submodular losses with the Lovász hinge, 2015.
+
+``lossd losses lovasz_hinge`` says more.
 """,
         "LovaszSoftmax": """Parameters of the Lovász softmax, the Lovász extension of the Jaccard loss of each class,
 averaged over the classes that are present in the example.
@@ -819,6 +1415,14 @@ the region. Targets are class indices of any integer type, without the class axi
 Args:
     class_axis: Axis of the predictions that holds the classes, counted from the end if
         negative; not the first axis. In [-8, 7]. Default -1.
+
+Inputs:
+    predictions: (N, ..., C); floating point. What the model says.
+    targets: (N, ...); integer or boolean. The class of each element.
+
+Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.2.
+
+``lossd losses lovasz_softmax`` says more.
 """,
         "Lpips": """Parameters of the learned perceptual image patch similarity (LPIPS).
 
@@ -833,20 +1437,45 @@ Args:
         gives plausible numbers that mean nothing.
     replicate_grey: Whether images of one channel are accepted; it is then repeated for each
         channel that the network takes. Default false.
+
+Inputs:
+    predictions: (N, C, H, W); floating point. Images that the model makes.
+    targets: (N, C, H, W); of any type. Images that it should have made.
+
+Reference: R. Zhang et al., The unreasonable effectiveness of deep features as a perceptual
+metric, 2018, section 3, equation 1.
+
+``lossd losses lpips`` says more.
 """,
         "MatthewsCorrelation": """Parameters of the Matthews correlation coefficient.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-probabilities,
         0.5 for probabilities.
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
         by default: one more than the largest index.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
+coefficient, 2004, equation 8.
+
+``lossd metrics matthews_correlation`` says more.
 """,
         "MetricDescription": """The description of one metric.
 
@@ -874,8 +1503,13 @@ Args:
 Args:
     metric: Name of the member of MetricSpec, for example "roc_auc".
     value: The number; unset where it is not defined, or where there are values only.
-    status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of
-        "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
+    status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of:
+        "NONFINITE": Its loss or a returned gradient is NaN or infinite.
+        "INFEASIBLE": No alignment exists.
+        "ZERO_NORM": An embedding is the zero vector.
+        "NO_POSITIVE": It has no positive to be compared with.
+        "EMPTY_TARGET": Its target is empty.
+        "UNDEFINED": The quantity is not defined for this input.
     reason: Why it is, for example "targets hold no negative"; empty without a status.
     example_count: Number of examples that were kept.
     ignored_count: Number of examples that were masked or have the ignore index.
@@ -913,8 +1547,11 @@ Args:
 Args:
     version: Version of this format: 2.
     metric: The metric, with its parameters.
-    task: The task that follows from the inputs; unset where there is none. One of "BINARY",
-        "MULTICLASS", "MULTILABEL".
+    task: The task that follows from the inputs; unset where there is none. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
     width: Number of classes, labels or outputs that follows from the inputs; unset where it
         does not.
     example_count: Number of examples that were kept.
@@ -929,10 +1566,21 @@ Args:
 Targets are class indices of any integer type.
 
 Args:
-    variant: Which wrong classes count. Default "CRAMMER_SINGER". One of "CRAMMER_SINGER",
-        "WESTON_WATKINS".
+    variant: Which wrong classes count. Default "CRAMMER_SINGER". One of:
+        "CRAMMER_SINGER": The best of them.
+        "WESTON_WATKINS": Each of them, added up.
     margin: Lead over a wrong class from which on the loss is 0. In [0, inf). Default 1.
     power: Exponent of the shortfall. In [1, inf). Default 1.
+
+Inputs:
+    predictions: (N, ..., C); floating point. What the model says.
+    targets: (N, ...); integer or boolean. The class of each example.
+
+Reference: K. Crammer and Y. Singer, On the algorithmic implementation of multiclass
+kernel-based vector machines, 2001; J. Weston and C. Watkins, Support vector machines for
+multi-class pattern recognition, 1999.
+
+``lossd losses multiclass_hinge`` says more.
 """,
         "NamedSequences": """Texts, or sequences of token ids, one after another.
 
@@ -970,18 +1618,42 @@ Args:
     temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
         Default 0.07.
     normalize: Whether embeddings are scaled to length 1. Default true.
+
+Inputs:
+    embeddings: (N, D); floating point. One embedding for each example.
+    labels: (N,); integer or boolean. What each is an embedding of; equal labels belong
+        together.
+
+Reference: T. Chen et al., A simple framework for contrastive learning of visual
+representations, 2020, equation 1; K. Sohn, Improved deep metric learning with multi-class
+N-pair loss objective, 2016.
+
+``lossd losses nt_xent`` says more.
 """,
         "PairwiseAuc": """Parameters of the pairwise surrogate of one minus the area under the ROC curve: the mean of
 phi(positive - negative) over all pairs of a positive and a negative example of a set.
 
 Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any
-magnitude. Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN is defined.
+magnitude. Targets are 0 or 1, shaped like the predictions. The reduction is "mean"; there is no
+other.
 
 Args:
-    surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of
-        "SQUARED_HINGE", "LOGISTIC".
+    surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of:
+        "SQUARED_HINGE": max(0, margin - difference)^2.
+        "LOGISTIC": log(1 + exp(-difference)).
     margin: Difference from which on the squared hinge is 0. In [0, inf). Only 1 with the
         logistic one. Default 1.
+
+Inputs:
+    predictions: (N,) or (N, labels); floating point. What the model says.
+    targets: (N,) or (N, labels); of any type. Whether each example is positive.
+
+Reference: L. Yan et al., Optimizing classifier performance via an approximation to the
+Wilcoxon-Mann-Whitney statistic, 2003, section 3; T. Joachims, A support vector method for
+multivariate performance measures, 2005; logistic: Y. Freund et al., An efficient boosting
+algorithm for combining preferences, 2003.
+
+``lossd losses pairwise_auc`` says more.
 """,
         "ParameterDescription": """One parameter of a loss or of a metric.
 
@@ -992,7 +1664,10 @@ Args:
     default: The default, as text; empty for unset, "required" where there is none.
     bounds: The legal values, as text, for example "(0, inf)".
     differentiability: Whether the gradient with respect to it can be returned, under its name,
-        as one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
+        as one FLOAT64. One of:
+        "NONE": It cannot.
+        "ON_REQUEST": If it is asked for.
+        "DEFAULT": By default, unless the request selects otherwise.
 """,
         "Perceptual": """Parameters of the distance between the feature maps that one of the server's networks computes
 of two images: a weighted sum over its layers of how far two maps, and perhaps their styles, are
@@ -1007,8 +1682,10 @@ Args:
         one.
     layer_weights: One weight for each layer, each in [0, inf); empty for none.
     distance: How far two maps are apart: the mean of the squared differences, its root, or one
-        minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
-        "SQUARED_EUCLIDEAN", "COSINE".
+        minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of:
+        "EUCLIDEAN": Length of the difference.
+        "SQUARED_EUCLIDEAN": Squared length of the difference.
+        "COSINE": One minus the cosine of the angle.
     style_weight: Weight of the squared distance of the Gram matrices of the channels, each
         divided by the number of elements of a map. In [0, inf). Default 0.
     value_range: The numbers that stand for black and white in the images, two in (-inf, inf),
@@ -1016,13 +1693,33 @@ Args:
         gives plausible numbers that mean nothing.
     replicate_grey: Whether images of one channel are accepted; it is then repeated for each
         channel that the network takes. Default false.
+
+Inputs:
+    predictions: (N, C, H, W); floating point. Images that the model makes.
+    targets: (N, C, H, W); of any type. Images that it should have made.
+
+Reference: J. Johnson et al., Perceptual losses, 2016, section 3.2; L. A. Gatys et al., A neural
+algorithm of artistic style, 2015.
+
+``lossd losses perceptual`` says more.
 """,
         "Perplexity": """Parameters of the perplexity, exp of the mean negative log-likelihood of a token.
 
 Args:
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     ignore_index: Class index that marks a token as ignored. Unset by default.
+
+Inputs:
+    predictions: (N, ..., C). A score of each token of the vocabulary.
+    targets: (N, ...). The tokens that came.
+
+Reference: F. Jelinek et al., Perplexity, a measure of the difficulty of speech recognition
+tasks, 1977.
+
+``lossd metrics perplexity`` says more.
 """,
         "PoissonNll": """Parameters of the negative log-likelihood of counts, rate - y log rate.
 
@@ -1034,6 +1731,14 @@ Args:
     log_input: Whether predictions are logarithms of rates; otherwise they are rates. Default
         true.
     full: Whether to add log y! by Stirling's formula, for y > 1. Default false.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What was counted.
+
+Reference: P. McCullagh and J. A. Nelder, Generalized linear models, 1989, chapter 6.
+
+``lossd losses poisson_nll`` says more.
 """,
         "PolicyGradient": """Parameters of policy gradients of language models, from log-probabilities of tokens.
 
@@ -1045,13 +1750,35 @@ An example is a sequence: weights, mask and cotangent are (N,). No number of an 
 default, since other libraries have different ones under the same name.
 
 Args:
-    objective: How the loss follows from an advantage and a ratio. Required. One of "REINFORCE",
-        "IMPORTANCE_SAMPLING", "PPO_CLIP", "DUAL_CLIP", "CISPO", "SAPO", "DRO", "DPPO_TV",
-        "DPPO_KL".
+    objective: How the loss follows from an advantage and a ratio. Required. One of:
+        "REINFORCE": -A l.
+        "IMPORTANCE_SAMPLING": -r A.
+        "PPO_CLIP": -min(r A, clip(r, clip_low, clip_high) A).
+        "DUAL_CLIP": The same, and at most -dual_clip A where A is negative.
+        "CISPO": -clip(r, clip_low, clip_high) A l, with the clipped ratio held constant.
+        "SAPO": -(4 / t) sigmoid(t (r - 1)) A, t the temperature of A's sign.
+        "DRO": -A l + quadratic_coefficient (l - q)^2 / 2.
+        "DPPO_TV": -r A, 0 where r went the way of A and |exp(l) - exp(q)| is above
+            divergence_threshold.
+        "DPPO_KL": The same with the divergence of the token from all others, of q from l.
     ratio: Whether tokens or sequences have a ratio to the sampling policy; NONE with REINFORCE
-        and DRO. Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
+        and DRO. Required. One of:
+        "NONE": There is no ratio.
+        "TOKEN": Each token has one.
+        "SEQUENCE": Each sequence has one, the geometric mean over its tokens, with its own
+            derivative.
+        "SEQUENCE_TOKEN": The same number, whose derivative goes to each token by itself.
     aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
-        Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+        Required. One of:
+        "SUM": The sum over the sequence; a mean divides by the number of sequences.
+        "TOKEN_MEAN": The sum over the sequence; a mean divides by the number of tokens that
+            count.
+        "SEQUENCE_MEAN": The mean over the sequence; a mean divides by the number of sequences.
+        "CONSTANT_LENGTH": The sum over the sequence divided by sequence_length; a mean divides
+            by the number of sequences.
+        "GROUP_MEAN": The sum over the sequence divided by the number of tokens of its group; a
+            mean divides by the number of groups. Sequences of weight 0 are among those of their
+            group, masked ones are not.
     sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
     clip_low: Lowest ratio that is not clipped, itself and not its distance from 1, with
         PPO_CLIP, DUAL_CLIP and CISPO. In [0, 1]. Unset by default.
@@ -1065,27 +1792,93 @@ Args:
     divergence_threshold: How far a token's probability may have diverged at most: a difference
         with DPPO_TV, nats with DPPO_KL. In (0, inf). Unset by default.
     kl_estimator: How the divergence from the reference is estimated; with a reference only.
-        Default "NONE". One of "NONE", "K1", "K2", "K3".
+        Default "NONE". One of:
+        "NONE": Not at all.
+        "K1": d.
+        "K2": d^2 / 2.
+        "K3": exp(-d) - 1 + d.
     kl_coefficient: Factor of the estimate, which is added to the loss of the token. In [0,
         inf). Default 0.
     rollout_correction: Correction for a sampler whose log-probabilities differ from the
-        trainer's. Default "NONE". One of "NONE", "TOKEN_TRUNCATE", "TOKEN_MASK",
-        "SEQUENCE_TRUNCATE", "SEQUENCE_MASK".
+        trainer's. Default "NONE". One of:
+        "NONE": Nothing.
+        "TOKEN_TRUNCATE": Each token has its weight, at most rollout_high.
+        "TOKEN_MASK": Each token has its weight, or none outside rollout_low to rollout_high.
+        "SEQUENCE_TRUNCATE": Each sequence has its weight, at most rollout_high.
+        "SEQUENCE_MASK": Each sequence has its weight, or none outside rollout_low to
+            rollout_high.
     rollout_low: Lowest weight that is not dropped, with the two MASK. In [0, 1]. Unset by
         default.
     rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
         Unset by default.
-    outputs: Further outputs to return for each sequence, each once; empty for none. Any of
-        "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT",
-        "RATIO_P05", "RATIO_P50", "RATIO_P95", "SAMPLING_KL", "ENTROPY".
+    outputs: Further outputs to return for each sequence, each once; empty for none. Any of:
+        "CLIP_FRACTION": "clip_fraction": share of the tokens that the objective clips or masks;
+            those that rollout_correction drops are not among them.
+        "RATIO": "ratio": mean of the ratios of its tokens.
+        "LARGEST_RATIO": "largest_ratio": largest ratio of its tokens.
+        "KL": "kl": mean of the estimates of the divergence from the reference; 0 without one.
+        "ROLLOUT_GAP": "rollout_gap": mean over its tokens of how far the log-probabilities of
+            trainer and sampler are apart; 0 without either.
+        "TOKEN_COUNT": "token_count": how many of its tokens count.
+        "RATIO_P05": "ratio_p05": the 5th percentile of the ratios of its tokens, one of these
+            ratios.
+        "RATIO_P50": "ratio_p50": the 50th percentile, likewise.
+        "RATIO_P95": "ratio_p95": the 95th percentile, likewise.
+        "SAMPLING_KL": "sampling_kl": mean over its tokens of the sampling minus the trained
+            log-probability, an estimate of how far the policy has moved; 0 without a sampling
+            policy.
+        "ENTROPY": "entropy": mean of the entropies of its tokens; 0 without them.
+
+Inputs:
+    log_probabilities: (N, T) or (tokens,); floating point. Log-probability of each token under
+        the policy that is trained.
+    sampling_log_probabilities: (N, T) or (tokens,); floating point; optional. The same under
+        the policy that the ratio is taken to; not with the ratio NONE, unless the objective is
+        DRO.
+    advantages: (N, T) or (tokens,) or (N,); floating point. What each token is worth, or each
+        sequence.
+    reference_log_probabilities: (N, T) or (tokens,); floating point; optional. The same under
+        the reference of the KL term.
+    rollout_log_probabilities: (N, T) or (tokens,); floating point; optional. The same as the
+        sampler computed it, where the trainer computes it otherwise.
+    token_weights: (N, T) or (tokens,); floating point; optional. What the loss of each token is
+        multiplied by, and nothing else; 1 if not given.
+    token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+        not given.
+    lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are;
+        all if not given.
+    offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+        and where the last one ends.
+    groups: (N,); integer or boolean; optional. Which sequences have a prompt in common, for
+        GROUP_MEAN; equal numbers belong together.
+    entropies: (N, T) or (tokens,); floating point; optional. Entropy of each token's
+        distribution, for the output alone.
+
+Reference: R. J. Williams, 1992; J. Schulman et al., Proximal policy optimization algorithms,
+2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020 (dual clip); Z. Shao et
+al., DeepSeekMath, 2024, eq. 3 and 4; Q. Yu et al., DAPO, 2025; Z. Liu et al., Understanding
+R1-Zero-like training, 2025 (constant length); C. Zheng et al., Group sequence policy
+optimization, 2025; MiniMax, MiniMax-M1, 2025 (CISPO); C. Gao et al., Soft adaptive policy
+optimization, 2025; P. H. Richemond et al., Offline regularised reinforcement learning, 2024
+(DRO); P. Qi et al., Rethinking the trust region in LLM reinforcement learning, 2026 (DPPO); J.
+Schulman, Approximating KL divergence, 2020.
+
+``lossd losses policy_gradient`` says more.
 """,
         "Precision": """Parameters of precision, tp / (tp + fp).
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
         probabilities, 0.5 for probabilities.
@@ -1094,8 +1887,25 @@ Args:
     classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
         by default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-        One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        One of:
+        "MICRO": From the summed counts of all.
+        "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+            none of them does.
+        "NONE": Not at all: the result has values and no value.
+    zero_division: The result of 0 / 0. Default "ZERO". One of:
+        "ZERO": 0.
+        "ONE": 1.
+        "EXCLUDE": None: such a class is left out of the average.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+``lossd metrics precision`` says more.
 """,
         "Preference": """Parameters of direct preference optimization and its relatives, of pairs of answers.
 
@@ -1106,9 +1916,19 @@ token_mask, lengths and offsets of its own. An example is a pair: weights, mask 
 are (N,).
 
 Args:
-    objective: How the loss follows from the scores of both answers. Required. One of "SIGMOID",
-        "IPO", "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO",
-        "ORPO", "CPO".
+    objective: How the loss follows from the scores of both answers. Required. One of:
+        "SIGMOID": -log sigmoid(h), with label smoothing: DPO.
+        "IPO": (c - r - 1 / (2 beta))^2.
+        "HINGE": max(0, 1 - h).
+        "ROBUST": -log sigmoid(h), corrected for the bias of flipped labels.
+        "APO_ZERO": 1 - sigmoid(beta c) + sigmoid(beta r).
+        "APO_DOWN": sigmoid(beta c) + 1 - sigmoid(h).
+        "EXO": Divergence of sigmoid(h) from the smoothed label.
+        "NCA": -log sigmoid(beta c) - (log sigmoid(-beta c) + log sigmoid(-beta r)) / 2.
+        "DISCOPOP": -log sigmoid(h) and exp(-h), mixed by sigmoid(h / temperature).
+        "SIMPO": -log sigmoid(h - margin), without a reference.
+        "ORPO": -c, and beta times -log sigmoid of the log-odds ratio, without a reference.
+        "CPO": -log sigmoid(h) - likelihood_weight c, without a reference.
     beta: Factor of the scores; of IPO what the paper calls tau, of ORPO the weight of the odds
         ratio. In (0, inf). Required.
     label_smoothing: Share of labels that are assumed to be flipped, with SIGMOID, CPO, ROBUST
@@ -1121,8 +1941,43 @@ Args:
         calls it tau. In (0, inf). Unset by default.
     average: Whether scores are means over tokens, not sums; if unset, they are means with SIMPO
         and ORPO only, as in the papers. Unset by default.
-    outputs: Further outputs to return for each pair, each once; empty for none. Any of
-        "CHOSEN_REWARD", "REJECTED_REWARD", "REWARD_MARGIN", "ACCURACY".
+    outputs: Further outputs to return for each pair, each once; empty for none. Any of:
+        "CHOSEN_REWARD": "chosen_reward": beta times the score of the chosen answer.
+        "REJECTED_REWARD": "rejected_reward": beta times the score of the rejected answer.
+        "REWARD_MARGIN": "reward_margin": the difference of the two.
+        "ACCURACY": "accuracy": 1 where the chosen answer has the higher score, else 0.
+
+Inputs:
+    chosen_log_probabilities: (N, T) or (tokens,) or (N,); floating point. Log-probability of
+        each token of the chosen answer, or their sum.
+    rejected_log_probabilities: (N, T) or (tokens,) or (N,); floating point. The same of the
+        rejected answer.
+    chosen_reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point; optional.
+        Those of the chosen answer under the reference.
+    rejected_reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point; optional.
+        The same of the rejected answer.
+    chosen_token_mask: (N, T) or (tokens,); integer or boolean; optional. Which chosen tokens
+        count; all if not given.
+    chosen_lengths: (N,); integer or boolean; optional. How many chosen tokens of each padded
+        row there are, or how many each sum is of; all if not given.
+    chosen_offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat chosen
+        tokens begins, and where the last one ends.
+    rejected_token_mask: (N, T) or (tokens,); integer or boolean; optional. Which rejected
+        tokens count; all if not given.
+    rejected_lengths: (N,); integer or boolean; optional. How many rejected tokens of each
+        padded row there are, or how many each sum is of; all if not given.
+    rejected_offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat
+        rejected tokens begins, and where the last one ends.
+
+Reference: R. Rafailov et al., Direct preference optimization, 2023, eq. 7; M. G. Azar et al.,
+2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023; S. R.
+Chowdhury et al., Provably robust DPO, 2024; K. D'Oosterlinck et al., Anchored preference
+optimization, 2024, eq. 7 and 8; H. Ji et al., Towards efficient exact optimization, 2024, eq.
+16; H. Chen et al., Noise contrastive alignment, 2024; C. Lu et al., Discovering preference
+optimization algorithms, 2024, eq. 5; Y. Meng et al., SimPO, 2024, eq. 6; J. Hong et al., ORPO,
+2024, eq. 6; H. Xu et al., Contrastive preference optimization, 2024.
+
+``lossd losses preference`` says more.
 """,
         "Quantile": """Parameters of the quantile loss, q |r| where the prediction is too low and (1 - q) |r| where it
 is too high.
@@ -1131,14 +1986,29 @@ Args:
     batch_dims: Number of leading axes that count examples; the other axes are averaged within
         each example. In [0, 8], at most the number of axes. Default 1.
     quantile: The quantile that the predictions estimate. In (0, 1). Default 0.5.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+
+Reference: R. Koenker and G. Bassett, Regression quantiles, 1978.
+
+``lossd losses quantile`` says more.
 """,
         "Recall": """Parameters of recall, tp / (tp + fn).
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+    prediction_kind: The kind of the scores. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     threshold: Score above which an answer is yes, rounded to the type of the predictions;
         binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
         probabilities, 0.5 for probabilities.
@@ -1147,13 +2017,42 @@ Args:
     classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
         by default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-        One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        One of:
+        "MICRO": From the summed counts of all.
+        "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+            none of them does.
+        "NONE": Not at all: the result has values and no value.
+    zero_division: The result of 0 / 0. Default "ZERO". One of:
+        "ZERO": 0.
+        "ONE": 1.
+        "EXCLUDE": None: such a class is left out of the average.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+``lossd metrics recall`` says more.
 """,
         "RegressionErrors": """Parameters of the errors of a regression. All of them are returned; one of them is the value.
 
 Args:
-    error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
+    error: The one that is the value. Default "MSE". One of:
+        "MSE": Mean squared error.
+        "RMSE": Its root.
+        "MAE": Mean absolute error.
+        "R2": Coefficient of determination.
+
+Inputs:
+    predictions: (N, ...). What the model says.
+    targets: (N, ...). What it should have said.
+
+Reference: J. O. Rawlings et al., Applied Regression Analysis, 1998, section 1.5.
+
+``lossd metrics regression_errors`` says more.
 """,
         "ReleaseDeviceRequest": """Asks the server to free memory.
 
@@ -1166,27 +2065,65 @@ them is the value. The mask tells which documents of a query exist.
 
 Args:
     k: How many documents of a query count. In [1, 1000000]. Default 10.
-    measure: The one that is the value. Default "NDCG". One of "NDCG", "MRR", "MAP", "RECALL".
-    gain: Gain of a relevance in NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
-    no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of
-        "EXCLUDE", "ZERO", "ONE".
+    measure: The one that is the value. Default "NDCG". One of:
+        "NDCG": Normalised discounted cumulative gain.
+        "MRR": Mean reciprocal rank of the first relevant document.
+        "MAP": Mean average precision.
+        "RECALL": Share of the relevant documents that are found.
+    gain: Gain of a relevance in NDCG. Default "LINEAR". One of:
+        "LINEAR": The relevance.
+        "EXPONENTIAL": 2^relevance - 1.
+    no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of:
+        "EXCLUDE": Nothing.
+        "ZERO": 0.
+        "ONE": 1.
+
+Inputs:
+    predictions: (Q, ..., D). The score of each document.
+    targets: (Q, ..., D). Its relevance, 0 or above.
+
+Reference: K. Jaervelin, J. Kekaelaeinen, Cumulated gain-based evaluation of IR techniques,
+2002; C. D. Manning et al., Introduction to Information Retrieval, 2008, section 8.4.
+
+``lossd metrics retrieval_at_k`` says more.
 """,
         "RocAuc": """Parameters of the area under the receiver operating characteristic.
 
 Args:
-    task: The kind of answer that an example has. Default: by the shapes and types, see
-        ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+        or more, or BINARY. One of:
+        "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+        "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+            targets (N, ...).
+        "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
     prediction_kind: The kind of the scores; it matters for several classes only, where logits
-        become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
-        "PROBABILITIES".
+        become probabilities. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
         targets. Unset by default.
-    average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
-        "WEIGHTED", "NONE".
-    multiclass: How several classes are compared. Default "ONE_VS_REST". One of "ONE_VS_REST",
-        "ONE_VS_ONE".
+    average: How classes or labels become one number. Default "MACRO". One of:
+        "MICRO": From the summed counts of all.
+        "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+            none of them does.
+        "NONE": Not at all: the result has values and no value.
+    multiclass: How several classes are compared. Default "ONE_VS_REST". One of:
+        "ONE_VS_REST": Each class with all others.
+        "ONE_VS_ONE": Each pair of classes (Hand and Till, 2001). Without weights.
     max_fpr: Largest false positive rate that counts; the area up to there is standardised after
         McClish. Binary only. In (0, 1]. Unset by default.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
+
+``lossd metrics roc_auc`` says more.
 """,
         "Route": """Where the losses of one shape are computed, and why.
 
@@ -1240,6 +2177,15 @@ Args:
     bias: Added to the divided similarities. In (-inf, inf). Its gradient can be asked for.
         Default -10.
     normalize: Whether vectors are scaled to length 1. Default true.
+
+Inputs:
+    queries: (N, D); floating point. Embeddings to find keys for.
+    keys: (N, D); floating point. The key of each query.
+
+Reference: X. Zhai et al., Sigmoid loss for language image pre-training, 2023, section 3.2;
+temperature is the inverse of the paper's t.
+
+``lossd losses sigmoid_contrastive`` says more.
 """,
         "SmoothL1": """Parameters of the smooth L1 loss: the Huber loss divided by its delta.
 
@@ -1248,15 +2194,34 @@ Args:
         each example. In [0, 8], at most the number of axes. Default 1.
     beta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
         Default 1.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+
+Reference: R. Girshick, Fast R-CNN, 2015, section 2.3.
+
+``lossd losses smooth_l1`` says more.
 """,
         "SoftF1": """Parameters of the soft F1 loss of a set, 1 - 2 tp / (2 tp + fp + fn), averaged over the labels.
 
 Axis 0 counts examples; axis 1, if there is one, labels. Targets are numbers in [0, 1], shaped
-like the predictions. Only REDUCTION_MEAN is defined.
+like the predictions. The reduction is "mean"; there is no other.
 
 Args:
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
+
+Inputs:
+    predictions: (N,) or (N, labels); floating point. What the model says.
+    targets: (N,) or (N, labels); of any type. Whether each label is true of each example.
+
+Reference: J. Pastor-Pellicer et al., F-measure as the error function to train neural networks,
+2013, section 3.
+
+``lossd losses soft_f1`` says more.
 """,
         "SoftmaxFocal": """Parameters of the focal loss over classes, (1 - p)^gamma times cross-entropy of logits. The
 classes are the last axis.
@@ -1269,12 +2234,30 @@ Args:
         inf). Default 2.
     class_weights: One weight for each class, each in [0, inf); empty for none. With class
         indices the mean divides by the sum of the targets' weights.
+
+Inputs:
+    predictions: (N, ..., C); floating point. What the model says.
+    targets: (N, ...) or (N, ..., C); of any type. The class of each example, or a probability
+        for each of its classes.
+
+Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
+
+``lossd losses softmax_focal`` says more.
 """,
         "SquaredError": """Parameters of the squared error, (prediction - target)^2.
 
 Args:
     batch_dims: Number of leading axes that count examples; the other axes are averaged within
         each example. In [0, 8], at most the number of axes. Default 1.
+
+Inputs:
+    predictions: (N, ...); floating point. What the model says.
+    targets: (N, ...); of any type. What it should have said.
+
+Reference: A.-M. Legendre, Nouvelles methodes pour la determination des orbites des cometes,
+1805, appendix.
+
+``lossd losses squared_error`` says more.
 """,
         "StreamLossRequest": """A call, or a chunk of its tensors.
 
@@ -1301,6 +2284,16 @@ Args:
     temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
         Default 0.07.
     normalize: Whether embeddings are scaled to length 1. Default true.
+
+Inputs:
+    embeddings: (N, D); floating point. One embedding for each example.
+    labels: (N,); integer or boolean. What each is an embedding of; equal labels belong
+        together.
+
+Reference: P. Khosla et al., Supervised contrastive learning, 2020, equation 2, without the
+factor of temperatures in the authors' code.
+
+``lossd losses supervised_contrastive`` says more.
 """,
         "TallyState": """An array of exact sums: integers plus multiples of 2^-3381.
 
@@ -1316,8 +2309,20 @@ Args:
 The number of bytes of the data must be the product of the shape times the size of one element.
 
 Args:
-    dtype: Type of the elements. One of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8",
-        "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
+    dtype: Type of the elements. One of:
+        "BOOL": One byte for each element, 0 or 1.
+        "UINT8": Unsigned integer of 8 bits.
+        "UINT16": Unsigned integer of 16 bits.
+        "UINT32": Unsigned integer of 32 bits.
+        "UINT64": Unsigned integer of 64 bits.
+        "INT8": Signed integer of 8 bits.
+        "INT16": Signed integer of 16 bits.
+        "INT32": Signed integer of 32 bits.
+        "INT64": Signed integer of 64 bits.
+        "FLOAT16": IEEE 754 binary16.
+        "BFLOAT16": The upper half of an IEEE 754 binary32.
+        "FLOAT32": IEEE 754 binary32.
+        "FLOAT64": IEEE 754 binary64.
     shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
     shared_memory: A range of memory that both sides share, see SharedMemoryService.
     chunks: Chunks that follow the message, in StreamLoss only.
@@ -1335,8 +2340,13 @@ Args:
     ignored_count: As in ComputeLossResponse, of this term.
     nonfinite_count: As in ComputeLossResponse, of this term.
     status: Status of the whole: of losses of a set, and of gradients that belong to no example.
-        One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
-        "UNDEFINED".
+        One of:
+        "NONFINITE": Its loss or a returned gradient is NaN or infinite.
+        "INFEASIBLE": No alignment exists.
+        "ZERO_NORM": An embedding is the zero vector.
+        "NO_POSITIVE": It has no positive to be compared with.
+        "EMPTY_TARGET": Its target is empty.
+        "UNDEFINED": The quantity is not defined for this input.
     gradient_norm: Euclidean length of its gradient with respect to all inputs whose gradients
         were asked for, taken together.
     outputs: As in ComputeLossResponse, of this term.
@@ -1347,13 +2357,25 @@ All three inputs have the same shape; the last axis counts components.
 
 Args:
     margin: How much nearer the positive has to be. In [0, inf). Default 1.
-    distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
-        "COSINE".
+    distance: The distance d. Default "EUCLIDEAN". One of:
+        "EUCLIDEAN": Length of the difference.
+        "SQUARED_EUCLIDEAN": Squared length of the difference.
+        "COSINE": One minus the cosine of the angle.
     p: Degree of the norm. In [1, inf]. Only 2 unless the distance is EUCLIDEAN. Default 2.
     swap: Whether the distance between positive and negative is used where it is smaller than
         that between anchor and negative. Default false.
     eps: Added to each component of a difference. In [0, inf). Only the default with COSINE.
         Default 1e-06.
+
+Inputs:
+    anchor: (N, ..., D); floating point. An embedding.
+    positive: (N, ..., D); floating point. One to be near it.
+    negative: (N, ..., D); floating point. One to be far from it.
+
+Reference: V. Balntas et al., Learning local feature descriptors with triplets and shallow
+convolutional neural networks, 2016, section 2; F. Schroff et al., FaceNet, 2015, section 3.1.
+
+``lossd losses triplet`` says more.
 """,
         "Tversky": """Parameters of the Tversky loss, (1 - (tp + smooth) / (tp + alpha fp + beta fn + smooth))^gamma,
 of each example.
@@ -1365,14 +2387,29 @@ Args:
     class_axis: Axis of the predictions that holds the classes, counted from the end if
         negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
         the loss is the mean over them. Unset by default.
-    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-        "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+        "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+        "LOG_PROBABILITIES": Natural logarithms of probabilities.
+        "PROBABILITIES": Probabilities.
     smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-    empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
-        "SKIP".
+    empty_target: Loss of an example without a target. Default "SMOOTH". One of:
+        "SMOOTH": That of the formula with its smoothing.
+        "SKIP": None: the example is ignored and has a status; a class is left out of the
+            example's mean.
     alpha: Weight of the false positives. In [0, inf). Default 0.5.
     beta: Weight of the false negatives. In [0, inf). Default 0.5.
     gamma: Exponent of one minus the index. In (0, inf). Default 1.
+
+Inputs:
+    predictions: (N, ...) or (N, ..., C); floating point. What the model says.
+    targets: (N, ...) or (N, ..., C); of any type. The true share of each element, or its class
+        where there is an axis of classes.
+
+Reference: S. S. M. Salehi et al., Tversky loss function for image segmentation, 2017, section
+2, where alpha goes with the false positives; focal: N. Abraham and N. M. Khan, A novel focal
+Tversky loss function, 2019, section 2.
+
+``lossd losses tversky`` says more.
 """,
         "WeightedSum": """A weighted sum of losses over named inputs.
 
@@ -1399,8 +2436,19 @@ has at most 131,072 words, characters or token ids.
 
 Args:
     unit: The units that are edited in text; token ids are edited one by one. Default "WORDS".
-        One of "WORDS", "CHARACTERS".
+        One of:
+        "WORDS": Words, between white space.
+        "CHARACTERS": Characters, white space included.
     lowercase: Whether case is ignored. Default false.
+
+Inputs:
+    hypotheses: texts or token ids (N). What the model wrote.
+    references: texts or token ids (N, 1 to 64). What it may have written.
+
+Reference: V. I. Levenshtein, Binary codes capable of correcting deletions, insertions and
+reversals, 1966.
+
+``lossd metrics word_error_rate`` says more.
 """,
     }
 )

@@ -370,13 +370,21 @@ class MetricSpec(_message.Message):
 class Accuracy(_AnyMetric):
     """Parameters of accuracy.
 
-    Predictions are scores, floating point, or classes, integer or boolean; see ClassificationTask.
+    Predictions are scores, floating point, or classes, integer or boolean, in the shapes of the
+    task.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
             probabilities, 0.5 for probabilities.
@@ -389,7 +397,17 @@ class Accuracy(_AnyMetric):
         balanced: Whether to average over the classes of the targets instead of the examples.
             Default false.
         multilabel: When the answer to an example with several labels is right. Default
-            "EXACT_MATCH". One of "EXACT_MATCH", "ELEMENTWISE".
+            "EXACT_MATCH". One of:
+            "EXACT_MATCH": All labels are right, or the example is wrong.
+            "ELEMENTWISE": Each label counts by itself.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: K. H. Brodersen et al., The balanced accuracy and its posterior distribution, 2010.
+
+    ``lossd metrics accuracy`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "top_k", "balanced", "multilabel")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -414,10 +432,17 @@ class Precision(_AnyMetric):
     """Parameters of precision, tp / (tp + fp).
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
             probabilities, 0.5 for probabilities.
@@ -426,8 +451,25 @@ class Precision(_AnyMetric):
         classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
             by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+            One of:
+            "MICRO": From the summed counts of all.
+            "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+                labels.
+            "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+                none of them does.
+            "NONE": Not at all: the result has values and no value.
+        zero_division: The result of 0 / 0. Default "ZERO". One of:
+            "ZERO": 0.
+            "ONE": 1.
+            "EXCLUDE": None: such a class is left out of the average.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+    ``lossd metrics precision`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -450,10 +492,17 @@ class Recall(_AnyMetric):
     """Parameters of recall, tp / (tp + fn).
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
             probabilities, 0.5 for probabilities.
@@ -462,8 +511,25 @@ class Recall(_AnyMetric):
         classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
             by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+            One of:
+            "MICRO": From the summed counts of all.
+            "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+                labels.
+            "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+                none of them does.
+            "NONE": Not at all: the result has values and no value.
+        zero_division: The result of 0 / 0. Default "ZERO". One of:
+            "ZERO": 0.
+            "ONE": 1.
+            "EXCLUDE": None: such a class is left out of the average.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+    ``lossd metrics recall`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -486,10 +552,17 @@ class F1(_AnyMetric):
     """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
             probabilities, 0.5 for probabilities.
@@ -498,8 +571,25 @@ class F1(_AnyMetric):
         classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
             by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+            One of:
+            "MICRO": From the summed counts of all.
+            "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+                labels.
+            "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+                none of them does.
+            "NONE": Not at all: the result has values and no value.
+        zero_division: The result of 0 / 0. Default "ZERO". One of:
+            "ZERO": 0.
+            "ONE": 1.
+            "EXCLUDE": None: such a class is left out of the average.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+    ``lossd metrics f1`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -522,10 +612,17 @@ class FBeta(_AnyMetric):
     """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
             probabilities, 0.5 for probabilities.
@@ -534,9 +631,26 @@ class FBeta(_AnyMetric):
         classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
             by default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
-            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+            One of:
+            "MICRO": From the summed counts of all.
+            "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+                labels.
+            "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+                none of them does.
+            "NONE": Not at all: the result has values and no value.
+        zero_division: The result of 0 / 0. Default "ZERO". One of:
+            "ZERO": 0.
+            "ONE": 1.
+            "EXCLUDE": None: such a class is left out of the average.
         beta: How many times recall counts as much as precision. In [0, 1000000]. Default 1.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+
+    ``lossd metrics f_beta`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division", "beta")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -561,16 +675,32 @@ class MatthewsCorrelation(_AnyMetric):
     """Parameters of the Matthews correlation coefficient.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-probabilities,
             0.5 for probabilities.
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1000000]. Unset
             by default: one more than the largest index.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
+    coefficient, 2004, equation 8.
+
+    ``lossd metrics matthews_correlation`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -590,10 +720,17 @@ class ConfusionMatrix(_AnyMetric):
     or labels.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         threshold: Score above which an answer is yes, rounded to the type of the predictions;
             binary and multilabel. In (-inf, inf). Unset by default: 0 for logits, log 0.5 for log-
             probabilities, 0.5 for probabilities.
@@ -601,8 +738,19 @@ class ConfusionMatrix(_AnyMetric):
             targets. Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 2048]. Unset by
             default: one more than the largest index.
-        normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
-            "PREDICTIONS", "ALL".
+        normalization: Divisor of the counts. Default "NONE". One of:
+            "NONE": Nothing.
+            "TARGETS": The sum of each row, of the targets.
+            "PREDICTIONS": The sum of each column, of the predictions.
+            "ALL": The sum of all.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: S. V. Stehman, Selecting and interpreting measures of accuracy, 1997, section 2.
+
+    ``lossd metrics confusion_matrix`` says more.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "normalization")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -623,19 +771,40 @@ class RocAuc(_AnyMetric):
     """Parameters of the area under the receiver operating characteristic.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
         prediction_kind: The kind of the scores; it matters for several classes only, where logits
-            become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
-            "PROBABILITIES".
+            become probabilities. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
-            "WEIGHTED", "NONE".
-        multiclass: How several classes are compared. Default "ONE_VS_REST". One of "ONE_VS_REST",
-            "ONE_VS_ONE".
+        average: How classes or labels become one number. Default "MACRO". One of:
+            "MICRO": From the summed counts of all.
+            "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+                labels.
+            "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+                none of them does.
+            "NONE": Not at all: the result has values and no value.
+        multiclass: How several classes are compared. Default "ONE_VS_REST". One of:
+            "ONE_VS_REST": Each class with all others.
+            "ONE_VS_ONE": Each pair of classes (Hand and Till, 2001). Without weights.
         max_fpr: Largest false positive rate that counts; the area up to there is standardised after
             McClish. Binary only. In (0, 1]. Unset by default.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
+
+    ``lossd metrics roc_auc`` says more.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "average", "multiclass", "max_fpr")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -656,15 +825,36 @@ class AveragePrecision(_AnyMetric):
     """Parameters of the average precision.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
         prediction_kind: The kind of the scores; it matters for several classes only, where logits
-            become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
-            "PROBABILITIES".
+            become probabilities. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         ignore_index: Class index that marks an example as ignored, any integer; not with multilabel
             targets. Unset by default.
-        average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
-            "WEIGHTED", "NONE".
+        average: How classes or labels become one number. Default "MACRO". One of:
+            "MICRO": From the summed counts of all.
+            "MACRO": Their mean; over the classes that occur in targets or predictions, or over all
+                labels.
+            "WEIGHTED": Their mean, weighted by how often they occur in the targets; a plain mean if
+                none of them does.
+            "NONE": Not at all: the result has values and no value.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. D. Manning, P. Raghavan, H. Schuetze, Introduction to Information Retrieval, 2008,
+    section 8.4.
+
+    ``lossd metrics average_precision`` says more.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "average")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -682,11 +872,26 @@ class LogLoss(_AnyMetric):
     their type.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
+
+    ``lossd metrics log_loss`` says more.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -701,13 +906,28 @@ class Brier(_AnyMetric):
     """Parameters of the Brier score.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
             by default: true for a binary task, false for several classes.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
+
+    ``lossd metrics brier`` says more.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "scale_by_half")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -724,14 +944,32 @@ class CalibrationError(_AnyMetric):
     """Parameters of the calibration error.
 
     Args:
-        task: The kind of answer that an example has. Default: by the shapes and types, see
-            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
+            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
+            or more, or BINARY. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
+        prediction_kind: The kind of the scores. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
         bins: Number of bins of equal width over [0, 1], each including its upper edge, which is
             rounded to the type of probabilities that are given. In [1, 65536]. Default 15.
-        norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
+        norm: How the gaps of the bins become one number. Default "L1". One of:
+            "L1": Their mean, weighted by the bins' weight.
+            "L2": The root of the mean of their squares.
+            "MAX": The largest.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+
+    Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
+
+    ``lossd metrics calibration_error`` says more.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "bins", "norm")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -750,7 +988,19 @@ class RegressionErrors(_AnyMetric):
     """Parameters of the errors of a regression. All of them are returned; one of them is the value.
 
     Args:
-        error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
+        error: The one that is the value. Default "MSE". One of:
+            "MSE": Mean squared error.
+            "RMSE": Its root.
+            "MAE": Mean absolute error.
+            "R2": Coefficient of determination.
+
+    Inputs:
+        predictions: (N, ...). What the model says.
+        targets: (N, ...). What it should have said.
+
+    Reference: J. O. Rawlings et al., Applied Regression Analysis, 1998, section 1.5.
+
+    ``lossd metrics regression_errors`` says more.
     """
     __slots__ = ("error",)
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -762,17 +1012,34 @@ class Bleu(_AnyMetric):
 
     Args:
         order: Longest n-gram that counts. In [1, 16]. Default 4.
-        smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of "NONE",
-            "FLOOR", "ADD_K", "EXPONENTIAL".
+        smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of:
+            "NONE": Nothing.
+            "FLOOR": A small number of matches instead of none.
+            "ADD_K": A number added to matches and n-grams of order 2 and above.
+            "EXPONENTIAL": Half a match, then a quarter, and so on.
         smoothing_value: The number that FLOOR and ADD_K add. In (0, 1000000]. Unset by default: 0.1
             and 1.
         effective_order: Whether to stop at the longest n-grams that a hypothesis has. Default
             false.
-        tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of "NONE", "MTEVAL_13A",
-            "INTERNATIONAL", "CHARACTER", "CHINESE".
+        tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of:
+            "NONE": At white space.
+            "MTEVAL_13A": As WMT's script mteval-v13a.
+            "INTERNATIONAL": As mteval-v14, for all scripts.
+            "CHARACTER": Each character.
+            "CHINESE": Each Chinese character; the rest as mteval-v13a.
         lowercase: Whether case is ignored. Default false.
-        level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
-            "CORPUS", "SENTENCE".
+        level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of:
+            "CORPUS": The corpus, from summed counts.
+            "SENTENCE": Each hypothesis; the value is their mean.
+
+    Inputs:
+        hypotheses: texts or token ids (N). What the model wrote.
+        references: texts or token ids (N, 1 to 64). What it may have written.
+
+    Reference: K. Papineni et al., BLEU: a method for automatic evaluation of machine translation,
+    2002; M. Post, A call for clarity in reporting BLEU scores, 2018.
+
+    ``lossd metrics bleu`` says more.
     """
     __slots__ = ("order", "smoothing", "smoothing_value", "effective_order", "tokenizer", "lowercase", "level")
     ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -800,8 +1067,18 @@ class Chrf(_AnyMetric):
         beta: How many times recall counts as much as precision. In [0, 1000000]. Default 2.
         lowercase: Whether case is ignored. Default false.
         whitespace: Whether white space counts as characters. Default false.
-        level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
-            "CORPUS", "SENTENCE".
+        level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of:
+            "CORPUS": The corpus, from summed counts.
+            "SENTENCE": Each hypothesis; the value is their mean.
+
+    Inputs:
+        hypotheses: texts (N). What the model wrote.
+        references: texts (N, 1 to 64). What it may have written.
+
+    Reference: M. Popovic, chrF: character n-gram F-score for automatic MT evaluation, 2015; and
+    chrF++: words helping character n-grams, 2017.
+
+    ``lossd metrics chrf`` says more.
     """
     __slots__ = ("char_order", "word_order", "beta", "lowercase", "whitespace", "level")
     CHAR_ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -824,8 +1101,19 @@ class WordErrorRate(_AnyMetric):
 
     Args:
         unit: The units that are edited in text; token ids are edited one by one. Default "WORDS".
-            One of "WORDS", "CHARACTERS".
+            One of:
+            "WORDS": Words, between white space.
+            "CHARACTERS": Characters, white space included.
         lowercase: Whether case is ignored. Default false.
+
+    Inputs:
+        hypotheses: texts or token ids (N). What the model wrote.
+        references: texts or token ids (N, 1 to 64). What it may have written.
+
+    Reference: V. I. Levenshtein, Binary codes capable of correcting deletions, insertions and
+    reversals, 1966.
+
+    ``lossd metrics word_error_rate`` says more.
     """
     __slots__ = ("unit", "lowercase")
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -838,9 +1126,20 @@ class Perplexity(_AnyMetric):
     """Parameters of the perplexity, exp of the mean negative log-likelihood of a token.
 
     Args:
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         ignore_index: Class index that marks a token as ignored. Unset by default.
+
+    Inputs:
+        predictions: (N, ..., C). A score of each token of the vocabulary.
+        targets: (N, ...). The tokens that came.
+
+    Reference: F. Jelinek et al., Perplexity, a measure of the difficulty of speech recognition
+    tasks, 1977.
+
+    ``lossd metrics perplexity`` says more.
     """
     __slots__ = ("prediction_kind", "ignore_index")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -855,10 +1154,27 @@ class RetrievalAtK(_AnyMetric):
 
     Args:
         k: How many documents of a query count. In [1, 1000000]. Default 10.
-        measure: The one that is the value. Default "NDCG". One of "NDCG", "MRR", "MAP", "RECALL".
-        gain: Gain of a relevance in NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
-        no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of
-            "EXCLUDE", "ZERO", "ONE".
+        measure: The one that is the value. Default "NDCG". One of:
+            "NDCG": Normalised discounted cumulative gain.
+            "MRR": Mean reciprocal rank of the first relevant document.
+            "MAP": Mean average precision.
+            "RECALL": Share of the relevant documents that are found.
+        gain: Gain of a relevance in NDCG. Default "LINEAR". One of:
+            "LINEAR": The relevance.
+            "EXPONENTIAL": 2^relevance - 1.
+        no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of:
+            "EXCLUDE": Nothing.
+            "ZERO": 0.
+            "ONE": 1.
+
+    Inputs:
+        predictions: (Q, ..., D). The score of each document.
+        targets: (Q, ..., D). Its relevance, 0 or above.
+
+    Reference: K. Jaervelin, J. Kekaelaeinen, Cumulated gain-based evaluation of IR techniques,
+    2002; C. D. Manning et al., Introduction to Information Retrieval, 2008, section 8.4.
+
+    ``lossd metrics retrieval_at_k`` says more.
     """
     __slots__ = ("k", "measure", "gain", "no_relevant")
     K_FIELD_NUMBER: _ClassVar[int]

@@ -24,8 +24,11 @@ class MetricState(_message.Message):
     Args:
         version: Version of this format: 2.
         metric: The metric, with its parameters.
-        task: The task that follows from the inputs; unset where there is none. One of "BINARY",
-            "MULTICLASS", "MULTILABEL".
+        task: The task that follows from the inputs; unset where there is none. One of:
+            "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
+            "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
+                targets (N, ...).
+            "MULTILABEL": Yes or no for each of several labels: predictions and targets (N, ..., L).
         width: Number of classes, labels or outputs that follows from the inputs; unset where it
             does not.
         example_count: Number of examples that were kept.

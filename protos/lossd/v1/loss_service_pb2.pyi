@@ -120,17 +120,25 @@ class ComputeLossRequest(_message.Message):
 
     Args:
         loss: The loss and its parameters.
-        reduction: How the losses of the examples become one number. Default REDUCTION_MEAN. One of
-            "MEAN", "BATCH_MEAN", "SUM", "NONE".
+        reduction: How the losses of the examples become one number. Default REDUCTION_MEAN. One of:
+            "MEAN": sum(s v) / sum(s d) over the kept examples.
+            "BATCH_MEAN": sum(s v) / number of kept examples.
+            "SUM": sum(s v).
+            "NONE": No aggregate; gradients are those of the sum.
         normalizer: Divisor in place of the one that a mean would use. In (0, inf). Only with the
             two means. The same normalizer for all parts of a batch makes their losses and gradients
             add up.
         gradients: Which gradients to return; unset for those that the loss declares as default.
         per_example: Whether to return the loss of each example. Default true.
-        empty: How to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
-            "NAN", "ERROR".
+        empty: How to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of:
+            "ZERO": A loss of 0.
+            "NAN": A loss of NaN.
+            "ERROR": INVALID_ARGUMENT.
         nonfinite: How to treat examples whose loss or gradient is not finite. Default
-            NONFINITE_POLICY_PROPAGATE. One of "PROPAGATE", "ZERO", "ERROR".
+            NONFINITE_POLICY_PROPAGATE. One of:
+            "PROPAGATE": Return them as they are.
+            "ZERO": Return 0 for their loss and gradients; they still count as examples.
+            "ERROR": INVALID_ARGUMENT.
         reply: Where the server may put the arrays of the reply, each at a multiple of 64 bytes;
             arrays that do not fit come in the message. If unset, all come in the message. Until the
             reply has arrived, or the segment is detached and its calls have ended, the server may
@@ -272,8 +280,13 @@ class ComputeLossResponse(_message.Message):
             the loss.
         nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
         status: Status of the whole: of losses of a set, and of gradients that belong to no example.
-            One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
-            "UNDEFINED".
+            One of:
+            "NONFINITE": Its loss or a returned gradient is NaN or infinite.
+            "INFEASIBLE": No alignment exists.
+            "ZERO_NORM": An embedding is the zero vector.
+            "NO_POSITIVE": It has no positive to be compared with.
+            "EMPTY_TARGET": Its target is empty.
+            "UNDEFINED": The quantity is not defined for this input.
         backend: The backend that computed: "numpy" or "cupy".
         server_timing: Where the time went on the server.
         transport: How tensors travelled: "device_memory" if one did so in either direction, else
@@ -332,8 +345,13 @@ class MetricResult(_message.Message):
     Args:
         metric: Name of the member of MetricSpec, for example "roc_auc".
         value: The number; unset where it is not defined, or where there are values only.
-        status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of
-            "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
+        status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of:
+            "NONFINITE": Its loss or a returned gradient is NaN or infinite.
+            "INFEASIBLE": No alignment exists.
+            "ZERO_NORM": An embedding is the zero vector.
+            "NO_POSITIVE": It has no positive to be compared with.
+            "EMPTY_TARGET": Its target is empty.
+            "UNDEFINED": The quantity is not defined for this input.
         reason: Why it is, for example "targets hold no negative"; empty without a status.
         example_count: Number of examples that were kept.
         ignored_count: Number of examples that were masked or have the ignore index.
@@ -375,8 +393,13 @@ class TermResult(_message.Message):
         ignored_count: As in ComputeLossResponse, of this term.
         nonfinite_count: As in ComputeLossResponse, of this term.
         status: Status of the whole: of losses of a set, and of gradients that belong to no example.
-            One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
-            "UNDEFINED".
+            One of:
+            "NONFINITE": Its loss or a returned gradient is NaN or infinite.
+            "INFEASIBLE": No alignment exists.
+            "ZERO_NORM": An embedding is the zero vector.
+            "NO_POSITIVE": It has no positive to be compared with.
+            "EMPTY_TARGET": Its target is empty.
+            "UNDEFINED": The quantity is not defined for this input.
         gradient_norm: Euclidean length of its gradient with respect to all inputs whose gradients
             were asked for, taken together.
         outputs: As in ComputeLossResponse, of this term.
@@ -491,10 +514,24 @@ class InputDescription(_message.Message):
         name: Its name.
         description: One line that says what it holds.
         shapes: The shapes it may have, for example "(N, ..., C)".
-        dtypes: The element types it may have. Any of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64",
-            "INT8", "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
-        differentiability: Whether its gradient can be returned. One of "NONE", "ON_REQUEST",
-            "DEFAULT".
+        dtypes: The element types it may have. Any of:
+            "BOOL": One byte for each element, 0 or 1.
+            "UINT8": Unsigned integer of 8 bits.
+            "UINT16": Unsigned integer of 16 bits.
+            "UINT32": Unsigned integer of 32 bits.
+            "UINT64": Unsigned integer of 64 bits.
+            "INT8": Signed integer of 8 bits.
+            "INT16": Signed integer of 16 bits.
+            "INT32": Signed integer of 32 bits.
+            "INT64": Signed integer of 64 bits.
+            "FLOAT16": IEEE 754 binary16.
+            "BFLOAT16": The upper half of an IEEE 754 binary32.
+            "FLOAT32": IEEE 754 binary32.
+            "FLOAT64": IEEE 754 binary64.
+        differentiability: Whether its gradient can be returned. One of:
+            "NONE": It cannot.
+            "ON_REQUEST": If it is asked for.
+            "DEFAULT": By default, unless the request selects otherwise.
         optional: Whether it may be left out.
     """
     __slots__ = ("name", "description", "shapes", "dtypes", "differentiability", "optional")
@@ -522,7 +559,10 @@ class ParameterDescription(_message.Message):
         default: The default, as text; empty for unset, "required" where there is none.
         bounds: The legal values, as text, for example "(0, inf)".
         differentiability: Whether the gradient with respect to it can be returned, under its name,
-            as one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
+            as one FLOAT64. One of:
+            "NONE": It cannot.
+            "ON_REQUEST": If it is asked for.
+            "DEFAULT": By default, unless the request selects otherwise.
     """
     __slots__ = ("name", "type", "default", "bounds", "differentiability")
     NAME_FIELD_NUMBER: _ClassVar[int]

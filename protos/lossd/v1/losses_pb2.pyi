@@ -738,6 +738,15 @@ class SquaredError(_SingleLoss):
     Args:
         batch_dims: Number of leading axes that count examples; the other axes are averaged within
             each example. In [0, 8], at most the number of axes. Default 1.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+
+    Reference: A.-M. Legendre, Nouvelles methodes pour la determination des orbites des cometes,
+    1805, appendix.
+
+    ``lossd losses squared_error`` says more.
     """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -750,6 +759,14 @@ class AbsoluteError(_SingleLoss):
     Args:
         batch_dims: Number of leading axes that count examples; the other axes are averaged within
             each example. In [0, 8], at most the number of axes. Default 1.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+
+    Reference: R. J. Boscovich, De litteraria expeditione per pontificiam ditionem, 1757.
+
+    ``lossd losses absolute_error`` says more.
     """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -762,6 +779,15 @@ class LogCosh(_SingleLoss):
     Args:
         batch_dims: Number of leading axes that count examples; the other axes are averaged within
             each example. In [0, 8], at most the number of axes. Default 1.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+
+    Reference: P. J. Green, Bayesian reconstructions from emission tomography data using a modified
+    EM algorithm, 1990.
+
+    ``lossd losses log_cosh`` says more.
     """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -776,6 +802,14 @@ class Huber(_SingleLoss):
             each example. In [0, 8], at most the number of axes. Default 1.
         delta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
             Default 1.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+
+    Reference: P. J. Huber, Robust estimation of a location parameter, 1964, section 4.
+
+    ``lossd losses huber`` says more.
     """
     __slots__ = ("batch_dims", "delta")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -792,6 +826,14 @@ class SmoothL1(_SingleLoss):
             each example. In [0, 8], at most the number of axes. Default 1.
         beta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
             Default 1.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+
+    Reference: R. Girshick, Fast R-CNN, 2015, section 2.3.
+
+    ``lossd losses smooth_l1`` says more.
     """
     __slots__ = ("batch_dims", "beta")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -808,6 +850,14 @@ class Quantile(_SingleLoss):
         batch_dims: Number of leading axes that count examples; the other axes are averaged within
             each example. In [0, 8], at most the number of axes. Default 1.
         quantile: The quantile that the predictions estimate. In (0, 1). Default 0.5.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+
+    Reference: R. Koenker and G. Bassett, Regression quantiles, 1978.
+
+    ``lossd losses quantile`` says more.
     """
     __slots__ = ("batch_dims", "quantile")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -827,6 +877,14 @@ class PoissonNll(_SingleLoss):
         log_input: Whether predictions are logarithms of rates; otherwise they are rates. Default
             true.
         full: Whether to add log y! by Stirling's formula, for y > 1. Default false.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What was counted.
+
+    Reference: P. McCullagh and J. A. Nelder, Generalized linear models, 1989, chapter 6.
+
+    ``lossd losses poisson_nll`` says more.
     """
     __slots__ = ("batch_dims", "log_input", "full")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -848,6 +906,16 @@ class GaussianNll(_SingleLoss):
         full: Whether to add the constant log(2 pi) / 2. Default false.
         eps: Smallest variance, in the unit of the variances; smaller ones are raised to it. In (0,
             inf). Default 1e-06.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. What it should have said.
+        variances: (N, ...); floating point. The variance that the model expects of each target.
+
+    Reference: D. A. Nix and A. S. Weigend, Estimating the mean and variance of the target
+    probability distribution, 1994.
+
+    ``lossd losses gaussian_nll`` says more.
     """
     __slots__ = ("batch_dims", "full", "eps")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -865,8 +933,10 @@ class CrossEntropy(_SingleLoss):
     axis; or probabilities (one-hot integers too), shaped like the predictions.
 
     Args:
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         class_weights: One weight for each class, each in [0, inf); empty for none. With class
             indices the mean divides by the sum of the targets' weights.
         ignore_index: Class index that marks an example as ignored; any integer, whether it is a
@@ -887,7 +957,27 @@ class CrossEntropy(_SingleLoss):
             example, whatever the weight of its class; but an example whose class has weight 0 has
             the loss 0. In [0, inf). Only 0 unless the predictions are logits. Default 0.
         outputs: Further outputs to return, in the response's outputs; empty for none. Only with
-            logits. Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
+            logits. Any of:
+            "LOG_SUM_EXP": "log_sum_exp": natural logarithm of the sum of the exponentials of the
+                logits.
+            "TARGET_LOG_PROBABILITY": "target_log_probability": natural logarithm of the probability
+                of the target class; with a target for each class, the sum of target times log-
+                probability.
+            "ENTROPY": "entropy": of the predicted distribution, in nats.
+            "PREDICTED_CLASS": "predicted_class": index of the largest logit, the lowest one of
+                several. INT64. Meaningless where a logit is NaN.
+
+    Inputs:
+        predictions: (N, ..., C); floating point. What the model says.
+        targets: (N, ...) or (N, ..., C); of any type. The class of each example, or a probability
+            for each of its classes.
+
+    Reference: D. R. Cox, The regression analysis of binary sequences, 1958; smoothing: C. Szegedy
+    et al., Rethinking the inception architecture, 2016, section 7; priors: A. K. Menon et al.,
+    Long-tail learning via logit adjustment, 2021, section 5; z-loss: A. Chowdhery et al., PaLM,
+    2022, section 5.
+
+    ``lossd losses cross_entropy`` says more.
     """
     __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss", "outputs")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -920,12 +1010,22 @@ class BinaryCrossEntropy(_SingleLoss):
     Args:
         batch_dims: Number of leading axes that count examples; the other axes are averaged within
             each example. In [0, 8], at most the number of axes. Default 1.
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         positive_weights: Weight of the positive answers, each in [0, inf): one for all or one for
             each column of the last axis, which may be an axis of examples; empty for none.
         label_smoothing: Targets become y (1 - label_smoothing) + label_smoothing / 2. In [0, 1].
             Default 0.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. The probability of yes: 0, 1 or between.
+
+    Reference: D. R. Cox, The regression analysis of binary sequences, 1958.
+
+    ``lossd losses binary_cross_entropy`` says more.
     """
     __slots__ = ("batch_dims", "prediction_kind", "positive_weights", "label_smoothing")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -945,14 +1045,27 @@ class KlDivergence(_SingleLoss):
     Targets are floating-point numbers shaped like the predictions; probabilities are in [0, inf).
 
     Args:
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
-        target_kind: The kind of numbers in the targets. Default "PROBABILITIES". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
+        target_kind: The kind of numbers in the targets. Default "PROBABILITIES". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         temperature: Divisor of the predictions, and of the targets if they are logits too. In (0,
             inf). Only 1 unless the predictions are logits. Default 1.
         scale_by_squared_temperature: Whether value and gradients are multiplied by the square of
             the temperature. Default false.
+
+    Inputs:
+        predictions: (N, ..., C); floating point. What the model says.
+        targets: (N, ..., C); floating point. The distribution that the predictions should have.
+
+    Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature: G.
+    Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.
+
+    ``lossd losses kl_divergence`` says more.
     """
     __slots__ = ("prediction_kind", "target_kind", "temperature", "scale_by_squared_temperature")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -975,6 +1088,14 @@ class Hinge(_SingleLoss):
             each example. In [0, 8], at most the number of axes. Default 1.
         margin: Score on the right side from which on the loss is 0. In [0, inf). Default 1.
         power: Exponent: 1 for the hinge, 2 for the squared hinge. In [1, inf). Default 1.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. The answers: -1 or 1.
+
+    Reference: C. Cortes and V. Vapnik, Support-vector networks, 1995, section 3.
+
+    ``lossd losses hinge`` says more.
     """
     __slots__ = ("batch_dims", "margin", "power")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -991,10 +1112,21 @@ class MulticlassHinge(_SingleLoss):
     Targets are class indices of any integer type.
 
     Args:
-        variant: Which wrong classes count. Default "CRAMMER_SINGER". One of "CRAMMER_SINGER",
-            "WESTON_WATKINS".
+        variant: Which wrong classes count. Default "CRAMMER_SINGER". One of:
+            "CRAMMER_SINGER": The best of them.
+            "WESTON_WATKINS": Each of them, added up.
         margin: Lead over a wrong class from which on the loss is 0. In [0, inf). Default 1.
         power: Exponent of the shortfall. In [1, inf). Default 1.
+
+    Inputs:
+        predictions: (N, ..., C); floating point. What the model says.
+        targets: (N, ...); integer or boolean. The class of each example.
+
+    Reference: K. Crammer and Y. Singer, On the algorithmic implementation of multiclass
+    kernel-based vector machines, 2001; J. Weston and C. Watkins, Support vector machines for
+    multi-class pattern recognition, 1999.
+
+    ``lossd losses multiclass_hinge`` says more.
     """
     __slots__ = ("variant", "margin", "power")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
@@ -1018,6 +1150,14 @@ class Focal(_SingleLoss):
             inf). Default 2.
         alpha: Weight of the positive answers; the negative ones have 1 - alpha. Without it neither
             are weighted. In [0, 1]. Unset by default.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. The probability of yes: 0, 1 or between.
+
+    Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
+
+    ``lossd losses focal`` says more.
     """
     __slots__ = ("batch_dims", "gamma", "alpha")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -1040,6 +1180,15 @@ class SoftmaxFocal(_SingleLoss):
             inf). Default 2.
         class_weights: One weight for each class, each in [0, inf); empty for none. With class
             indices the mean divides by the sum of the targets' weights.
+
+    Inputs:
+        predictions: (N, ..., C); floating point. What the model says.
+        targets: (N, ...) or (N, ..., C); of any type. The class of each example, or a probability
+            for each of its classes.
+
+    Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
+
+    ``lossd losses softmax_focal`` says more.
     """
     __slots__ = ("gamma", "class_weights")
     GAMMA_FIELD_NUMBER: _ClassVar[int]
@@ -1055,6 +1204,17 @@ class ExpectedRisk(_SingleLoss):
 
     Args:
         alpha: Sharpness of the distribution over the candidates. In (0, inf). Default 1.
+
+    Inputs:
+        log_probabilities: (N, ..., C); floating point. The model's log-probability of each
+            candidate; of a sentence, the sum over its words.
+        risks: (N, ..., C); of any type. What each candidate costs, for example one minus its BLEU
+            score.
+
+    Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016, section
+    3.
+
+    ``lossd losses expected_risk`` says more.
     """
     __slots__ = ("alpha",)
     ALPHA_FIELD_NUMBER: _ClassVar[int]
@@ -1071,11 +1231,25 @@ class Dice(_SingleLoss):
         class_axis: Axis of the predictions that holds the classes, counted from the end if
             negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
             the loss is the mean over them. Unset by default.
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-        empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
-            "SKIP".
+        empty_target: Loss of an example without a target. Default "SMOOTH". One of:
+            "SMOOTH": That of the formula with its smoothing.
+            "SKIP": None: the example is ignored and has a status; a class is left out of the
+                example's mean.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C); floating point. What the model says.
+        targets: (N, ...) or (N, ..., C); of any type. The true share of each element, or its class
+            where there is an axis of classes.
+
+    Reference: F. Milletari et al., V-Net, 2016, section 3; coefficient: L. R. Dice, Measures of the
+    amount of ecologic association between species, 1945.
+
+    ``lossd losses dice`` says more.
     """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
@@ -1098,11 +1272,25 @@ class Jaccard(_SingleLoss):
         class_axis: Axis of the predictions that holds the classes, counted from the end if
             negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
             the loss is the mean over them. Unset by default.
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-        empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
-            "SKIP".
+        empty_target: Loss of an example without a target. Default "SMOOTH". One of:
+            "SMOOTH": That of the formula with its smoothing.
+            "SKIP": None: the example is ignored and has a status; a class is left out of the
+                example's mean.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C); floating point. What the model says.
+        targets: (N, ...) or (N, ..., C); of any type. The true share of each element, or its class
+            where there is an axis of classes.
+
+    Reference: P. Jaccard, The distribution of the flora in the alpine zone, 1912; as a loss: M. A.
+    Rahman and Y. Wang, Optimizing intersection-over-union in deep neural networks, 2016, section 3.
+
+    ``lossd losses jaccard`` says more.
     """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
@@ -1126,14 +1314,29 @@ class Tversky(_SingleLoss):
         class_axis: Axis of the predictions that holds the classes, counted from the end if
             negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
             the loss is the mean over them. Unset by default.
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-        empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
-            "SKIP".
+        empty_target: Loss of an example without a target. Default "SMOOTH". One of:
+            "SMOOTH": That of the formula with its smoothing.
+            "SKIP": None: the example is ignored and has a status; a class is left out of the
+                example's mean.
         alpha: Weight of the false positives. In [0, inf). Default 0.5.
         beta: Weight of the false negatives. In [0, inf). Default 0.5.
         gamma: Exponent of one minus the index. In (0, inf). Default 1.
+
+    Inputs:
+        predictions: (N, ...) or (N, ..., C); floating point. What the model says.
+        targets: (N, ...) or (N, ..., C); of any type. The true share of each element, or its class
+            where there is an axis of classes.
+
+    Reference: S. S. M. Salehi et al., Tversky loss function for image segmentation, 2017, section
+    2, where alpha goes with the false positives; focal: N. Abraham and N. M. Khan, A novel focal
+    Tversky loss function, 2019, section 2.
+
+    ``lossd losses tversky`` says more.
     """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target", "alpha", "beta", "gamma")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
@@ -1157,6 +1360,15 @@ class LovaszHinge(_SingleLoss):
 
     Predictions are logits. Axis 0 counts examples; the others are elements of the region. Targets
     are 0 or 1, shaped like the predictions.
+
+    Inputs:
+        predictions: (N, ...); floating point. What the model says.
+        targets: (N, ...); of any type. Whether each element is in the region.
+
+    Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.1; J. Yu and M. Blaschko,
+    Learning submodular losses with the Lovász hinge, 2015.
+
+    ``lossd losses lovasz_hinge`` says more.
     """
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -1171,6 +1383,14 @@ class LovaszSoftmax(_SingleLoss):
     Args:
         class_axis: Axis of the predictions that holds the classes, counted from the end if
             negative; not the first axis. In [-8, 7]. Default -1.
+
+    Inputs:
+        predictions: (N, ..., C); floating point. What the model says.
+        targets: (N, ...); integer or boolean. The class of each element.
+
+    Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.2.
+
+    ``lossd losses lovasz_softmax`` says more.
     """
     __slots__ = ("class_axis",)
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
@@ -1181,11 +1401,22 @@ class SoftF1(_SingleLoss):
     """Parameters of the soft F1 loss of a set, 1 - 2 tp / (2 tp + fp + fn), averaged over the labels.
 
     Axis 0 counts examples; axis 1, if there is one, labels. Targets are numbers in [0, 1], shaped
-    like the predictions. Only REDUCTION_MEAN is defined.
+    like the predictions. The reduction is "mean"; there is no other.
 
     Args:
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
+
+    Inputs:
+        predictions: (N,) or (N, labels); floating point. What the model says.
+        targets: (N,) or (N, labels); of any type. Whether each label is true of each example.
+
+    Reference: J. Pastor-Pellicer et al., F-measure as the error function to train neural networks,
+    2013, section 3.
+
+    ``lossd losses soft_f1`` says more.
     """
     __slots__ = ("prediction_kind",)
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -1197,13 +1428,26 @@ class PairwiseAuc(_SingleLoss):
     phi(positive - negative) over all pairs of a positive and a negative example of a set.
 
     Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any
-    magnitude. Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN is defined.
+    magnitude. Targets are 0 or 1, shaped like the predictions. The reduction is "mean"; there is no
+    other.
 
     Args:
-        surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of
-            "SQUARED_HINGE", "LOGISTIC".
+        surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of:
+            "SQUARED_HINGE": max(0, margin - difference)^2.
+            "LOGISTIC": log(1 + exp(-difference)).
         margin: Difference from which on the squared hinge is 0. In [0, inf). Only 1 with the
             logistic one. Default 1.
+
+    Inputs:
+        predictions: (N,) or (N, labels); floating point. What the model says.
+        targets: (N,) or (N, labels); of any type. Whether each example is positive.
+
+    Reference: L. Yan et al., Optimizing classifier performance via an approximation to the
+    Wilcoxon-Mann-Whitney statistic, 2003, section 3; T. Joachims, A support vector method for
+    multivariate performance measures, 2005; logistic: Y. Freund et al., An efficient boosting
+    algorithm for combining preferences, 2003.
+
+    ``lossd losses pairwise_auc`` says more.
     """
     __slots__ = ("surrogate", "margin")
     SURROGATE_FIELD_NUMBER: _ClassVar[int]
@@ -1219,13 +1463,25 @@ class Triplet(_SingleLoss):
 
     Args:
         margin: How much nearer the positive has to be. In [0, inf). Default 1.
-        distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
-            "COSINE".
+        distance: The distance d. Default "EUCLIDEAN". One of:
+            "EUCLIDEAN": Length of the difference.
+            "SQUARED_EUCLIDEAN": Squared length of the difference.
+            "COSINE": One minus the cosine of the angle.
         p: Degree of the norm. In [1, inf]. Only 2 unless the distance is EUCLIDEAN. Default 2.
         swap: Whether the distance between positive and negative is used where it is smaller than
             that between anchor and negative. Default false.
         eps: Added to each component of a difference. In [0, inf). Only the default with COSINE.
             Default 1e-06.
+
+    Inputs:
+        anchor: (N, ..., D); floating point. An embedding.
+        positive: (N, ..., D); floating point. One to be near it.
+        negative: (N, ..., D); floating point. One to be far from it.
+
+    Reference: V. Balntas et al., Learning local feature descriptors with triplets and shallow
+    convolutional neural networks, 2016, section 2; F. Schroff et al., FaceNet, 2015, section 3.1.
+
+    ``lossd losses triplet`` says more.
     """
     __slots__ = ("margin", "distance", "p", "swap", "eps")
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -1247,13 +1503,29 @@ class BatchTriplet(_SingleLoss):
     ignored, and others are still compared with it.
 
     Args:
-        mining: Which triplets of an anchor count. Default "HARD". One of "ALL", "HARD",
-            "SEMI_HARD".
+        mining: Which triplets of an anchor count. Default "HARD". One of:
+            "ALL": The mean over all triplets.
+            "HARD": The farthest positive and the nearest negative.
+            "SEMI_HARD": The mean over positives, each with the nearest negative that is farther or,
+                without one, with the farthest.
         margin: How much nearer the positive has to be. In [0, inf). Default 1.
-        distance: The distance. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
-            "COSINE".
-        outputs: Further outputs to return, in the response's outputs; empty for none. Any of
-            "MINED_POSITIVE", "MINED_NEGATIVE".
+        distance: The distance. Default "EUCLIDEAN". One of:
+            "EUCLIDEAN": Length of the difference.
+            "SQUARED_EUCLIDEAN": Squared length of the difference.
+            "COSINE": One minus the cosine of the angle.
+        outputs: Further outputs to return, in the response's outputs; empty for none. Any of:
+            "MINED_POSITIVE": "mined_positive": the positive of the anchor's hardest triplet.
+            "MINED_NEGATIVE": "mined_negative": the negative of the anchor's hardest triplet.
+
+    Inputs:
+        embeddings: (N, D); floating point. One embedding for each example.
+        labels: (N,); integer or boolean. What each is an embedding of; equal labels belong
+            together.
+
+    Reference: A. Hermans et al., In defense of the triplet loss for person re-identification, 2017,
+    section 2; semi-hard: F. Schroff et al., FaceNet, 2015, section 3.2.
+
+    ``lossd losses batch_triplet`` says more.
     """
     __slots__ = ("mining", "margin", "distance", "outputs")
     MINING_FIELD_NUMBER: _ClassVar[int]
@@ -1275,8 +1547,20 @@ class Contrastive(_SingleLoss):
     Args:
         margin: Distance from which on the loss of a pair that is not similar is 0. In (0, inf).
             Default 1.
-        distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
-            "COSINE".
+        distance: The distance d. Default "EUCLIDEAN". One of:
+            "EUCLIDEAN": Length of the difference.
+            "SQUARED_EUCLIDEAN": Squared length of the difference.
+            "COSINE": One minus the cosine of the angle.
+
+    Inputs:
+        left: (N, ..., D); floating point. An embedding.
+        right: (N, ..., D); floating point. The embedding beside it.
+        targets: (N, ...); of any type. 1 where the two are similar, 0 where not.
+
+    Reference: R. Hadsell et al., Dimensionality reduction by learning an invariant mapping, 2006,
+    section 2.1, without the factor 1/2.
+
+    ``lossd losses contrastive`` says more.
     """
     __slots__ = ("margin", "distance")
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -1294,6 +1578,16 @@ class CosineEmbedding(_SingleLoss):
 
     Args:
         margin: Cosine below which the loss of a pair that is not alike is 0. In [-1, 1]. Default 0.
+
+    Inputs:
+        left: (N, ..., D); floating point. An embedding.
+        right: (N, ..., D); floating point. The embedding beside it.
+        targets: (N, ...); of any type. 1 where the two are alike, -1 where not.
+
+    Reference: PyTorch, CosineEmbeddingLoss; R. Hadsell et al., Dimensionality reduction by learning
+    an invariant mapping, 2006, for pairs.
+
+    ``lossd losses cosine_embedding`` says more.
     """
     __slots__ = ("margin",)
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -1315,6 +1609,20 @@ class InfoNce(_SingleLoss):
         normalize: Whether vectors are scaled to length 1. Default true.
         in_batch_negatives: Whether the keys of other queries are negatives. Only true without
             negatives. Default true.
+
+    Inputs:
+        queries: (N, D); floating point. Embeddings to find keys for.
+        keys: (N, D); floating point. The key of each query.
+        negatives: (M, D) or (N, M, D); floating point; optional. Keys of nobody, for all queries or
+            for each.
+        ids: (N,); integer or boolean; optional. Keys of the same id are not negatives of each
+            other's queries.
+
+    Reference: A. van den Oord et al., Representation learning with contrastive predictive coding,
+    2018, equation 4; symmetric: A. Radford et al., Learning transferable visual models from natural
+    language supervision, 2021, figure 3.
+
+    ``lossd losses info_nce`` says more.
     """
     __slots__ = ("temperature", "symmetric", "normalize", "in_batch_negatives")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1337,6 +1645,17 @@ class NtXent(_SingleLoss):
         temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
             Default 0.07.
         normalize: Whether embeddings are scaled to length 1. Default true.
+
+    Inputs:
+        embeddings: (N, D); floating point. One embedding for each example.
+        labels: (N,); integer or boolean. What each is an embedding of; equal labels belong
+            together.
+
+    Reference: T. Chen et al., A simple framework for contrastive learning of visual
+    representations, 2020, equation 1; K. Sohn, Improved deep metric learning with multi-class
+    N-pair loss objective, 2016.
+
+    ``lossd losses nt_xent`` says more.
     """
     __slots__ = ("temperature", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1356,6 +1675,16 @@ class SupervisedContrastive(_SingleLoss):
         temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
             Default 0.07.
         normalize: Whether embeddings are scaled to length 1. Default true.
+
+    Inputs:
+        embeddings: (N, D); floating point. One embedding for each example.
+        labels: (N,); integer or boolean. What each is an embedding of; equal labels belong
+            together.
+
+    Reference: P. Khosla et al., Supervised contrastive learning, 2020, equation 2, without the
+    factor of temperatures in the authors' code.
+
+    ``lossd losses supervised_contrastive`` says more.
     """
     __slots__ = ("temperature", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1376,6 +1705,15 @@ class SigmoidContrastive(_SingleLoss):
         bias: Added to the divided similarities. In (-inf, inf). Its gradient can be asked for.
             Default -10.
         normalize: Whether vectors are scaled to length 1. Default true.
+
+    Inputs:
+        queries: (N, D); floating point. Embeddings to find keys for.
+        keys: (N, D); floating point. The key of each query.
+
+    Reference: X. Zhai et al., Sigmoid loss for language image pre-training, 2023, section 3.2;
+    temperature is the inverse of the paper's t.
+
+    ``lossd losses sigmoid_contrastive`` says more.
     """
     __slots__ = ("temperature", "bias", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1395,11 +1733,25 @@ class Ctc(_SingleLoss):
     targets count. Anything beyond a length is ignored. T times S is at most 2^24.
 
     Args:
-        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
-            "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
+            "LOGITS": Real numbers; their softmax or sigmoid is the distribution.
+            "LOG_PROBABILITIES": Natural logarithms of probabilities.
+            "PROBABILITIES": Probabilities.
         blank: Class that stands for no label. In [0, inf), and one of the classes. Default 0.
         zero_infinity: Whether the loss of an example that has no alignment is 0 instead of
             infinity. Default true.
+
+    Inputs:
+        predictions: (N, T, C); floating point. What the model says.
+        targets: (N, S); integer or boolean. The labels of each example, in order.
+        prediction_lengths: (N,); integer or boolean; optional. How many frames of each example
+            there are; all if not given.
+        target_lengths: (N,); integer or boolean; optional. How many labels of each example there
+            are; all if not given.
+
+    Reference: A. Graves et al., Connectionist temporal classification, 2006, section 4.
+
+    ``lossd losses ctc`` says more.
     """
     __slots__ = ("prediction_kind", "blank", "zero_infinity")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -1420,9 +1772,24 @@ class GeneratorLoss(_SingleLoss):
     "RELATIVISTIC_AVERAGE" the real ones followed by the generated ones.
 
     Args:
-        objective: The objective of generator and critic. Default "NON_SATURATING". One of
-            "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
-            "RELATIVISTIC_AVERAGE".
+        objective: The objective of generator and critic. Default "NON_SATURATING". One of:
+            "MINIMAX": softplus(-r) + softplus(f), and -softplus(f).
+            "NON_SATURATING": softplus(-r) + softplus(f), and softplus(-f).
+            "LEAST_SQUARES": (r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
+            "HINGE": max(0, 1 - r) + max(0, 1 + f), and -f.
+            "WASSERSTEIN": f - r, and -f.
+            "RELATIVISTIC": softplus(f - r), and softplus(r - f), of pairs.
+            "RELATIVISTIC_AVERAGE": softplus(mean f - r) + softplus(f - mean r), and softplus(r -
+                mean f) + softplus(mean r - f).
+
+    Inputs:
+        fake: (N, ...); floating point. The critic's scores of generated examples.
+        real: (N, ...); floating point; optional. The critic's scores of real examples.
+
+    Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
+    2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
+
+    ``lossd losses generator_loss`` says more.
     """
     __slots__ = ("objective",)
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -1439,11 +1806,26 @@ class DiscriminatorLoss(_SingleLoss):
     there are two means.
 
     Args:
-        objective: The objective of generator and critic. Default "NON_SATURATING". One of
-            "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
-            "RELATIVISTIC_AVERAGE".
+        objective: The objective of generator and critic. Default "NON_SATURATING". One of:
+            "MINIMAX": softplus(-r) + softplus(f), and -softplus(f).
+            "NON_SATURATING": softplus(-r) + softplus(f), and softplus(-f).
+            "LEAST_SQUARES": (r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
+            "HINGE": max(0, 1 - r) + max(0, 1 + f), and -f.
+            "WASSERSTEIN": f - r, and -f.
+            "RELATIVISTIC": softplus(f - r), and softplus(r - f), of pairs.
+            "RELATIVISTIC_AVERAGE": softplus(mean f - r) + softplus(f - mean r), and softplus(r -
+                mean f) + softplus(mean r - f).
         label_smoothing: How far below 1 the target of real examples is. In [0, 1]. Default 0. Only
             0 with the objectives "HINGE" and "WASSERSTEIN", which have no targets.
+
+    Inputs:
+        real: (N, ...); floating point. The critic's scores of real examples.
+        fake: (N, ...); floating point. The critic's scores of generated examples.
+
+    Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
+    2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
+
+    ``lossd losses discriminator_loss`` says more.
     """
     __slots__ = ("objective", "label_smoothing")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -1459,10 +1841,21 @@ class GradientPenalty(_SingleLoss):
     over all axes except the first.
 
     Args:
-        variant: The quantity that is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
+        variant: The quantity that is penalised. Default "WGAN_GP". One of:
+            "WGAN_GP": (norm - target_norm)^2.
+            "R1": norm^2 / 2.
         target_norm: Norm without a penalty. In [0, inf). Only 1 with "R1". Default 1.
         one_sided: Whether norms below target_norm go without a penalty. Only false with "R1".
             Default false.
+
+    Inputs:
+        input_gradients: (N, ...); floating point. The gradient of the critic's score of each
+            example with respect to that example.
+
+    Reference: I. Gulrajani et al., Improved training of Wasserstein GANs, 2017, section 4;
+    one-sided: H. Petzka et al., 2018; R1: L. Mescheder et al., 2018, section 4.1.
+
+    ``lossd losses gradient_penalty`` says more.
     """
     __slots__ = ("variant", "target_norm", "one_sided")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
@@ -1484,10 +1877,22 @@ class FeatureMatching(_SingleLoss):
     Args:
         layer_weights: One weight for each layer, each in [0, inf); empty for none.
         distance: How far two maps are apart: the mean of the squared differences, its root, or one
-            minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
-            "SQUARED_EUCLIDEAN", "COSINE".
+            minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of:
+            "EUCLIDEAN": Length of the difference.
+            "SQUARED_EUCLIDEAN": Squared length of the difference.
+            "COSINE": One minus the cosine of the angle.
         style_weight: Weight of the squared distance of the Gram matrices of the channels, each
             divided by the number of elements of a map. In [0, inf). Default 0.
+
+    Inputs:
+        predictions: (N, C, ...) each; floating point. Feature maps of what the model says, one for
+            each layer.
+        targets: (N, C, ...) each; of any type. Feature maps of what it should have said.
+
+    Reference: L. A. Gatys et al., A neural algorithm of artistic style, 2015; J. Johnson et al.,
+    Perceptual losses, 2016, section 3.2; for critics: T. Salimans et al., 2016, section 3.1.
+
+    ``lossd losses feature_matching`` says more.
     """
     __slots__ = ("layer_weights", "distance", "style_weight")
     LAYER_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
@@ -1512,8 +1917,10 @@ class Perceptual(_SingleLoss):
             one.
         layer_weights: One weight for each layer, each in [0, inf); empty for none.
         distance: How far two maps are apart: the mean of the squared differences, its root, or one
-            minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
-            "SQUARED_EUCLIDEAN", "COSINE".
+            minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of:
+            "EUCLIDEAN": Length of the difference.
+            "SQUARED_EUCLIDEAN": Squared length of the difference.
+            "COSINE": One minus the cosine of the angle.
         style_weight: Weight of the squared distance of the Gram matrices of the channels, each
             divided by the number of elements of a map. In [0, inf). Default 0.
         value_range: The numbers that stand for black and white in the images, two in (-inf, inf),
@@ -1521,6 +1928,15 @@ class Perceptual(_SingleLoss):
             gives plausible numbers that mean nothing.
         replicate_grey: Whether images of one channel are accepted; it is then repeated for each
             channel that the network takes. Default false.
+
+    Inputs:
+        predictions: (N, C, H, W); floating point. Images that the model makes.
+        targets: (N, C, H, W); of any type. Images that it should have made.
+
+    Reference: J. Johnson et al., Perceptual losses, 2016, section 3.2; L. A. Gatys et al., A neural
+    algorithm of artistic style, 2015.
+
+    ``lossd losses perceptual`` says more.
     """
     __slots__ = ("network", "layers", "layer_weights", "distance", "style_weight", "value_range", "replicate_grey")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -1553,6 +1969,15 @@ class Lpips(_SingleLoss):
             gives plausible numbers that mean nothing.
         replicate_grey: Whether images of one channel are accepted; it is then repeated for each
             channel that the network takes. Default false.
+
+    Inputs:
+        predictions: (N, C, H, W); floating point. Images that the model makes.
+        targets: (N, C, H, W); of any type. Images that it should have made.
+
+    Reference: R. Zhang et al., The unreasonable effectiveness of deep features as a perceptual
+    metric, 2018, section 3, equation 1.
+
+    ``lossd losses lpips`` says more.
     """
     __slots__ = ("network", "value_range", "replicate_grey")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -1617,13 +2042,35 @@ class PolicyGradient(_SingleLoss):
     default, since other libraries have different ones under the same name.
 
     Args:
-        objective: How the loss follows from an advantage and a ratio. Required. One of "REINFORCE",
-            "IMPORTANCE_SAMPLING", "PPO_CLIP", "DUAL_CLIP", "CISPO", "SAPO", "DRO", "DPPO_TV",
-            "DPPO_KL".
+        objective: How the loss follows from an advantage and a ratio. Required. One of:
+            "REINFORCE": -A l.
+            "IMPORTANCE_SAMPLING": -r A.
+            "PPO_CLIP": -min(r A, clip(r, clip_low, clip_high) A).
+            "DUAL_CLIP": The same, and at most -dual_clip A where A is negative.
+            "CISPO": -clip(r, clip_low, clip_high) A l, with the clipped ratio held constant.
+            "SAPO": -(4 / t) sigmoid(t (r - 1)) A, t the temperature of A's sign.
+            "DRO": -A l + quadratic_coefficient (l - q)^2 / 2.
+            "DPPO_TV": -r A, 0 where r went the way of A and |exp(l) - exp(q)| is above
+                divergence_threshold.
+            "DPPO_KL": The same with the divergence of the token from all others, of q from l.
         ratio: Whether tokens or sequences have a ratio to the sampling policy; NONE with REINFORCE
-            and DRO. Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
+            and DRO. Required. One of:
+            "NONE": There is no ratio.
+            "TOKEN": Each token has one.
+            "SEQUENCE": Each sequence has one, the geometric mean over its tokens, with its own
+                derivative.
+            "SEQUENCE_TOKEN": The same number, whose derivative goes to each token by itself.
         aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
-            Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+            Required. One of:
+            "SUM": The sum over the sequence; a mean divides by the number of sequences.
+            "TOKEN_MEAN": The sum over the sequence; a mean divides by the number of tokens that
+                count.
+            "SEQUENCE_MEAN": The mean over the sequence; a mean divides by the number of sequences.
+            "CONSTANT_LENGTH": The sum over the sequence divided by sequence_length; a mean divides
+                by the number of sequences.
+            "GROUP_MEAN": The sum over the sequence divided by the number of tokens of its group; a
+                mean divides by the number of groups. Sequences of weight 0 are among those of their
+                group, masked ones are not.
         sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
         clip_low: Lowest ratio that is not clipped, itself and not its distance from 1, with
             PPO_CLIP, DUAL_CLIP and CISPO. In [0, 1]. Unset by default.
@@ -1637,19 +2084,78 @@ class PolicyGradient(_SingleLoss):
         divergence_threshold: How far a token's probability may have diverged at most: a difference
             with DPPO_TV, nats with DPPO_KL. In (0, inf). Unset by default.
         kl_estimator: How the divergence from the reference is estimated; with a reference only.
-            Default "NONE". One of "NONE", "K1", "K2", "K3".
+            Default "NONE". One of:
+            "NONE": Not at all.
+            "K1": d.
+            "K2": d^2 / 2.
+            "K3": exp(-d) - 1 + d.
         kl_coefficient: Factor of the estimate, which is added to the loss of the token. In [0,
             inf). Default 0.
         rollout_correction: Correction for a sampler whose log-probabilities differ from the
-            trainer's. Default "NONE". One of "NONE", "TOKEN_TRUNCATE", "TOKEN_MASK",
-            "SEQUENCE_TRUNCATE", "SEQUENCE_MASK".
+            trainer's. Default "NONE". One of:
+            "NONE": Nothing.
+            "TOKEN_TRUNCATE": Each token has its weight, at most rollout_high.
+            "TOKEN_MASK": Each token has its weight, or none outside rollout_low to rollout_high.
+            "SEQUENCE_TRUNCATE": Each sequence has its weight, at most rollout_high.
+            "SEQUENCE_MASK": Each sequence has its weight, or none outside rollout_low to
+                rollout_high.
         rollout_low: Lowest weight that is not dropped, with the two MASK. In [0, 1]. Unset by
             default.
         rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
             Unset by default.
-        outputs: Further outputs to return for each sequence, each once; empty for none. Any of
-            "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT",
-            "RATIO_P05", "RATIO_P50", "RATIO_P95", "SAMPLING_KL", "ENTROPY".
+        outputs: Further outputs to return for each sequence, each once; empty for none. Any of:
+            "CLIP_FRACTION": "clip_fraction": share of the tokens that the objective clips or masks;
+                those that rollout_correction drops are not among them.
+            "RATIO": "ratio": mean of the ratios of its tokens.
+            "LARGEST_RATIO": "largest_ratio": largest ratio of its tokens.
+            "KL": "kl": mean of the estimates of the divergence from the reference; 0 without one.
+            "ROLLOUT_GAP": "rollout_gap": mean over its tokens of how far the log-probabilities of
+                trainer and sampler are apart; 0 without either.
+            "TOKEN_COUNT": "token_count": how many of its tokens count.
+            "RATIO_P05": "ratio_p05": the 5th percentile of the ratios of its tokens, one of these
+                ratios.
+            "RATIO_P50": "ratio_p50": the 50th percentile, likewise.
+            "RATIO_P95": "ratio_p95": the 95th percentile, likewise.
+            "SAMPLING_KL": "sampling_kl": mean over its tokens of the sampling minus the trained
+                log-probability, an estimate of how far the policy has moved; 0 without a sampling
+                policy.
+            "ENTROPY": "entropy": mean of the entropies of its tokens; 0 without them.
+
+    Inputs:
+        log_probabilities: (N, T) or (tokens,); floating point. Log-probability of each token under
+            the policy that is trained.
+        sampling_log_probabilities: (N, T) or (tokens,); floating point; optional. The same under
+            the policy that the ratio is taken to; not with the ratio NONE, unless the objective is
+            DRO.
+        advantages: (N, T) or (tokens,) or (N,); floating point. What each token is worth, or each
+            sequence.
+        reference_log_probabilities: (N, T) or (tokens,); floating point; optional. The same under
+            the reference of the KL term.
+        rollout_log_probabilities: (N, T) or (tokens,); floating point; optional. The same as the
+            sampler computed it, where the trainer computes it otherwise.
+        token_weights: (N, T) or (tokens,); floating point; optional. What the loss of each token is
+            multiplied by, and nothing else; 1 if not given.
+        token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+            not given.
+        lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are;
+            all if not given.
+        offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+            and where the last one ends.
+        groups: (N,); integer or boolean; optional. Which sequences have a prompt in common, for
+            GROUP_MEAN; equal numbers belong together.
+        entropies: (N, T) or (tokens,); floating point; optional. Entropy of each token's
+            distribution, for the output alone.
+
+    Reference: R. J. Williams, 1992; J. Schulman et al., Proximal policy optimization algorithms,
+    2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020 (dual clip); Z. Shao et
+    al., DeepSeekMath, 2024, eq. 3 and 4; Q. Yu et al., DAPO, 2025; Z. Liu et al., Understanding
+    R1-Zero-like training, 2025 (constant length); C. Zheng et al., Group sequence policy
+    optimization, 2025; MiniMax, MiniMax-M1, 2025 (CISPO); C. Gao et al., Soft adaptive policy
+    optimization, 2025; P. H. Richemond et al., Offline regularised reinforcement learning, 2024
+    (DRO); P. Qi et al., Rethinking the trust region in LLM reinforcement learning, 2026 (DPPO); J.
+    Schulman, Approximating KL divergence, 2020.
+
+    ``lossd losses policy_gradient`` says more.
     """
     __slots__ = ("objective", "ratio", "aggregation", "sequence_length", "clip_low", "clip_high", "dual_clip", "positive_temperature", "negative_temperature", "quadratic_coefficient", "divergence_threshold", "kl_estimator", "kl_coefficient", "rollout_correction", "rollout_low", "rollout_high", "outputs")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -1698,9 +2204,19 @@ class Preference(_SingleLoss):
     are (N,).
 
     Args:
-        objective: How the loss follows from the scores of both answers. Required. One of "SIGMOID",
-            "IPO", "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO",
-            "ORPO", "CPO".
+        objective: How the loss follows from the scores of both answers. Required. One of:
+            "SIGMOID": -log sigmoid(h), with label smoothing: DPO.
+            "IPO": (c - r - 1 / (2 beta))^2.
+            "HINGE": max(0, 1 - h).
+            "ROBUST": -log sigmoid(h), corrected for the bias of flipped labels.
+            "APO_ZERO": 1 - sigmoid(beta c) + sigmoid(beta r).
+            "APO_DOWN": sigmoid(beta c) + 1 - sigmoid(h).
+            "EXO": Divergence of sigmoid(h) from the smoothed label.
+            "NCA": -log sigmoid(beta c) - (log sigmoid(-beta c) + log sigmoid(-beta r)) / 2.
+            "DISCOPOP": -log sigmoid(h) and exp(-h), mixed by sigmoid(h / temperature).
+            "SIMPO": -log sigmoid(h - margin), without a reference.
+            "ORPO": -c, and beta times -log sigmoid of the log-odds ratio, without a reference.
+            "CPO": -log sigmoid(h) - likelihood_weight c, without a reference.
         beta: Factor of the scores; of IPO what the paper calls tau, of ORPO the weight of the odds
             ratio. In (0, inf). Required.
         label_smoothing: Share of labels that are assumed to be flipped, with SIGMOID, CPO, ROBUST
@@ -1713,8 +2229,43 @@ class Preference(_SingleLoss):
             calls it tau. In (0, inf). Unset by default.
         average: Whether scores are means over tokens, not sums; if unset, they are means with SIMPO
             and ORPO only, as in the papers. Unset by default.
-        outputs: Further outputs to return for each pair, each once; empty for none. Any of
-            "CHOSEN_REWARD", "REJECTED_REWARD", "REWARD_MARGIN", "ACCURACY".
+        outputs: Further outputs to return for each pair, each once; empty for none. Any of:
+            "CHOSEN_REWARD": "chosen_reward": beta times the score of the chosen answer.
+            "REJECTED_REWARD": "rejected_reward": beta times the score of the rejected answer.
+            "REWARD_MARGIN": "reward_margin": the difference of the two.
+            "ACCURACY": "accuracy": 1 where the chosen answer has the higher score, else 0.
+
+    Inputs:
+        chosen_log_probabilities: (N, T) or (tokens,) or (N,); floating point. Log-probability of
+            each token of the chosen answer, or their sum.
+        rejected_log_probabilities: (N, T) or (tokens,) or (N,); floating point. The same of the
+            rejected answer.
+        chosen_reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point; optional.
+            Those of the chosen answer under the reference.
+        rejected_reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point; optional.
+            The same of the rejected answer.
+        chosen_token_mask: (N, T) or (tokens,); integer or boolean; optional. Which chosen tokens
+            count; all if not given.
+        chosen_lengths: (N,); integer or boolean; optional. How many chosen tokens of each padded
+            row there are, or how many each sum is of; all if not given.
+        chosen_offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat chosen
+            tokens begins, and where the last one ends.
+        rejected_token_mask: (N, T) or (tokens,); integer or boolean; optional. Which rejected
+            tokens count; all if not given.
+        rejected_lengths: (N,); integer or boolean; optional. How many rejected tokens of each
+            padded row there are, or how many each sum is of; all if not given.
+        rejected_offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat
+            rejected tokens begins, and where the last one ends.
+
+    Reference: R. Rafailov et al., Direct preference optimization, 2023, eq. 7; M. G. Azar et al.,
+    2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023; S. R.
+    Chowdhury et al., Provably robust DPO, 2024; K. D'Oosterlinck et al., Anchored preference
+    optimization, 2024, eq. 7 and 8; H. Ji et al., Towards efficient exact optimization, 2024, eq.
+    16; H. Chen et al., Noise contrastive alignment, 2024; C. Lu et al., Discovering preference
+    optimization algorithms, 2024, eq. 5; Y. Meng et al., SimPO, 2024, eq. 6; J. Hong et al., ORPO,
+    2024, eq. 6; H. Xu et al., Contrastive preference optimization, 2024.
+
+    ``lossd losses preference`` says more.
     """
     __slots__ = ("objective", "beta", "label_smoothing", "margin", "likelihood_weight", "temperature", "average", "outputs")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -1748,8 +2299,38 @@ class KahnemanTversky(_SingleLoss):
         undesirable_weight: Weight of undesirable answers. In [0, inf). Default 1.
         baseline: The number that log-ratios are compared with, in place of the mean of the
             mismatched ones. In [0, inf). Unset by default.
-        outputs: Further outputs to return for each answer, each once; empty for none. Any of
-            "REWARD", "BASELINE".
+        outputs: Further outputs to return for each answer, each once; empty for none. Any of:
+            "REWARD": "reward": beta times its log-ratio to the reference.
+            "BASELINE": "baseline": the number that its log-ratio is compared with, the same for
+                all.
+
+    Inputs:
+        log_probabilities: (N, T) or (tokens,) or (N,); floating point. Log-probability of each
+            token of an answer, or their sum.
+        reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point. The same under the
+            reference.
+        desirable: (N,); of any type. Whether each answer is desirable.
+        token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+            not given.
+        lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are,
+            or how many each sum is of; all if not given.
+        offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+            and where the last one ends.
+        mismatched_log_probabilities: (N, T) or (tokens,) or (N,); floating point; optional. Those
+            of answers to other prompts, of which the baseline is made.
+        mismatched_reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point;
+            optional. The same under the reference.
+        mismatched_token_mask: (N, T) or (tokens,); integer or boolean; optional. Which mismatched
+            tokens count; all if not given.
+        mismatched_lengths: (N,); integer or boolean; optional. How many mismatched tokens of each
+            padded row there are, or how many each sum is of; all if not given.
+        mismatched_offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat
+            mismatched tokens begins, and where the last one ends.
+
+    Reference: K. Ethayarajh et al., KTO: Model alignment as prospect theoretic optimization, 2024,
+    eq. 7.
+
+    ``lossd losses kahneman_tversky`` says more.
     """
     __slots__ = ("beta", "desirable_weight", "undesirable_weight", "baseline", "outputs")
     BETA_FIELD_NUMBER: _ClassVar[int]
@@ -1773,8 +2354,27 @@ class BinaryClassifierOptimization(_SingleLoss):
         beta: Factor of the log-ratios. In (0, inf). Default 0.1.
         shift: The number that rewards are compared with, in place of the midpoint between the mean
             rewards of both kinds in the batch. In (-inf, inf). Unset by default.
-        outputs: Further outputs to return for each answer, each once; empty for none. Any of
-            "REWARD", "SHIFT".
+        outputs: Further outputs to return for each answer, each once; empty for none. Any of:
+            "REWARD": "reward": beta times its log-ratio to the reference.
+            "SHIFT": "shift": the number that its reward is compared with, the same for all.
+
+    Inputs:
+        log_probabilities: (N, T) or (tokens,) or (N,); floating point. Log-probability of each
+            token of an answer, or their sum.
+        reference_log_probabilities: (N, T) or (tokens,) or (N,); floating point. The same under the
+            reference.
+        desirable: (N,); of any type. Whether each answer is desirable.
+        token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+            not given.
+        lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are,
+            or how many each sum is of; all if not given.
+        offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+            and where the last one ends.
+
+    Reference: S. Jung et al., Binary classifier optimization for large language model alignment,
+    2024.
+
+    ``lossd losses binary_classifier_optimization`` says more.
     """
     __slots__ = ("beta", "shift", "outputs")
     BETA_FIELD_NUMBER: _ClassVar[int]
@@ -1793,8 +2393,21 @@ class BradleyTerry(_SingleLoss):
     Args:
         centering: Weight of the square of the sum of both rewards, which holds them near 0. In [0,
             inf). Default 0.
-        outputs: Further outputs to return for each pair, each once; empty for none. Any of
-            "REWARD_MARGIN", "ACCURACY".
+        outputs: Further outputs to return for each pair, each once; empty for none. Any of:
+            "REWARD_MARGIN": "reward_margin": the reward of the chosen answer minus the other's.
+            "ACCURACY": "accuracy": 1 where the chosen answer has the higher reward, else 0.
+
+    Inputs:
+        chosen_rewards: (N,); floating point. What the chosen answer of each pair is worth.
+        rejected_rewards: (N,); floating point. What the rejected answer of each pair is worth.
+        margins: (N,); floating point; optional. By how much each chosen answer has to be better; 0
+            if not given.
+
+    Reference: R. A. Bradley and M. E. Terry, Rank analysis of incomplete block designs, 1952; H.
+    Touvron et al., Llama 2, 2023, eq. 2 (margin); J. Eisenstein et al., Helping or herding?, 2023,
+    eq. 2 (centering).
+
+    ``lossd losses bradley_terry`` says more.
     """
     __slots__ = ("centering", "outputs")
     CENTERING_FIELD_NUMBER: _ClassVar[int]
@@ -1812,10 +2425,37 @@ class ClippedValue(_SingleLoss):
     Args:
         clip_range: How far a value may be from the old one. In (0, inf). Required.
         aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
-            Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+            Required. One of:
+            "SUM": The sum over the sequence; a mean divides by the number of sequences.
+            "TOKEN_MEAN": The sum over the sequence; a mean divides by the number of tokens that
+                count.
+            "SEQUENCE_MEAN": The mean over the sequence; a mean divides by the number of sequences.
+            "CONSTANT_LENGTH": The sum over the sequence divided by sequence_length; a mean divides
+                by the number of sequences.
+            "GROUP_MEAN": The sum over the sequence divided by the number of tokens of its group; a
+                mean divides by the number of groups. Sequences of weight 0 are among those of their
+                group, masked ones are not.
         sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
-        outputs: Further outputs to return for each sequence, each once; empty for none. Any of
-            "CLIP_FRACTION".
+        outputs: Further outputs to return for each sequence, each once; empty for none. Any of:
+            "CLIP_FRACTION": "clip_fraction": share of the tokens whose gradient is clipped to 0.
+
+    Inputs:
+        values: (N, T) or (tokens,); floating point. What the value function says of each token.
+        old_values: (N, T) or (tokens,); floating point. What it said when the tokens were sampled.
+        returns: (N, T) or (tokens,); floating point. What it should have said.
+        token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+            not given.
+        lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are;
+            all if not given.
+        offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+            and where the last one ends.
+        groups: (N,); integer or boolean; optional. Which sequences have a prompt in common, for
+            GROUP_MEAN; equal numbers belong together.
+
+    Reference: J. Schulman et al., Proximal policy optimization algorithms, 2017, as clipped by P.
+    Dhariwal et al., OpenAI Baselines, 2017, ppo2.
+
+    ``lossd losses clipped_value`` says more.
     """
     __slots__ = ("clip_range", "aggregation", "sequence_length", "outputs")
     CLIP_RANGE_FIELD_NUMBER: _ClassVar[int]
@@ -1837,18 +2477,55 @@ class Distillation(_SingleLoss):
     of classes, leaves tokens out.
 
     Args:
-        divergence: The divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
-            "INTERPOLATED_JENSEN_SHANNON".
-        support: Which classes the numbers of a token stand for. Required. One of "WHOLE",
-            "TAIL_BUCKET", "TRUNCATED".
+        divergence: The divergence. Required. One of:
+            "FORWARD_KL": KL(T || S): the mean is under the teacher.
+            "REVERSE_KL": KL(S || T): the mean is under the student.
+            "JENSEN_SHANNON": beta KL(T || M) + (1 - beta) KL(S || M); 0 at both ends.
+            "INTERPOLATED_JENSEN_SHANNON": (1 - beta) KL(T || M) + beta KL(S || M); forward KL at 0,
+                reverse KL at 1.
+        support: Which classes the numbers of a token stand for. Required. One of:
+            "WHOLE": Logits or log-probabilities of all classes there are, made to sum to 1.
+            "TAIL_BUCKET": Log-probabilities of some classes, with all others as one more.
+            "TRUNCATED": Log-probabilities of some classes, without the others.
         aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
-            Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+            Required. One of:
+            "SUM": The sum over the sequence; a mean divides by the number of sequences.
+            "TOKEN_MEAN": The sum over the sequence; a mean divides by the number of tokens that
+                count.
+            "SEQUENCE_MEAN": The mean over the sequence; a mean divides by the number of sequences.
+            "CONSTANT_LENGTH": The sum over the sequence divided by sequence_length; a mean divides
+                by the number of sequences.
+            "GROUP_MEAN": The sum over the sequence divided by the number of tokens of its group; a
+                mean divides by the number of groups. Sequences of weight 0 are among those of their
+                group, masked ones are not.
         sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
         beta: Share of the teacher in the mixture, with the two JENSEN_SHANNON. In [0, 1]. Unset by
             default.
         temperature: Divisor of both distributions' logits, with WHOLE. In (0, inf). Default 1.
-        outputs: Further outputs to return for each sequence, each once; empty for none. Any of
-            "STUDENT_MASS", "TEACHER_MASS".
+        outputs: Further outputs to return for each sequence, each once; empty for none. Any of:
+            "STUDENT_MASS": "student_mass": mean of the probability that the student gives to the
+                classes that are given.
+            "TEACHER_MASS": "teacher_mass": mean of the probability that the teacher gives to the
+                classes that are given.
+
+    Inputs:
+        predictions: (N, T, K) or (tokens, K); floating point. What the student says of each class
+            of each token.
+        targets: (N, T, K) or (tokens, K); floating point. What the teacher says of the same
+            classes.
+        token_mask: (N, T) or (tokens,); integer or boolean; optional. Which tokens count; all if
+            not given.
+        lengths: (N,); integer or boolean; optional. How many tokens of each padded row there are;
+            all if not given.
+        offsets: (N + 1,); integer or boolean; optional. Where each sequence of flat tokens begins,
+            and where the last one ends.
+        groups: (N,); integer or boolean; optional. Which sequences have a prompt in common, for
+            GROUP_MEAN; equal numbers belong together.
+
+    Reference: G. Hinton et al., Distilling the knowledge in a neural network, 2015; R. Agarwal et
+    al., On-policy distillation of language models, 2024, eq. 1 (JENSEN_SHANNON).
+
+    ``lossd losses distillation`` says more.
     """
     __slots__ = ("divergence", "support", "aggregation", "sequence_length", "beta", "temperature", "outputs")
     DIVERGENCE_FIELD_NUMBER: _ClassVar[int]

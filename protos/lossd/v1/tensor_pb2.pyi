@@ -60,8 +60,20 @@ class Tensor(_message.Message):
     The number of bytes of the data must be the product of the shape times the size of one element.
 
     Args:
-        dtype: Type of the elements. One of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8",
-            "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
+        dtype: Type of the elements. One of:
+            "BOOL": One byte for each element, 0 or 1.
+            "UINT8": Unsigned integer of 8 bits.
+            "UINT16": Unsigned integer of 16 bits.
+            "UINT32": Unsigned integer of 32 bits.
+            "UINT64": Unsigned integer of 64 bits.
+            "INT8": Signed integer of 8 bits.
+            "INT16": Signed integer of 16 bits.
+            "INT32": Signed integer of 32 bits.
+            "INT64": Signed integer of 64 bits.
+            "FLOAT16": IEEE 754 binary16.
+            "BFLOAT16": The upper half of an IEEE 754 binary32.
+            "FLOAT32": IEEE 754 binary32.
+            "FLOAT64": IEEE 754 binary64.
         shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
         shared_memory: A range of memory that both sides share, see SharedMemoryService.
         chunks: Chunks that follow the message, in StreamLoss only.

@@ -187,7 +187,7 @@ def test_a_library_stays_where_another_cannot_be_made(
 
 
 class Hook:
-    """What hatchling gives the hook."""
+    """The part of hatchling that the hook uses."""
 
     def __class_getitem__(cls, _: object) -> type:
         return cls
