@@ -394,7 +394,7 @@ def test_errors_name_the_field(client: LossClient) -> None:
         InvalidRequestError, match="inputs must be among hypotheses, references, got 'predictions'"
     ):
         client.evaluate(Bleu(), predictions=[1.0], targets=[1])
-    with pytest.raises(InvalidRequestError, match="predictions must be given as a tensor for F1"):
+    with pytest.raises(InvalidRequestError, match="predictions must be given for F1, got nothing"):
         client.evaluate(F1(), targets=[1])
     with pytest.raises(InvalidRequestError, match="different"):
         client.evaluate([F1(), F1()], targets=[1])

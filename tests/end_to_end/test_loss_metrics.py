@@ -233,7 +233,7 @@ REFUSED: list[tuple[Loss, dict[str, Any], Any, str, str]] = [
     ),
     (
         Huber(), {"predictions": [1.0]}, [F1()],
-        "targets must be given as one tensor for the metric F1, got 0 for Huber", "metrics[0].f1",
+        "targets must be given for the metric F1, got nothing for Huber", "metrics[0].f1",
     ),
     (
         FeatureMatching(), {name: [np.zeros((2, 1))] * 2 for name in ONE}, [F1()],

@@ -175,8 +175,8 @@ def test_layers_go_by_pairs_of_one_shape(engine: Engine, loss: Loss) -> None:
     first, second = (declared.name for declared in loss.inputs)
     for maps, words in (
         ((given, truth[:2]), f"{second} must be given as 3 tensors"),
-        ((given, []), f"{second} must be given as one tensor or more, got 0"),
-        (([], truth), f"{first} must be given as one tensor or more, got 0"),
+        ((given, []), f"{second} must be given for {loss.message}, got nothing"),
+        (([], truth), f"{first} must be given for {loss.message}, got nothing"),
         ((given, [truth[0], truth[2], truth[1]]), rf"{second}\[1\] must have the shape"),
         (([g[:2] if i else g for i, g in enumerate(given)], truth), rf"{first}\[1\] must have"),
         (([np.zeros(3)], [np.zeros(3)]), rf"{first}\[0\] must have"),

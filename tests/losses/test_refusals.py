@@ -235,7 +235,8 @@ def test_inputs_are_the_declared_ones(engine: Engine, loss: Loss) -> None:
     for name in case.inputs:
         missing = {n: a for n, a in case.inputs.items() if n != name}
         lacking = Case(loss, {}, case.form, missing)
-        refused(engine, lacking, InvalidTensor, f"{name} must be given as one tensor, got 0")
+        said = f"{name} must be given for {loss.message}, got nothing"
+        refused(engine, lacking, InvalidTensor, said)
         job = case.job()
         inputs = {**job.inputs, name: [case.inputs[name]] * 2}
         with pytest.raises(InvalidTensor, match=f"{name} must be given as one tensor, got 2"):

@@ -44,11 +44,14 @@ def named_arrays(job: Job) -> dict[str, Array]:
         tensors = job.inputs.get(name, ())
         if declared.is_optional and not tensors:
             continue
-        if not tensors or (len(tensors) > 1 and not declared.is_list):
-            number = "one tensor or more" if declared.is_list else "one tensor"
-            hint = ": stack them" if tensors else ""
+        if not tensors:
             raise InvalidTensor(
-                f"{name} must be given as {number}, got {len(tensors)}{hint}", field="inputs"
+                f"{name} must be given for {job.loss.message}, got nothing", field="inputs"
+            )
+        if len(tensors) > 1 and not declared.is_list:
+            raise InvalidTensor(
+                f"{name} must be given as one tensor, got {len(tensors)}: stack them",
+                field="inputs",
             )
         for position, tensor in enumerate(tensors):
             item = list_item(declared, position) if declared.is_list else declared

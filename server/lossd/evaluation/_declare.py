@@ -257,10 +257,9 @@ def _named(metric: Metric, batch: MetricBatch) -> MetricBatch:
     for declared in metric.inputs:
         given = batch.sequences if declared.is_text else batch.inputs
         if declared.name not in given:
-            kind = "sequences" if declared.is_text else "a tensor"
             raise InputError(
                 "sequences" if declared.is_text else "inputs",
-                f"{declared.name} must be given as {kind} for {metric.message}, got none",
+                f"{declared.name} must be given for {metric.message}, got nothing",
             )
     return batch
 

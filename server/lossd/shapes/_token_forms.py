@@ -34,7 +34,7 @@ def first_of(given: Given, side: str) -> Input:
     if first.name not in given.arrays:
         others = [i.name for i in given.loss.inputs if i.side == side and i.name in given.arrays]
         raise InvalidTensor(
-            f"{first.name} must be given as one tensor with {others[0]}, got 0", field="inputs"
+            f"{first.name} must be given with {others[0]}, got nothing", field="inputs"
         )
     return first
 

@@ -173,12 +173,12 @@ def _slot(declared: Input, shape: tuple[int, ...], length: int) -> Slot:
 def _check_presence(loss: Loss, arrays: Mapping[str, Array], sides: Sides) -> None:
     wanted = ("fake",) if sides is Sides.FAKE else ("real", "fake")
     for declared in loss.inputs:
-        count = int(declared.name in arrays)
-        if count != int(declared.name in wanted):
-            rule = "given as one tensor" if not count else "left out"
+        is_given = declared.name in arrays
+        if is_given != (declared.name in wanted):
+            rule, got = ("left out", "it") if is_given else ("given", "nothing")
             raise InvalidTensor(
                 f"{declared.name} must be {rule} where the examples of {loss.message} are "
-                f"{sides.value}, got {count}",
+                f"{sides.value}, got {got}",
                 field="inputs",
             )
 

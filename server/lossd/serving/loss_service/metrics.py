@@ -77,9 +77,10 @@ def _check_inputs(one: Requested, job: Job) -> None:
     for declared in one.metric.inputs:
         count = len(job.inputs.get(declared.name, ()))
         if count != 1:
+            rule, got = ("as one tensor ", count) if count else ("", "nothing")
             raise InvalidTensor(
-                f"{declared.name} must be given as one tensor for the metric {name}, got {count} "
-                f"for {job.loss.message}",
+                f"{declared.name} must be given {rule}for the metric {name}, got {got} for "
+                f"{job.loss.message}",
                 field=one.path,
             )
 
