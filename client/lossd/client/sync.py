@@ -162,10 +162,10 @@ class LossClient(Submitting):
     ) -> LossResult[Any]:
         """Computes the loss of one batch, the loss of each example, and the gradients.
 
-        Inputs are array-likes on the CPU: arrays, nested lists, tensors. They keep their type:
-        lists of Python floats are float64. A list or tuple of arrays, each with an axis or more,
-        is an input of several tensors, for losses that take several. None stands for an input that
-        is not given. Inputs are never written to.
+        Inputs are array-likes: arrays, nested lists, tensors, on the CPU or on a GPU whose memory
+        the server shares. They keep their type: lists of Python floats are float64. A list or tuple
+        of arrays, each with an axis or more, is an input of several tensors, for losses that take
+        several. None stands for an input that is not given. Inputs are never written to.
 
         Args:
             loss: The loss with its parameters, for example ``CrossEntropy(label_smoothing=0.1)``;
@@ -206,6 +206,8 @@ class LossClient(Submitting):
         Raises:
             InvalidRequestError: for mistakes that the caller can fix; ``field`` names the argument.
             UnknownLossError: if the server does not know the loss.
+            UnauthenticatedError: if the server does not know who calls.
+            PermissionDeniedError: if it does, and whoever it is may not.
             OverloadedError: if the server has no room for the request.
             UnavailableError: if no server answers.
             DeadlineExceededError: if the answer does not come in time.
