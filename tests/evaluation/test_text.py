@@ -1,6 +1,7 @@
 """Text scores against sacrebleu, and edits against the textbook's table."""
 
 import itertools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,6 +106,12 @@ def test_each_reason_of_sentences_is_counted_in_any_order() -> None:
     assert reason("a b c", "a b c d") == "hypotheses have no 4-gram, in 1 of 2 hypotheses"
     assert reason("a b c d") == ""
     assert reason("", "a", "a b", "a b c").endswith("; ...")
+
+
+def test_without_sacrebleu_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu.tokenizers.tokenizer_zh", None)
+    with pytest.raises(ParameterError, match=r"got CHINESE: pip install 'lossd\[text\]'$"):
+        score("bleu", {"tokenizer": BleuTokenizer.CHINESE}, hypotheses=["a"], references=[["a"]])
 
 
 @pytest.mark.parametrize("tokenizer", BleuTokenizer)

@@ -12,6 +12,7 @@ import numpy as np
 
 from lossd.client.arrays import Array  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.device_arrays import is_on_device
+from lossd.client.extras import missing
 
 
 def to_torch(array: "Array | list[Array]") -> Any:
@@ -33,7 +34,10 @@ def to_torch(array: "Array | list[Array]") -> Any:
     """
     if isinstance(array, list):
         return [to_torch(each) for each in array]
-    torch = importlib.import_module("torch")
+    try:
+        torch = importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        raise missing(error, "torch") from error
     if is_on_device(array):
         is_bfloat16 = array.dtype == ml_dtypes.bfloat16
         found = torch.from_dlpack(array.view(np.int16) if is_bfloat16 else array)

@@ -7,8 +7,13 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-from jax.custom_derivatives import SymbolicZero
+from lossd.client.extras import missing
+
+try:
+    import jax
+    from jax.custom_derivatives import SymbolicZero
+except ModuleNotFoundError as error:
+    raise missing(error, "jax") from error
 
 from lossd.client import arguments, kinds
 from lossd.client.declared import DeclaredInputs

@@ -58,6 +58,11 @@ def probe() -> Availability:
     """Looks for CuPy, a driver, a device and NVRTC; never raises."""
     try:
         cupy = _import_cupy()
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            return Availability(f"CuPy cannot be imported: {error}", None)
+        how = "pip install 'lossd[cuda13]', or 'lossd[cuda12]' for older drivers"
+        return Availability(f"there is no CuPy: {how}", None)
     except Exception as error:  # noqa: BLE001 - a broken installation raises anything
         return Availability(f"CuPy cannot be imported: {error}", None)
     try:

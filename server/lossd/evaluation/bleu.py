@@ -258,8 +258,8 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str] | None:
     except ModuleNotFoundError as error:
         raise ParameterError(
             "tokenizer",
-            f"tokenizer must be NONE where the server has no sacrebleu (extra 'text'), "
-            f"got {kind.name}",
+            f"tokenizer must be NONE where the server has no sacrebleu, got {kind.name}: "
+            "pip install 'lossd[text]'",
         ) from error
     made: Callable[[str], str] = getattr(module, _CLASSES[kind])()
 

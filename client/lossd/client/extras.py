@@ -1,0 +1,17 @@
+"""The error for a framework that is not installed, which says how it is.
+
+It imports the standard library only.
+"""
+
+
+def missing(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+    """Returns the error to raise where an import fails: its own, unless the extra brings it.
+
+    Args:
+        error: The one that Python raised.
+        extra: The extra of lossd, which has the name of the module that it is for.
+    """
+    if (error.name or "").partition(".")[0] != extra:
+        return error
+    message = f"{extra} must be installed, got none: pip install 'lossd[{extra}]'"
+    return ModuleNotFoundError(message, name=error.name)
