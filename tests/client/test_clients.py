@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -372,6 +373,13 @@ def test_a_slow_target_takes_of_the_wait_for_a_server(connect: Any, serve: Any) 
 
     with connect(slow) as loss_client, pytest.raises(client.DeadlineExceededError):
         loss_client.wait_until_ready(0.3)
+
+
+def test_who_waits_in_vain_for_a_server_is_told_where(connect: Any, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/none"
+    said = re.escape(f"server at {address} must be ready within 0.2 s, got no healthy connection")
+    with connect(address) as loss_client, pytest.raises(client.DeadlineExceededError, match=said):
+        loss_client.wait_until_ready(0.2)
 
 
 def test_a_busy_server_is_asked_again_when_it_said(serve: Any, refuse: Any, connect: Any) -> None:

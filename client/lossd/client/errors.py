@@ -232,10 +232,10 @@ def forked_error(parted: str) -> InvalidRequestError:
     )
 
 
-def not_ready_error(seconds: float) -> DeadlineExceededError:
+def not_ready_error(server: str, seconds: float) -> DeadlineExceededError:
     """Returns the exception for a server that was waited for in vain."""
     return DeadlineExceededError(
-        f"server must be ready within {seconds:g} s, got no healthy connection: "
+        f"{server} must be ready within {seconds:g} s, got no healthy connection: "
         'is "lossd serve" running there?'
     )
 

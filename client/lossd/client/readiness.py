@@ -42,7 +42,7 @@ def wait(connection: Connection, seconds: float) -> None:
         while until > time.monotonic():  # of a call without time gRPC begins one now and then
             if _is_healthy(connection, check, until):
                 return
-        raise not_ready_error(seconds)
+        raise not_ready_error(connection.retrier.server, seconds)
 
     connection.retrier.call(attempt, seconds, name="wait_until_ready")
 
@@ -96,7 +96,7 @@ async def wait_async(connection: AsyncConnection, seconds: float) -> None:
                 async with asyncio.timeout_at(until):
                     await channel.channel_ready()
         except TimeoutError as error:
-            raise not_ready_error(seconds) from error
+            raise not_ready_error(connection.retrier.server, seconds) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise given_up_error() from error
 
