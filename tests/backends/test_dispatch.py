@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lossd.backends import _tasks, _tiles, _worker
+from lossd.backends import _rooms, _tasks, _tiles, _worker
 from lossd.backends import cupy as backend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import DeviceFull
+from lossd.kernels._launch import launch_sequences
 from lossd.losses import LOSSES
 from lossd.reduction import Reduction
-from lossd.shapes import _blocks
+from lossd.shapes import _blocks, sequence
 from tests.device import own_pool
 
 pytestmark = pytest.mark.gpu
@@ -75,6 +76,70 @@ def test_regions_of_classes_take_one_launch(fake: Any, engine: Engine, *, dense:
     with fake.recorded() as lines:
         engine.run(job)
     assert [line.split()[0] for line in lines].count("launch") == 1
+
+
+def ctc(rows: int) -> Job:
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(rows, 12, 5)).astype(np.float32)
+    labels = rng.integers(1, 5, (rows, 3))
+    inputs: dict[str, Any] = {"predictions": [frames], "targets": [labels]}
+    return Job(loss=LOSSES["ctc"], parameters={}, inputs=inputs, per_example=True)
+
+
+def grids(lines: list[str]) -> list[int]:
+    """The blocks of each launch."""
+    launches = [line for line in lines if line.startswith("launch")]
+    return [int(line.split(" grid ")[1].split(",")[0]) for line in launches]
+
+
+def test_a_tile_has_as_many_sequences_as_the_device_works_on_at_once(
+    fake: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of them is computed for longer than it takes to get there."""
+    multiprocessors = backend._import_cupy().cuda.Device().attributes["MultiProcessorCount"]
+    monkeypatch.setattr(sequence, "SEQUENCE_BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 1000)
+    job = ctc(2 * multiprocessors)
+    with fake.recorded() as lines:
+        result = engine.run(job)
+    assert grids(lines) == [multiprocessors, multiprocessors]
+
+    monkeypatch.setattr(_tasks, "BUSY_TILE_BYTES", 20_000)
+    with fake.recorded() as lines:
+        assert bits(engine.run(job)) == bits(result)
+    assert len(grids(lines)) == 4
+
+
+def test_blocks_have_room_as_long_as_memory_is_free(
+    fake: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ctc(60)
+    room = launch_sequences("", 1, frames=12, classes=5, labels=3).room_bytes
+
+    def launched(room_bytes: int) -> list[int]:
+        monkeypatch.setattr(_rooms, "ROOM_BYTES", room_bytes)
+        with fake.recorded() as lines:
+            assert bits(engine.run(job)) == whole
+        return grids(lines)
+
+    whole = bits(engine.run(job))
+    assert launched(20 * room) == [60]  # of what is free they take less than their part
+    monkeypatch.setattr(_rooms, "PART", 1 << 62)
+    assert launched(20 * room) == [20]
+    assert launched(1) == [1]  # one block is always given what it needs
+
+
+def test_no_more_blocks_have_room_than_work_at_once(
+    fake: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ctc(60)
+    whole = bits(engine.run(job))
+    monkeypatch.setattr(_rooms, "multiprocessors", lambda _: 1)
+    occupancy = "cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor"
+    monkeypatch.setattr(occupancy, lambda *_: 7)
+    with fake.recorded() as lines:
+        assert bits(engine.run(job)) == whole
+    assert grids(lines) == [7]
 
 
 @pytest.mark.usefixtures("small_tiles")

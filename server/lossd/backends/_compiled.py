@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from lossd.backends._rooms import with_room
 from lossd.backends._tiles import Found, Tile, type_on_device
 from lossd.batch import Batch
 from lossd.crew import usable_cores
@@ -99,6 +100,8 @@ class _Compiled:
             statuses=cupy.empty(tile.count, np.uint8) if gives_statuses else None,
             flags=cupy.empty(tile.count, np.uint8),
         )
+        function = self.module.get_function(launch.name)
+        launch = with_room(cupy, function, launch)
         room = cupy.empty(launch.workspace_bytes, np.uint8) if launch.workspace_bytes else None
         available = {
             **sizes,
@@ -108,7 +111,6 @@ class _Compiled:
         }
         taken = {argument.name for argument in self.kernel.signature}
         arguments = {name: value for name, value in available.items() if name in taken}
-        function = self.module.get_function(launch.name)
         if launch.needs_permission:
             function.max_dynamic_shared_size_bytes = launch.shared_bytes
         function(

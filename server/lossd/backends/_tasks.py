@@ -12,7 +12,14 @@ import numpy as np
 from lossd.backends import Computed, Make, Piece, Take
 from lossd.backends._exports import Exports, Resident
 from lossd.backends._halves import halves, joined
-from lossd.backends._worker import RESIDENT_TILE_BYTES, TILE_BYTES, Begun, Work, Worker
+from lossd.backends._worker import (
+    BUSY_TILE_BYTES,
+    RESIDENT_TILE_BYTES,
+    TILE_BYTES,
+    Begun,
+    Work,
+    Worker,
+)
 from lossd.batch import Batch
 from lossd.errors import DeviceFull
 from lossd.kernels import is_stored
@@ -21,10 +28,12 @@ from lossd.kernels import is_stored
 AHEAD = 3
 
 
-def tile_elements(batch: Batch, *, runs_body: bool) -> int:
+def tile_elements(batch: Batch, *, runs_body: bool, least_rows: int = 1) -> int:
     """Returns how many elements of a batch make a tile, with all that goes with its rows.
 
     What stays on the device does not count, unless a body takes memory for its steps beside it.
+    ``least_rows`` are those that keep all of a device busy, where a row takes longer to compute
+    than to send: a tile has as many, up to some bytes.
     """
     sent = 2 * batch.dtype.itemsize + 2 + 8 * len(batch.outputs)  # scale and value, flags
     resident = 1
@@ -34,7 +43,8 @@ def tile_elements(batch: Batch, *, runs_body: bool) -> int:
             resident += row
         else:
             sent += row
-    rows = min(TILE_BYTES // sent, RESIDENT_TILE_BYTES // resident)
+    sendable = max(TILE_BYTES // sent, min(least_rows, BUSY_TILE_BYTES // sent))
+    rows = min(sendable, RESIDENT_TILE_BYTES // resident)
     return max(1, rows * batch.length)
 
 

@@ -33,6 +33,9 @@ from lossd.networks import Device, DeviceNetworks
 # A tile is large enough that a copy of it is at its fastest, and takes longer than the host needs
 # to queue the next one: 0.3 ms.
 TILE_BYTES = 32 << 20
+# The most of a tile that is larger only so that all of the device has something to do.  It is too
+# large for the pinned memory of its slot, so that the driver copies it first unless it is pinned.
+BUSY_TILE_BYTES = 256 << 20
 # What is on the device already is cut for the sake of other callers and of deadlines alone.
 RESIDENT_TILE_BYTES = 1 << 30
 # So much more than a tile is pinned, for flags and the gaps between arrays.

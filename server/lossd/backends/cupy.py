@@ -29,13 +29,15 @@ from lossd.backends._exports import Exports
 from lossd.backends._host import NO_KERNELS, KernelSource
 from lossd.backends._pinned import PinnedMemory
 from lossd.backends._rates import Rates, measured
+from lossd.backends._rooms import multiprocessors
 from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
 from lossd.backends._worker import SLOTS, TILE_BYTES, Work, Worker, shared_vectors
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
-from lossd.kernels import checks_domains
+from lossd.kernels import checks_domains, takes_room
 from lossd.kernels.host import TokenKernel, TokenSums
+from lossd.losses import CudaText
 from lossd.networks import DeviceNetwork, Network
 
 # Of the host, for each device: tiles on their way there and back.
@@ -99,6 +101,7 @@ class CupyBackend:
             Worker(self._cupy, i, self._pinned, self.exports) for i in _like_the_first(self._cupy)
         ]
         self._tasks = Tasks(self._workers, self.exports)
+        self._multiprocessors = multiprocessors(self._cupy)
         self._compilers: Compilers | None = None
         count = len(self._workers)
         self.device = available.device if count == 1 else f"{count} x {available.device}"
@@ -184,9 +187,16 @@ class CupyBackend:
             functools.partial(self._tasks.piece, work),
             checks_domains=self.checks_domains(batch),
             is_kernel=text is not None,
-            piece_elements=tile_elements(batch, runs_body=work.runs_body),
+            piece_elements=tile_elements(
+                batch, runs_body=work.runs_body, least_rows=self._least_rows(batch, text)
+            ),
             each=functools.partial(self._tasks.each, work),
         )
+
+    def _least_rows(self, batch: Batch, text: CudaText | None) -> int:
+        """Returns how many rows it takes to keep a device busy; 1 where it waits for copies."""
+        takes_long = text is not None and takes_room(batch.loss, text)
+        return self._multiprocessors if takes_long else 1
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; here one after the other, on one stream."""

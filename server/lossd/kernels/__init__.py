@@ -30,7 +30,7 @@ from lossd.kernels._source import (
     kernel_source,
     number_of,
 )
-from lossd.kernels._templates import gradients_of
+from lossd.kernels._templates import gradients_of, takes_room
 
 __all__ = [
     "MOST_THREADS",
@@ -50,5 +50,6 @@ __all__ = [
     "is_stored",
     "kernel_source",
     "number_of",
+    "takes_room",
     "typed_arguments",
 ]

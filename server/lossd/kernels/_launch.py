@@ -24,8 +24,6 @@ MOST_OF_TOKENS = 256
 # Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
-# The most memory for blocks to work in, unless one alone needs more.
-WORKSPACE_BYTES = 256 << 20
 # Shared memory that every device has; a kernel must ask for more, and the limit differs.
 SHARED_BYTES = 48 << 10
 # Bytes of it that the sums over a block need.
@@ -54,7 +52,7 @@ class Launch:
     """The entry point to launch, and the number of threads.
 
     A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the first
-    ``kept`` columns of each row in.  All blocks together have ``workspace_bytes``.
+    ``kept`` columns of each row in, and ``room_bytes`` of the device's memory to work in.
     """
 
     name: str
@@ -63,7 +61,16 @@ class Launch:
     rows: int = 1
     shared_bytes: int = 0
     kept: int = 0
-    workspace_bytes: int = 0
+    room_bytes: int = 0
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The memory that all blocks together work in."""
+        return self.blocks * self.room_bytes
+
+    def with_at_most(self, blocks: int) -> "Launch":
+        """Returns a launch of no more blocks, each of which then takes several rows in turn."""
+        return replace(self, blocks=min(self.blocks, blocks))
 
     @property
     def needs_permission(self) -> bool:
@@ -86,6 +93,7 @@ SHARED_ARGUMENTS = (
     Argument("nonfinite", Kind.ARRAY),
 )
 KEPT = Argument("kept", Kind.COUNT)
+WORKSPACE = Argument("workspace", Kind.ARRAY)
 
 
 def typed_arguments(
@@ -165,12 +173,12 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
 
 
 def launch_classes(name: str, rows: int, classes: int, positions: int) -> Launch:
-    """Returns a launch of rows of classes, a few at a time where they need much memory."""
+    """Returns a launch of rows of classes, each with memory to work in."""
     threads = _doubled(1, positions, MOST_OF_CLASSES)
     together = SHARING_THREADS // threads if threads <= WARP else 1
     room = 8 * together * room_of_classes(classes, positions)
-    blocks = max(1, min(-(-rows // together), WORKSPACE_BYTES // room))
-    return Launch(name, blocks, threads, together, workspace_bytes=blocks * room)
+    blocks = min(-(-rows // together), MOST_BLOCKS)
+    return Launch(name, blocks, threads, together, room_bytes=room)
 
 
 def room_of_classes(classes: int, positions: int) -> int:
@@ -179,11 +187,10 @@ def room_of_classes(classes: int, positions: int) -> int:
 
 
 def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: int) -> Launch:
-    """Returns a launch with a block a sequence, a few at a time where they need much memory."""
+    """Returns a launch with a block a sequence, each with memory to work in."""
     threads = _doubled(WARP, labels + 1, MOST_OF_SEQUENCE)
     room = 8 * _room(frames, classes, labels)
-    blocks = max(1, min(rows, WORKSPACE_BYTES // room))
-    return Launch(name, blocks, threads, workspace_bytes=blocks * room)
+    return Launch(name, min(rows, MOST_BLOCKS), threads, room_bytes=room)
 
 
 def launch_tokens(name: str, rows: int) -> Launch:

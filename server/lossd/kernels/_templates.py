@@ -10,6 +10,7 @@ from lossd.kernels._launch import (
     MOST_OF_TOKENS,
     MOST_THREADS,
     SHARED_BYTES,
+    WORKSPACE,
     Argument,
     Kind,
     Launch,
@@ -116,7 +117,7 @@ CLASSWISE = Template(
     "classwise",
     "const Regions& regions, T& value",
     _launch_classes,
-    arguments=(Argument("parts", Kind.COUNT), Argument("workspace", Kind.ARRAY)),
+    arguments=(Argument("parts", Kind.COUNT), WORKSPACE),
     shared=("overlaps.hpp", "class_overlaps.hpp"),
     checks_domains=True,
     knows_choices=True,
@@ -160,7 +161,7 @@ TEMPLATES: Mapping[Shape, Template] = {
             Argument("parts", Kind.COUNT),
             Argument("labels", Kind.COUNT),
             Argument("statuses", Kind.ARRAY),
-            Argument("workspace", Kind.ARRAY),
+            WORKSPACE,
         ),
         shared=("alignments.hpp",),
         gives_statuses=True,
@@ -203,6 +204,12 @@ def template_of(loss: Loss, text: CudaText | None = None) -> Template | None:
         return CLASSWISE
     found = TEMPLATES.get(loss.shape)
     return VECTORWISE if found is REGIONWISE and len(loss.inputs) == 1 else found
+
+
+def takes_room(loss: Loss, text: CudaText) -> bool:
+    """Returns whether a block takes memory to work in, as one does that takes long for a row."""
+    template = template_of(loss, text)
+    return template is not None and WORKSPACE in template.arguments
 
 
 def gradients_of(loss: Loss) -> tuple[str, ...]:
