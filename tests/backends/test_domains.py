@@ -4,6 +4,7 @@ The host is asked only then, for the error that it would give itself.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,17 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest
-from lossd.losses import LOSSES, Axes, Choices, Content, Shape
+from lossd.losses import (
+    LOSSES,
+    Axes,
+    Choices,
+    Content,
+    CudaText,
+    Input,
+    Interval,
+    Loss,
+    Shape,
+)
 from lossd.selftest._long_rows import CLASSES, parameters_for
 
 pytestmark = pytest.mark.gpu
@@ -30,6 +41,7 @@ CASES = [
     if declared.under(loss.complete(parameters_for(loss, text))).domain is not None
     and not (text.targets_are_classes and declared is loss.inputs[1])
 ]
+OF_SEQUENCES = [case for case in CASES if case[0].shape is Shape.SEQUENCE]
 names = [f"{loss.name}-{loss.cuda.index(text)}-{declared.name}" for loss, text, declared in CASES]
 every_case = pytest.mark.parametrize(("loss", "text", "declared"), CASES, ids=names)
 
@@ -113,13 +125,29 @@ def test_inputs_with_a_domain_may_stay_on_the_device(engines: Any) -> None:
     device, host = engines
     stays = {}
     for loss, text, declared in CASES:
-        if loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):  # which the host has to look at
+        if loss.shape not in (Shape.POINTWISE, Shape.ROWWISE, Shape.SEQUENCE):
             continue
         job = job_of(loss, text)
         assert not host.resident(job)
         stays[loss.name, declared.name] = declared.name in device.resident(job)
     assert stays
     assert all(stays.values()), stays
+
+
+@pytest.mark.parametrize(("loss", "text", "declared"), OF_SEQUENCES, ids=lambda _: "")
+def test_frames_that_a_sequence_does_not_have_are_not_looked_at_on_the_host(
+    engines: Any, monkeypatch: pytest.MonkeyPatch, loss: Loss, text: CudaText, declared: Input
+) -> None:
+    device, host = engines
+    job = job_of(loss, text)
+    frames = job.inputs[declared.name][0]
+    times = np.arange(ROWS) % frames.shape[1]
+    lengths = next(each for each in loss.inputs if each.content is Content.LENGTHS)
+    job = replace(job, inputs={**job.inputs, lengths.name: [times]})
+    frames[np.arange(frames.shape[1]) >= times[:, None]] = 7.5
+    expected = host.run(job).loss
+    monkeypatch.setattr(Interval, "outside", None)
+    assert device.run(job).loss == pytest.approx(expected)
 
 
 def test_numbers_of_a_type_that_kernels_do_not_read_are_brought_to_the_host(engines: Any) -> None:

@@ -84,7 +84,8 @@ class NumpyBackend:
 
     def checks_domains(self, batch: Batch) -> bool:
         """See ``Backend.checks_domains``."""
-        return self.kernels.find(batch) is not None
+        kernel = self.kernels.find(batch)
+        return kernel is not None and kernel.checks_domains
 
     def token_sums(self) -> TokenSums | None:
         """See ``Backend.token_sums``."""
@@ -102,7 +103,7 @@ class NumpyBackend:
         beside = functools.partial(_run_body, body)
         return Compute(
             functools.partial(compute, kernel, batch, beside),
-            checks_domains=True,
+            checks_domains=kernel.checks_domains,
             is_kernel=True,
             piece_elements=piece_elements(kernel, batch, self.threads),
             prepare=functools.partial(prepared, kernel, batch),

@@ -102,7 +102,7 @@ def check_domains(batch: Batch) -> None:
         with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
             if _are_all_within(operand.input.domain, operand.rows):
                 continue
-            wrong = operand.input.domain.outside(operand.rows)
+            wrong = operand.outside(operand.input.domain, operand.rows)
         if batch.plan.excluded is not None:
             wrong[batch.plan.excluded] = False
         if wrong.any():

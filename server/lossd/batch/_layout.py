@@ -8,8 +8,10 @@ import numpy as np
 
 from lossd.batch._job import Array
 from lossd.errors import InvalidTensor
-from lossd.losses import Content, Input, Loss
+from lossd.losses import Choices, Content, Input, Interval, Loss
 from lossd.networks import ImagePipeline, Networks
+
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An input laid out for computing.  Class indices are int64 and safe to index with."""
+    """An input laid out for computing.  Class indices are int64 and safe to index with.
+
+    ``lengths`` say how many numbers along axis 1 each row has, where not all have all; the others
+    may be anything.
+    """
 
     slot: Slot
     rows: Array
+    lengths: Array | None = None
 
     @property
     def input(self) -> Input:
@@ -142,6 +149,14 @@ class Operand:
         """Returns the type to compute in; integers that are indices or lengths keep their own."""
         is_integer = self.slot.is_classes or self.slot.input.content is Content.LABELS
         return self.rows.dtype if is_integer else dtype
+
+    def outside(self, domain: Interval | Choices, rows: Array, place: slice = _ALL) -> Array:
+        """Returns which of some ``rows``, those at a place, have numbers outside a domain."""
+        wrong: Array = domain.outside(rows)
+        if self.lengths is not None:
+            there = np.arange(rows.shape[1]) < self.lengths[place, None]
+            wrong &= there.reshape(*there.shape, *(1,) * (rows.ndim - 2))
+        return wrong
 
     def as_type(self, dtype: np.dtype[Any]) -> Array:
         """Returns the rows in the type to compute in, contiguous in memory."""

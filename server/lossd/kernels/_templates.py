@@ -62,6 +62,7 @@ class Template:
     shared: tuple[str, ...] = ()
     gives_statuses: bool = False
     checks_domains: bool = False  # whether it can flag rows with a number outside its domain
+    checks_on_host: bool = True  # whether its file on the host does
     types: tuple[str, ...] = ("float", "double")  # that it computes in, on the host
     call: str = "Call"  # what it is called with there
     knows_choices: bool = False  # whether a text knows the parameters that are members of enums
@@ -166,6 +167,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         shared=("alignments.hpp",),
         gives_statuses=True,
         checks_domains=True,
+        checks_on_host=False,
         most_threads=MOST_OF_SEQUENCE,
     ),
     # No backend launches tokenwise.cuh yet: losses of tokens are computed on the host, and tests

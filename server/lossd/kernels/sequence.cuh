@@ -137,11 +137,11 @@ __device__ T likelihood(Kind, const Example& example, double blank, double zero_
     return T(example.is_infeasible && zero_infinity != 0 ? 0 : value);
 }
 
-// Whether this thread finds a number outside its domain in a row.
-__device__ inline bool has_outside(const FIRST* predictions, long long columns) {
+// Whether this thread finds a number outside its domain in the frames that a sequence has.
+__device__ inline bool has_outside(const FIRST* predictions, long long numbers) {
     bool found = false;
 #if CHECKS
-    for (long long i = threadIdx.x; i < columns; i += blockDim.x)
+    for (long long i = threadIdx.x; i < numbers; i += blockDim.x)
         found |= first_is_outside(widened(predictions[i]));
 #endif
     return found;
@@ -169,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(MOST_OF_SEQUENCE, 1) ROWS_KERNEL(
                                scales ? scales[row] : scale};
         T value;
         evaluate(sequence, value ARGUMENTS);
-        results.write(value, sequence.taint, has_outside(predictions + offset, columns));
+        results.write(value, sequence.taint, has_outside(predictions + offset, sequence.length * classes));
         if (threadIdx.x == 0 && sequence.is_infeasible) statuses[row] = INFEASIBLE;
         __syncthreads();
     }

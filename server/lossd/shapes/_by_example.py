@@ -215,7 +215,7 @@ class _Run:
         for operand in batch.operands:
             rows = operand.rows[window]
             if operand.name in self._pieces.looked_at:
-                self._check_domain(operand, rows, excluded)
+                self._check_domain(operand, rows, cut.rows)
             inputs[operand.name] = rows, operand.compute_type(batch.dtype)
         scale = self._scale
         return Piece(
@@ -256,13 +256,14 @@ class _Run:
         by_column = {name: v[cut.columns] for name, v in vectors.items() if v.ndim == 1}
         return {**given, **by_row, **by_column}
 
-    def _check_domain(self, operand: Operand, rows: Array, excluded: Array | None) -> None:
+    def _check_domain(self, operand: Operand, rows: Array, place: slice) -> None:
         """Checks an input against its domain while it is in the cache anyway."""
         if operand.input.domain is None:
             return
-        wrong = operand.input.domain.outside(rows)
+        wrong = operand.outside(operand.input.domain, rows, place)
+        excluded = self._batch.plan.excluded
         if excluded is not None:
-            wrong[excluded] = False
+            wrong[excluded[place]] = False
         if wrong.any():
             self._refuse_outside()
 

@@ -80,7 +80,6 @@ class Laid:
         ``checks_domains`` tells whether that looks whether they are within their domains.
         """
         loss = self.template.loss
-        is_left_to_it = checks_domains and not self.rules.checks_domains
         if not self.rules.reads_rows or loss.may_ignore(self.parameters):
             return frozenset()
         if not self.layout.rows * self.layout.length:
@@ -89,7 +88,7 @@ class Laid:
             slot.input.base_name
             for slot, operand in zip(self.slots, self.template.operands, strict=True)
             if not (slot.is_moved or slot.is_classes or slot.default is not None)
-            and (is_left_to_it or slot.input.domain is None)
+            and (checks_domains or slot.input.domain is None)
             and slot.input.content in _NUMBERS
             and operand.rows.dtype in _FLOATS
         )

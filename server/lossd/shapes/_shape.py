@@ -61,7 +61,6 @@ class ShapeRules(abc.ABC):
 
     on_host = False  # whether it is computed on the host, whatever the backend
     reads_rows = False  # whether a backend reads its inputs row by row, and nothing else does
-    checks_domains = False  # whether it looks itself whether floats are within their domains
 
     @abc.abstractmethod
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

@@ -37,7 +37,6 @@ class SequenceShape(ByExample):
     """See the module."""
 
     reads_rows = True
-    checks_domains = True  # of the frames that each example has
     is_quick = False
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
@@ -87,7 +86,7 @@ class SequenceShape(ByExample):
         excluded: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
-        """Returns lengths and labels as int64, safe to index with.
+        """Returns lengths and labels as int64, safe to index with, and frames with their lengths.
 
         Labels beyond a row's length become 0, and so do all labels and lengths of excluded rows.
 
@@ -111,7 +110,7 @@ class SequenceShape(ByExample):
         if blanks.any():
             rule = f"[0, {classes}) without {loss.message}'s blank"
             raise value_error(labels.name, labels.rows, blanks, rule, hint)
-        return _within_domain(frames, times, excluded), checked, times, counts
+        return replace(frames, lengths=times.rows), checked, times, counts
 
 
 def _check_blank(given: Given, classes: int) -> None:
@@ -139,22 +138,6 @@ def _check_size(labels: str, time: int, count: int) -> None:
             field=f"inputs.{labels}.shape",
             details={"limit": MAX_CELLS, "frames": time, "labels": count},
         )
-
-
-def _within_domain(frames: Operand, times: Operand, excluded: Flags | None) -> Operand:
-    """Checks the frames that each example has; the operand returned has no domain to check."""
-    domain = frames.input.domain
-    if domain is None:
-        return frames
-    there = np.arange(frames.shape[1]) < times.rows[:, None]
-    if excluded is not None:
-        there &= ~excluded[:, None]
-    with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
-        wrong = domain.outside(frames.rows) & there[..., None]
-    if wrong.any():
-        raise value_error(frames.name, frames.rows, wrong, str(domain))
-    declared = replace(frames.input, domain=None)
-    return replace(frames, slot=replace(frames.slot, input=declared))
 
 
 def _within(operand: Operand, end: int, unchecked: Flags, hint: str = "") -> Operand:

@@ -114,10 +114,12 @@ class HostKernel:
         call_prepared: Any,
         *,
         gives_statuses: bool = False,
+        checks_domains: bool = True,
         turns: bool = False,
         gradients: tuple[str, ...] = (),
     ) -> None:
         self.gives_statuses = gives_statuses
+        self.checks_domains = checks_domains
         self.turns = turns
         self.gradients = gradients  # the inputs with respect to which it writes them
         self._call_prepared = call_prepared

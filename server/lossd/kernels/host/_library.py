@@ -89,6 +89,7 @@ class Library:
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
             self._call_prepared,
             gives_statuses=template is not None and template.gives_statuses,
+            checks_domains=template is not None and template.checks_on_host,
             turns=template is CLASSWISE,
             gradients=text.gradients,
         )
