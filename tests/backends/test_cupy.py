@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ import pytest
 from lossd.backends import _compiled, _tasks
 from lossd.backends import cupy as backend
 from lossd.backends._pinned import Staging
+from lossd.backends.choose import BackendChoice, choose
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
@@ -32,6 +34,8 @@ from lossd.losses import LOSSES, Content, Loss, Shape
 from lossd.losses._maths import pairwise_similarities as _similarity
 from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.serving.config import Config
+from lossd.serving.process.device_check import check_device
 from lossd.shapes import _blocks
 from tests.device import own_pool, stand_in_for_sorting
 from tests.drawn_networks import NETWORKS
@@ -454,6 +458,47 @@ def test_a_backend_without_a_device_says_why(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(backend, "probe", lambda: backend.Availability("it is unplugged", None))
     with pytest.raises(BackendUnavailable, match="it is unplugged"):
         backend.CupyBackend()
+
+
+# What a start takes of the memory of a device, and of what is pinned of the host's.
+TAKES = {
+    "its context": "cudaStreamCreate",
+    "pinned memory": "cudaHostAlloc",
+    "events": "cudaEventCreate",
+}
+
+
+# A stream of CuPy's that was never made complains when it goes.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("call", TAKES.values(), ids=TAKES)
+@gpu
+def test_a_full_device_is_not_used(fake: Any, call: str) -> None:
+    fake.fault(call)
+    with pytest.raises(BackendUnavailable, match="must be usable, got cupy: cudaErrorMemoryAlloc"):
+        choose(BackendChoice.CUPY, threads=1)
+
+    fake.fault(call)
+    chosen = choose(BackendChoice.AUTO, threads=1)
+    with closing(chosen.backend):
+        assert (chosen.backend.name, chosen.is_fallback) == ("numpy", True)
+        assert "no usable GPU" in chosen.reason
+        assert "out of memory" in chosen.reason
+
+    backend.CupyBackend().close()  # nothing of that is left
+
+
+@gpu
+def test_a_device_that_is_full_when_its_copies_are_measured_is_not_used(fake: Any) -> None:
+    del fake  # skips without it
+    chosen = choose(BackendChoice.AUTO, threads=1)
+    assert chosen.backend.name == "cupy"
+    with own_pool(backend._import_cupy()) as pool:
+        pool.set_limit(size=1)
+        checked = check_device(chosen, Config(check_device=False), NETWORKS)
+
+    with closing(checked.engine.backend) as used:
+        assert (used.name, checked.chosen.is_fallback) == ("numpy", True)
+        assert "no usable GPU" in checked.chosen.reason
 
 
 def test_a_user_without_a_home_still_gets_a_folder_for_kernels(

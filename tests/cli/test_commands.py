@@ -20,6 +20,7 @@ from lossd.backends.cupy import Availability
 from lossd.batch import Job
 from lossd.cli import command, subcommands
 from lossd.engine import Engine
+from lossd.errors import BackendUnavailable
 from lossd.kernels.host import Library, NoLibraryError
 from lossd.losses import LOSSES
 from lossd.networks import save, worked_networks
@@ -308,6 +309,17 @@ def test_doctor_warns_of_missing_kernels_where_there_could_be_some(
     (said,) = (line for line in lines if "kernels for the CPU" in line)
     assert mark in said
     assert "none, NumPy alone computes: there is no library: do this" in said
+
+
+def test_doctor_says_that_the_memory_of_a_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: object) -> None:
+        raise BackendUnavailable("backend must be usable, got cupy: out of memory")
+
+    monkeypatch.setattr("lossd.cli.machine.routes_of", taken)
+    done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
+
+    assert done.exit_code == 1
+    assert "must be usable, got cupy: out of memory" in done.output
 
 
 def test_doctor_says_whether_memory_can_be_shared(tmp_path: Path) -> None:

@@ -214,7 +214,11 @@ class Backend(Protocol):
         """Returns a network on the device of a ``session``, within it, in a precision."""
 
     def rates(self) -> Rates | None:
-        """Measures how fast it copies; None where nothing is copied."""
+        """Measures how fast it copies; None where nothing is copied.
+
+        Raises:
+            BackendUnavailable: if there is no memory for that.
+        """
 
     def close(self) -> None:
         """Ends its threads and frees what it holds."""

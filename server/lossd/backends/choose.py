@@ -32,7 +32,7 @@ def cpu_backend(threads: int) -> NumpyBackend:
 
 
 def choose(choice: BackendChoice, *, threads: int) -> Chosen:
-    """Makes the backend: AUTO takes the GPU if it can be used, and NumPy otherwise.
+    """Makes the backend: AUTO takes the GPU if it can be used now, and NumPy otherwise.
 
     Raises:
         BackendUnavailable: if CUPY was asked for and cannot be used.
@@ -40,8 +40,14 @@ def choose(choice: BackendChoice, *, threads: int) -> Chosen:
     if choice is BackendChoice.NUMPY:
         return Chosen(cpu_backend(threads), "asked for")
     found = cupy.probe()
+    reason = found.reason
     if found.device is not None:
-        return Chosen(cupy.CupyBackend(host_kernels()), f"{choice}: a GPU can be used")
+        try:
+            return Chosen(cupy.CupyBackend(host_kernels()), f"{choice}: a GPU can be used")
+        except BackendUnavailable as error:
+            if choice is BackendChoice.CUPY:
+                raise
+            reason = str(error)
     if choice is BackendChoice.CUPY:
-        raise BackendUnavailable(f"backend must be usable, got cupy without a GPU: {found.reason}")
-    return Chosen(cpu_backend(threads), f"no usable GPU: {found.reason}", is_fallback=True)
+        raise BackendUnavailable(f"backend must be usable, got cupy without a GPU: {reason}")
+    return Chosen(cpu_backend(threads), f"no usable GPU: {reason}", is_fallback=True)

@@ -83,7 +83,7 @@ class CupyBackend:
     those of the host, for what is computed there.
 
     Raises:
-        BackendUnavailable: if there is no usable device.
+        BackendUnavailable: if there is no usable device, or no memory to start with.
     """
 
     name = "cupy"
@@ -97,11 +97,13 @@ class CupyBackend:
         self._cupy = _import_cupy()
         self._pinned = PinnedMemory(self._cupy)
         self.exports = Exports(self._cupy)
-        self._workers = [
-            Worker(self._cupy, i, self._pinned, self.exports) for i in _like_the_first(self._cupy)
-        ]
+        with _starting():
+            self._workers = [
+                Worker(self._cupy, i, self._pinned, self.exports)
+                for i in _like_the_first(self._cupy)
+            ]
+            self._multiprocessors = multiprocessors(self._cupy)
         self._tasks = Tasks(self._workers, self.exports)
-        self._multiprocessors = multiprocessors(self._cupy)
         self._compilers: Compilers | None = None
         count = len(self._workers)
         self.device = available.device if count == 1 else f"{count} x {available.device}"
@@ -205,7 +207,8 @@ class CupyBackend:
 
     def rates(self) -> Rates:
         """See ``Backend.rates``; those of the first device, which the others are like."""
-        return measured(self._cupy)
+        with _starting():
+            return measured(self._cupy)
 
     def close(self) -> None:
         """Frees the devices' memory."""
@@ -241,6 +244,19 @@ def _ensure_cache_folder() -> None:
             return
     except (OSError, RuntimeError):  # a user without an entry in the user database has no home
         os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="lossd-cupy-")
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Says that a device which has no memory to start with, or is another's, cannot be used.
+
+    Raises:
+        BackendUnavailable: for whatever CUDA says.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # the kinds that CuPy's errors are of
+        raise BackendUnavailable(f"backend must be usable, got cupy: {error}") from error
 
 
 def _device_name(cupy: Any) -> str:

@@ -14,7 +14,7 @@ from lossd.backends.choose import BackendChoice, choose, cpu_backend
 from lossd.backends.cupy import PINNED_BYTES, probe
 from lossd.crew import usable_cores
 from lossd.engine import Engine
-from lossd.errors import ServiceError
+from lossd.errors import BackendUnavailable, ServiceError
 from lossd.kernels.host import Library, NoLibraryError, are_for_here
 from lossd.networks import Networks, worked_networks
 from lossd.routing import Route
@@ -176,6 +176,8 @@ def _losses(config: Config) -> Iterator[Finding]:
             yield from routed(routes_of(chosen.backend, cpu, config))
         engine = Engine(chosen.backend, Networks(worked_networks()))
         yield from checks_right(selftest.run(engine))
+    except BackendUnavailable as error:  # somebody else took its memory meanwhile
+        yield Finding("backend", str(error), is_bad=True)
     finally:
         chosen.backend.close()
 

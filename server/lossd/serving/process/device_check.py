@@ -47,11 +47,13 @@ def check_device(chosen: Chosen, config: Config, networks: Networks) -> CheckedD
     """
     faults = _faults(chosen.backend) if config.check_device else {}
     if faults.keys() >= {loss.name for loss in LOSSES.values() if not rules_of(loss).on_host}:
-        chosen = _given_up(chosen, config, next(iter(faults.values())))
-        return CheckedDevice(chosen, Engine(chosen.backend, networks), {})
+        return _given_up(chosen, config, networks, next(iter(faults.values())))
     cpu = cpu_backend(config.compute_threads)
     overrides = dict.fromkeys(faults, cpu)
-    routes = routes_of(chosen.backend, cpu, config)
+    try:
+        routes = routes_of(chosen.backend, cpu, config)
+    except BackendUnavailable as error:  # somebody else took its memory meanwhile
+        return _on_cpu(chosen, config, networks, f"no usable GPU: {error}")
     routed = {name: cpu for route in routes if route.backend == HOST for name in route.losses}
     engine = Engine(chosen.backend, networks, overrides=overrides, routes=routed)
     return CheckedDevice(chosen, engine, faults, routes)
@@ -61,6 +63,9 @@ def routes_of(backend: Backend, cpu: Backend, config: Config) -> Sequence[Route]
     """Returns where losses are computed, if the operator leaves that to us and there is a GPU.
 
     ``cpu`` is the backend for the CPU.
+
+    Raises:
+        BackendUnavailable: if the GPU has no memory for that.
     """
     rates = backend.rates() if config.backend is BackendChoice.AUTO else None
     if rates is None:
@@ -78,10 +83,16 @@ def _faults(backend: Backend) -> dict[str, str]:
     return selftest.faults(engine) | faults if faults else {}
 
 
-def _given_up(chosen: Chosen, config: Config, fault: str) -> Chosen:
-    chosen.backend.close()
+def _given_up(chosen: Chosen, config: Config, networks: Networks, fault: str) -> CheckedDevice:
     name, device = chosen.backend.name, chosen.backend.device
     if config.backend is not BackendChoice.AUTO:
+        chosen.backend.close()
         raise BackendUnavailable(f"backend must compute right, got {name} on {device}: {fault}")
-    reason = f"{device} gets every loss wrong: {fault}"
-    return Chosen(cpu_backend(config.compute_threads), reason, is_fallback=True)
+    return _on_cpu(chosen, config, networks, f"{device} gets every loss wrong: {fault}")
+
+
+def _on_cpu(chosen: Chosen, config: Config, networks: Networks, reason: str) -> CheckedDevice:
+    """Takes the CPU in the place of a device."""
+    chosen.backend.close()
+    cpu = cpu_backend(config.compute_threads)
+    return CheckedDevice(Chosen(cpu, reason, is_fallback=True), Engine(cpu, networks), {})
