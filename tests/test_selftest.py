@@ -10,12 +10,14 @@ from lossd.backends import cupy as backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.kernels import Kernel, _source, find_text
+from lossd.kernels._launch import SEGMENT
 from lossd.losses import LOSSES, Loss
 from lossd.selftest._long_rows import COLUMNS, TOLERANCES, long_rows
 from lossd.shapes import rules_of
 
 OF_TWO_SIDES = [x for x in LOSSES.values() if x.cuda_of]
 ON_HOST_TOO = [x for x in LOSSES.values() if x.cuda]
+OF_CLASSES = [x for x in LOSSES.values() if any(text.has_class_axis for text in x.cuda)]
 ON_DEVICE = [x for x in LOSSES.values() if x.cuda and not rules_of(x).on_host]
 
 
@@ -39,6 +41,12 @@ def test_long_rows_are_for_every_kernel_of_two_sides(loss: Loss) -> None:
     assert len(found) == sum(map(len, loss.cuda_of.values())) * len(TOLERANCES) * len(COLUMNS)
     for parameters, _, _ in found:
         loss.complete(parameters)
+
+
+@pytest.mark.parametrize("loss", OF_CLASSES, ids=lambda x: x.name)
+def test_the_longest_rows_of_classes_take_several_blocks(loss: Loss) -> None:
+    shapes = {rows.job.inputs["predictions"][0].shape for rows in long_rows(loss)}
+    assert max(shape[2] for shape in shapes if len(shape) > 2) > SEGMENT
 
 
 @pytest.mark.parametrize("loss", [*ON_HOST_TOO, *OF_TWO_SIDES], ids=lambda x: x.name)

@@ -19,6 +19,7 @@ from lossd.backends import cupy as backend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import DeviceFull
+from lossd.kernels import _launch
 from lossd.kernels._launch import launch_sequences
 from lossd.losses import LOSSES
 from lossd.reduction import Reduction
@@ -76,6 +77,28 @@ def test_regions_of_classes_take_one_launch(fake: Any, engine: Engine, *, dense:
     with fake.recorded() as lines:
         engine.run(job)
     assert [line.split()[0] for line in lines].count("launch") == 1
+
+
+def test_long_regions_of_classes_take_a_block_for_each_segment(
+    fake: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    shape = (4, 5, 20, 10)
+    inputs: dict[str, Any] = {
+        "predictions": [rng.random(shape, np.float32)],
+        "targets": [rng.integers(0, 5, (4, 20, 10))],
+    }
+    job = Job(loss=LOSSES["dice"], parameters={"class_axis": 1}, inputs=inputs)
+    whole = engine.run(job)
+    monkeypatch.setattr(_launch, "SEGMENT", 64)
+    monkeypatch.setattr(_rooms, "ROOM_BYTES", 1)  # what is kept of a row stays between launches
+    with fake.recorded() as lines:
+        found = engine.run(job)
+    assert grids(lines) == [16, 4, 16]
+    assert found.loss == pytest.approx(whole.loss, 1e-6)
+    for name, gradient in whole.gradients.items():
+        np.testing.assert_allclose(found.gradients[name], gradient, 1e-5, 1e-9)
+    assert not fake.violations()
 
 
 def ctc(rows: int) -> Job:

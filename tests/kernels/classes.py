@@ -53,6 +53,7 @@ class Classes:
     scales: Array
     parameters: Mapping[str, Any]
     domains: Mapping[str, Any] = field(default_factory=dict)
+    is_differentiated: bool = True
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -101,11 +102,14 @@ class Classes:
         arguments = {
             "rows": rows, "columns": classes * positions, "parts": classes, **given,
             "scales": self.scales, "scale": 1.0, "silent": self.excluded.astype(np.uint8),
-            "values": found.values, "gradient": found.gradient, "nonfinite": found.flags,
-            "workspace": np.empty(launch.workspace_bytes // 8),
+            "values": found.values, "nonfinite": found.flags,
+            "gradient": found.gradient if self.is_differentiated else None,
+            "workspace": np.full(launch.workspace_bytes // 8, np.nan), "segment": launch.segment,
             **{name: number_of(value) for name, value in self.parameters.items()},
         }  # fmt: skip
-        execute(kernel, launch, typed_arguments(kernel.signature, arguments, self.dtype))
+        typed = typed_arguments(kernel.signature, arguments, self.dtype)
+        for step in launch.steps:
+            execute(kernel, step, typed)
         return found
 
     def on_host(self, library: Library, **options: Any) -> Found:

@@ -55,7 +55,7 @@ SINGLE = {
 
 @dataclass
 class Counting:
-    """Executes kernels with a counter in them; ``moved`` is what the last launch moved."""
+    """Executes kernels with a counter in them; ``moved`` is what all launches moved."""
 
     simt: Any
     moved: int = 0
@@ -69,7 +69,7 @@ class Counting:
             source = source.replace(line, counted)
         counting_kernel = replace(kernel, source=COUNTER + source)
         self.simt(counting_kernel, launch, arguments)
-        self.moved = self.simt.library(counting_kernel).moved_bytes()
+        self.moved += self.simt.library(counting_kernel).moved_bytes()
 
 
 def ratio(simt: Any, variant: Variant, kept: float) -> float:
@@ -126,6 +126,20 @@ def test_kernels_of_regions_of_classes_move_what_the_table_says(
     name = f"`{loss.name}` {loss.cuda.index(text)}"
     assert f"| {name} | {moved} | {moved} | {moved} |" in TEXT.splitlines()
     assert counting.moved < 3 * least
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"), classes.TEXTS, ids=lambda value: getattr(value, "name", "")
+)
+def test_regions_in_segments_move_no_more(
+    simt: Any, monkeypatch: pytest.MonkeyPatch, loss: Loss, text: CudaText
+) -> None:
+    row = classes.draw(loss, text, SIZE_OF_CLASSES, FLOAT32).row(0)
+    whole, in_segments = Counting(simt), Counting(simt)
+    row.on_device(whole)
+    monkeypatch.setattr("lossd.kernels._launch.SEGMENT", 64)
+    row.on_device(in_segments)
+    assert in_segments.moved == whole.moved
 
 
 def test_the_table_has_no_other_text() -> None:

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lossd.kernels import OUTSIDE
+from lossd.kernels import OUTSIDE, Kernel, Launch
 from lossd.kernels.host import Library
 from lossd.losses import DistributionKind, Loss
 from lossd.losses._declare import CudaText
@@ -73,6 +73,62 @@ def test_the_source_for_the_device_equals_the_body(
 ) -> None:
     for batch in batches(loss, text, dtype, classes.SIZES[:4]):
         assert_equal(batch.on_device(simt), batch)
+
+
+@pytest.fixture
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 64 positions are in segments, as if one had hundreds of times as many."""
+    monkeypatch.setattr("lossd.kernels._launch.SEGMENT", 64)
+
+
+@every_text
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_rows_in_segments_equal_the_body(
+    simt: Execute, loss: Loss, text: CudaText, dtype: np.dtype[Any]
+) -> None:
+    for batch in batches(loss, text, dtype, [(3, 600), (20, 65)]):
+        launched: list[str] = []
+        found = batch.on_device(noting(simt, launched))
+        assert [name.partition("_")[2] for name in launched] == ["counts", "sums", "slopes"]
+        assert_equal(found, batch)
+
+
+def noting(execute: Execute, names: list[str]) -> Execute:
+    """Executes kernels, and notes their names."""
+
+    def executed(kernel: Kernel, launch: Launch, arguments: tuple[Any, ...]) -> None:
+        names.append(launch.name)
+        execute(kernel, launch, arguments)
+
+    return executed
+
+
+@every_text
+@pytest.mark.usefixtures("short_segments")
+def test_a_row_in_segments_has_the_same_bits_alone_and_without_a_gradient(
+    simt: Execute, loss: Loss, text: CudaText
+) -> None:
+    batch = draw(loss, text, (5, 200), FLOAT32, smooth=0.0)
+    found, values = batch.on_device(simt), replace(batch, is_differentiated=False).on_device(simt)
+    assert values.values.tobytes() == found.values.tobytes()
+    for row in range(classes.ROWS):
+        assert batch.row(row).on_device(simt).bits(0) == found.bits(row)
+
+
+@every_text
+@pytest.mark.usefixtures("short_segments")
+def test_a_segment_sees_a_number_outside_its_domain(
+    simt: Execute, loss: Loss, text: CudaText
+) -> None:
+    kind = DistributionKind.PROBABILITIES
+    batch = classes.with_domains(draw(loss, text, (4, 200), FLOAT32, prediction_kind=kind))
+    for place in (0, 130, 199):
+        given = batch.predictions.copy()
+        given[0, 2, place] = 1.0000001
+        flags = replace(batch, predictions=given).on_device(simt).flags
+        assert flags[0] & OUTSIDE
+        assert not flags[[classes.EXCLUDED, classes.CONFIDENT]].any()
 
 
 @every_text

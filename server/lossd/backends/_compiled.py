@@ -23,6 +23,7 @@ from lossd.kernels import (
     SHARED_BYTES,
     Domain,
     Kernel,
+    Launch,
     argument_of,
     checks_domains,
     gradients_of,
@@ -53,7 +54,7 @@ class DeviceKernels:
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
     def run(self, batch: Batch, text: CudaText, tile: Tile) -> Found:
-        """Computes values, scaled gradients and flags of a tile in one launch."""
+        """Computes values, scaled gradients and flags of a tile, in as few launches as can be."""
         compiled = self._find(batch, text, tile)
         return compiled.run(self._cupy, self._stream, batch, tile, self._most_bytes)
 
@@ -100,27 +101,28 @@ class _Compiled:
             statuses=cupy.empty(tile.count, np.uint8) if gives_statuses else None,
             flags=cupy.empty(tile.count, np.uint8),
         )
-        function = self.module.get_function(launch.name)
-        launch = with_room(cupy, function, launch)
+        launch = with_room(cupy, self.module.get_function(launch.name), launch)
         room = cupy.empty(launch.workspace_bytes, np.uint8) if launch.workspace_bytes else None
         available = {
             **sizes,
             **_arguments(batch, tile, found),
             "workspace": room,
             "kept": launch.kept,
+            "segment": launch.segment,
         }
         taken = {argument.name for argument in self.kernel.signature}
-        arguments = {name: value for name, value in available.items() if name in taken}
-        if launch.needs_permission:
-            function.max_dynamic_shared_size_bytes = launch.shared_bytes
-        function(
-            (launch.blocks,),
-            (launch.threads, launch.rows),
-            typed_arguments(self.kernel.signature, arguments, batch.dtype),
-            shared_mem=launch.shared_bytes,
-            stream=stream,
-        )
+        named = {name: value for name, value in available.items() if name in taken}
+        arguments = typed_arguments(self.kernel.signature, named, batch.dtype)
+        for step in launch.steps:
+            self._queue(stream, step, arguments)
         return found
+
+    def _queue(self, stream: Any, step: Launch, arguments: tuple[Any, ...]) -> None:
+        function = self.module.get_function(step.name)
+        if step.needs_permission:
+            function.max_dynamic_shared_size_bytes = step.shared_bytes
+        threads = step.threads, step.rows
+        function((step.blocks,), threads, arguments, shared_mem=step.shared_bytes, stream=stream)
 
 
 def _sizes(tile: Tile) -> dict[str, int]:

@@ -17,8 +17,11 @@ PART = 16
 
 
 def with_room(cupy: Any, function: Any, launch: Launch) -> Launch:
-    """Returns a launch of as many blocks as work at once, and as there is memory for."""
-    if not launch.room_bytes:
+    """Returns a launch of as many blocks as work at once, and as there is memory for.
+
+    What is kept of a row in segments stays from one step to the next, so that each has its own.
+    """
+    if not launch.room_bytes or launch.segments > 1:
         return launch
     filling = launch.with_at_most(_blocks_at_once(cupy, function, launch))
     if filling.workspace_bytes <= ROOM_BYTES:

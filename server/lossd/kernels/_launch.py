@@ -21,6 +21,9 @@ MOST_OF_SEQUENCE = 256
 MOST_OF_CLASSES = 256
 # The threads of each sequence of tokens, whatever its length.
 MOST_OF_TOKENS = 256
+# The positions of a row of classes that a block takes: a longer row has several blocks.  They fix
+# the order in which a row is summed, so they are the same on all devices.
+SEGMENT = 1 << 14
 # Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
@@ -52,7 +55,9 @@ class Launch:
     """The entry point to launch, and the number of threads.
 
     A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the first
-    ``kept`` columns of each row in, and ``room_bytes`` of the device's memory to work in.
+    ``kept`` columns of each row in, and ``room_bytes`` of the device's memory to work in.  A row of
+    several ``segments``, of so many positions, has a block of each launched ``before`` and
+    ``behind``.
     """
 
     name: str
@@ -62,11 +67,28 @@ class Launch:
     shared_bytes: int = 0
     kept: int = 0
     room_bytes: int = 0
+    segments: int = 1
+    segment: int = 0
+    before: str = ""
+    behind: str = ""
 
     @property
     def workspace_bytes(self) -> int:
         """The memory that all blocks together work in."""
         return self.blocks * self.room_bytes
+
+    @property
+    def steps(self) -> tuple["Launch", ...]:
+        """The launches that it takes, one after the other."""
+        if self.segments == 1:
+            return (self,)
+        blocks = min(self.blocks * self.segments, MOST_BLOCKS)
+        of_segments = replace(self, blocks=blocks, segments=1)
+        return (
+            replace(of_segments, name=self.before),
+            replace(self, segments=1),
+            replace(of_segments, name=self.behind),
+        )
 
     def with_at_most(self, blocks: int) -> "Launch":
         """Returns a launch of no more blocks, each of which then takes several rows in turn."""
@@ -172,18 +194,31 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
     return Launch(name, min(blocks, MOST_BLOCKS), SHARING_THREADS)
 
 
-def launch_classes(name: str, rows: int, classes: int, positions: int) -> Launch:
+def launch_classes(names: tuple[str, ...], rows: int, classes: int, positions: int) -> Launch:
     """Returns a launch of rows of classes, each with memory to work in."""
-    threads = _doubled(1, positions, MOST_OF_CLASSES)
+    whole, before, sums, behind = names
+    segments = max(1, -(-positions // SEGMENT))
+    threads = _doubled(1, min(positions, SEGMENT), MOST_OF_CLASSES)
     together = SHARING_THREADS // threads if threads <= WARP else 1
-    room = 8 * together * room_of_classes(classes, positions)
+    room = 8 * together * room_of_classes(classes, positions, segments)
     blocks = min(-(-rows // together), MOST_BLOCKS)
-    return Launch(name, blocks, threads, together, room_bytes=room)
+    return Launch(
+        whole if segments == 1 else sums,
+        blocks,
+        threads,
+        together,
+        room_bytes=room,
+        segments=segments,
+        segment=SEGMENT,
+        before=before,
+        behind=behind,
+    )
 
 
-def room_of_classes(classes: int, positions: int) -> int:
+def room_of_classes(classes: int, positions: int, segments: int) -> int:
     """Returns the numbers of float64 that a team keeps of a row: room_for in classwise.cuh."""
-    return 3 * positions + 5 * classes
+    of_segments = segments * (3 * classes + 1) + 1 if segments > 1 else 0
+    return 3 * positions + 5 * classes + of_segments
 
 
 def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: int) -> Launch:

@@ -152,7 +152,7 @@ def kernel_source(
     parts = [
         _prelude_of_types(loss, text, dtype, types),
         f"#define HAS_PLAIN_LOGITS {int(has_plain_logits)}",
-        _prelude(loss, parameters),
+        _prelude(loss, template, parameters),
         _prelude_of_others(other_types),
         _prelude_of_domains(inputs, dtype, domains or {}),
         *((_prelude_of_vectors(loss, other_types),) if template is VECTORWISE else ()),
@@ -241,14 +241,13 @@ def _prelude_of_types(
     ])  # fmt: skip
 
 
-def _prelude(loss: Loss, parameters: list[Parameter]) -> str:
+def _prelude(loss: Loss, template: Template, parameters: list[Parameter]) -> str:
     """Returns the names and the parameters of a loss's kernel."""
     types = (("Weights" if p.is_vector else "double", p.name) for p in parameters)
     declared = "".join(f", const {kind} {name}" for kind, name in types)
     passed = "".join(f", {p.name}" for p in parameters)
     return "\n".join([
-        f"#define ROWS_KERNEL {loss.name}_rows",
-        f"#define ELEMENTS_KERNEL {loss.name}_elements",
+        *(f"#define {entry.upper()}_KERNEL {loss.name}_{entry}" for entry in template.entry_points),
         f"#define PARAMETERS {declared}",
         f"#define ARGUMENTS {passed}",
     ])  # fmt: skip

@@ -94,7 +94,7 @@ def _launch_kept_rows(names: tuple[str, ...], size: Size) -> Launch:
 
 def _launch_classes(names: tuple[str, ...], size: Size) -> Launch:
     classes = size.parts
-    return launch_classes(names[0], size.rows, classes, size.length // classes)
+    return launch_classes(names, size.rows, classes, size.length // classes)
 
 
 def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
@@ -118,7 +118,8 @@ CLASSWISE = Template(
     "classwise",
     "const Regions& regions, T& value",
     _launch_classes,
-    arguments=(Argument("parts", Kind.COUNT), WORKSPACE),
+    entry_points=("rows", "counts", "sums", "slopes"),
+    arguments=(Argument("parts", Kind.COUNT), Argument("segment", Kind.COUNT), WORKSPACE),
     shared=("overlaps.hpp", "class_overlaps.hpp"),
     checks_domains=True,
     knows_choices=True,

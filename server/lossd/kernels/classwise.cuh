@@ -2,35 +2,56 @@
 // in class_overlaps.hpp.  The text of a loss is the body of evaluate(): it sets `value` and writes the
 // gradient, from `regions` and the loss's parameters.  `scales`, `silent` and `gradient` may be null.
 //
+// A row of more than `segment` positions is cut into segments of as many, each with a block: COUNTS_KERNEL
+// counts what a segment adds to each class, SUMS_KERNEL runs the text on the sums of that, and
+// SLOPES_KERNEL writes the gradient.  A shorter row takes ROWS_KERNEL alone.  So the order of a sum
+// follows from the length of a row.
+//
 // A thread has the same positions in every walk over a row, so that it alone reads what it keeps of them.
 
 // With more threads each would have too few registers.
 constexpr int MOST_OF_CLASSES = 256;
 // Classes whose terms are added up before they are added to the others'.
 constexpr int TOGETHER = 16;
+// In the place of a part, which is not below 0.
+constexpr double WRITTEN = -1;
 
 // What a team keeps of a row: of a position the largest logit, its class and the sum of the exponentials
-// of all others; and the slopes of every class, which all threads write alike.
+// of all others; and the slopes of every class, which all threads write alike.  Of a row in segments also
+// the counts of each, by class, whether it holds a number outside its domain, and the part of the sum
+// over the classes whose gradient is left to be written, or WRITTEN.
 struct Room {
     double* rest;
     T* most;
     int* best;
     Slopes* slopes;
+    double *counted, *outside, *part;
 };
 
 // The numbers of float64 that it takes: room_of_classes() in _launch.py.
-__device__ inline long long room_for(long long classes, long long positions) {
-    return 3 * positions + 5 * classes;
+__device__ inline long long room_for(long long classes, long long positions, long long segments) {
+    return 3 * positions + 5 * classes + (segments > 1 ? segments * (3 * classes + 1) + 1 : 0);
 }
 
-__device__ inline Room room_in(double* workspace, long long classes, long long positions) {
+__device__ inline Room room_in(
+    double* workspace, long long classes, long long positions, long long segments) {
     double* const rest = workspace + 5 * classes;
     T* const most = reinterpret_cast<T*>(rest + positions);
+    double* const counted = rest + 3 * positions;
+    double* const outside = counted + 3 * classes * segments;
     return {rest, most, reinterpret_cast<int*>(rest + 2 * positions),
-            reinterpret_cast<Slopes*>(workspace)};
+            reinterpret_cast<Slopes*>(workspace), counted, outside, outside + segments};
 }
 
-// One example: its elements, and where its gradient goes.
+// Calls visit(kind) with the kind of shares that predictions are.
+template <typename Visit>
+__device__ inline void with_kind(double prediction_kind, Visit visit) {
+    if (prediction_kind == LOGITS) return visit(OfClasses{});
+    if (prediction_kind == LOG_PROBABILITIES) return visit(OfLogs{});
+    visit(OfProbabilities{});
+}
+
+// One example, or a segment of it: its elements, and where its gradient goes.
 struct Regions {
     const FIRST* predictions;
     const TARGET* targets;
@@ -39,6 +60,8 @@ struct Regions {
     FIRST* gradient;
     T scale;
     Room room;
+    long long first, end;  // of the positions that are this team's
+    long long segments;    // that were counted before; 0 where none were
     mutable T taint = 0;
     mutable bool outside = false;
 
@@ -62,7 +85,7 @@ struct Regions {
     template <typename Visit>
     __device__ void each_position(Visit visit) const {
 #pragma unroll 1
-        for (long long position = threadIdx.x; position < positions; position += blockDim.x)
+        for (long long position = first + threadIdx.x; position < end; position += blockDim.x)
             visit(position);
     }
 
@@ -116,6 +139,11 @@ struct Regions {
 
     template <typename Kind>
     __device__ void count_up(Kind) const {
+        if (segments) {
+            for (long long s = threadIdx.x; s < segments; s += blockDim.x)
+                outside |= room.outside[s] != 0;
+            return;
+        }
         each_position([&](long long position) {
             look_at(position);
             if constexpr (Kind::IS_EXCLUSIVE) make_softmax(position);
@@ -135,6 +163,7 @@ struct Regions {
 
     template <typename Kind>
     __device__ Counts<double> counts(Kind kind, Class c) const {
+        if (segments) return sums_of_segments(room.counted + 3 * segments * c);
         Counts<T> own{0, 0, 0};
         each_position([&](long long position) {
             const Shares<T> shares = shares_of(kind, c, position);
@@ -145,6 +174,30 @@ struct Regions {
         });
         return {double(sum_over_team(own.both)), double(sum_over_team(own.falsely)),
                 double(sum_over_team(own.missed))};
+    }
+
+    __device__ Counts<double> sums_of_segments(const double* counts) const {
+        Counts<double> own{0, 0, 0};
+        for (long long s = threadIdx.x; s < segments; s += blockDim.x) {
+            own.both += counts[3 * s];
+            own.falsely += counts[3 * s + 1];
+            own.missed += counts[3 * s + 2];
+        }
+        return {sum_over_team(own.both), sum_over_team(own.falsely), sum_over_team(own.missed)};
+    }
+
+    // Keeps what this segment, of some, adds to each class.
+    template <typename Kind>
+    __device__ void count_segment(Kind kind, long long segment, long long all) const {
+        count_up(kind);
+#pragma unroll 1
+        for (Class c = 0; c < count; ++c) {
+            const Counts<double> own = counts(kind, c);
+            double* const place = room.counted + 3 * (all * c + segment);
+            if (threadIdx.x == 0) place[0] = own.both, place[1] = own.falsely, place[2] = own.missed;
+        }
+        const bool is_outside = CHECKS && any_of_team(outside);
+        if (threadIdx.x == 0) room.outside[segment] = is_outside;
     }
 
     __device__ bool has(Class c) const {
@@ -191,7 +244,13 @@ struct Regions {
     template <typename Kind>
     __device__ void write(Kind kind, T part) const {
         if (!gradient) return;
+        if (segments) return leave(part);
         each_position([&](long long position) { write_position(kind, position, part); });
+    }
+
+    // Leaves the gradient of a part to the segments, or WRITTEN.
+    __device__ void leave(double part) const {
+        if (threadIdx.x == 0) *room.part = part;
     }
 
     // ---------------------------------------------------------------- what is rarely done, in double
@@ -266,6 +325,7 @@ struct Regions {
     template <typename Kind>
     __device__ void write_closer(Kind kind, double part) const {
         if (!gradient) return;
+        if (segments) leave(WRITTEN);
         each_position([&](long long position) {
             write_closer_position(kind, *this, Closer<Kind>{*this, kind, position, part});
         });
@@ -274,23 +334,128 @@ struct Regions {
 
 __device__ void evaluate(const Regions& regions, T& value PARAMETERS);
 
+// How rows lie in segments.
+struct Cut {
+    long long classes, positions, segment;
+    __device__ long long segments() const { return (positions + segment - 1) / segment; }
+    __device__ Room room(double* workspace, long long row) const {
+        const long long size = room_for(classes, positions, segments());
+        return room_in(workspace + row * size, classes, positions, segments());
+    }
+};
+
+// Whatever all kernels are given.
+struct Batch {
+    Cut cut;
+    long long rows;
+    const FIRST* predictions;
+    const TARGET* targets;
+    const T* scales;
+    T scale;
+    const unsigned char* silent;
+    T* values;
+    FIRST* gradient;
+    unsigned char* nonfinite;
+
+    __device__ long long columns() const { return cut.classes * cut.positions; }
+    __device__ FIRST* gradient_of(long long row) const {
+        return gradient ? gradient + row * columns() : nullptr;
+    }
+    __device__ Results results(long long row) const {
+        return {values + row, gradient_of(row), nonfinite + row};
+    }
+    // A row from a position up to another one, of which so many segments were counted.
+    __device__ Regions regions(
+        long long row, Room room, long long first, long long end, long long segments) const {
+        return {predictions + row * columns(),
+                targets + row * (TARGETS_ARE_CLASSES ? cut.positions : columns()), int(cut.classes),
+                cut.positions, gradient_of(row), scales ? scales[row] : scale, room, first, end,
+                segments};
+    }
+
+    // Calls visit(row, segment, regions) for each segment of this block, which is one team, of the rows
+    // that are not silent.
+    template <typename Visit>
+    __device__ void each_segment(double* workspace, Visit visit) const {
+        const long long segments = cut.segments();
+        for (long long place = blockIdx.x; place < rows * segments; place += gridDim.x) {
+            const long long row = place / segments, number = place % segments;
+            if (silent && silent[row]) continue;
+            const long long first = number * cut.segment, left = cut.positions - first;
+            const long long end = first + (left < cut.segment ? left : cut.segment);
+            visit(row, number, regions(row, cut.room(workspace, row), first, end, 0));
+        }
+    }
+};
+
+#define BATCH \
+    Batch{{parts, columns / parts, segment}, rows, predictions, targets, scales, scale, silent, values, \
+          gradient, nonfinite}
+
 extern "C" __global__ void __launch_bounds__(MOST_OF_CLASSES, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const TARGET* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
-    unsigned char* nonfinite, const long long parts, double* workspace PARAMETERS) {
-    const long long positions = columns / parts;
+    unsigned char* nonfinite, const long long parts, const long long segment,
+    double* workspace PARAMETERS) {
+    const Batch batch = BATCH;
     const long long team = (long long)blockIdx.x * blockDim.y + threadIdx.y;
-    const Room room =
-        room_in(workspace + team * room_for(parts, positions), parts, positions);
+    const Room room = room_in(workspace + team * room_for(parts, batch.cut.positions, 1), parts,
+                              batch.cut.positions, 1);
     each_row(rows, [&](long long row) {
-        const long long offset = row * columns;
-        const Results results{values + row, gradient ? gradient + offset : nullptr, nonfinite + row};
+        const Results results = batch.results(row);
         if (silent && silent[row]) return results.silence(columns);
-        const Regions regions{predictions + offset,
-                              targets + row * (TARGETS_ARE_CLASSES ? positions : columns),
-                              int(parts), positions, results.gradient, scales ? scales[row] : scale, room};
+        const Regions regions = batch.regions(row, room, 0, batch.cut.positions, 0);
         T value;
         evaluate(regions, value ARGUMENTS);
         results.write(value, regions.taint, regions.outside);
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(MOST_OF_CLASSES, 1) COUNTS_KERNEL(
+    const long long rows, const long long columns, const FIRST* predictions, const TARGET* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
+    unsigned char* nonfinite, const long long parts, const long long segment,
+    double* workspace PARAMETERS) {
+    const Batch batch = BATCH;
+    with_kind(prediction_kind, [&](auto kind) {
+        batch.each_segment(workspace, [&](long long, long long number, const Regions& regions) {
+            regions.count_segment(kind, number, batch.cut.segments());
+        });
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(MOST_OF_CLASSES, 1) SUMS_KERNEL(
+    const long long rows, const long long columns, const FIRST* predictions, const TARGET* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
+    unsigned char* nonfinite, const long long parts, const long long segment,
+    double* workspace PARAMETERS) {
+    const Batch batch = BATCH;
+    each_row(rows, [&](long long row) {
+        const Results results = batch.results(row);
+        if (silent && silent[row]) return results.silence(columns);
+        const Regions regions = batch.regions(row, batch.cut.room(workspace, row), 0,
+                                              batch.cut.positions, batch.cut.segments());
+        T value;
+        evaluate(regions, value ARGUMENTS);
+        results.write(value, regions.taint, regions.outside);
+    });
+}
+
+// Each segment with a number that is not finite flags it, all in the same words.
+extern "C" __global__ void __launch_bounds__(MOST_OF_CLASSES, 1) SLOPES_KERNEL(
+    const long long rows, const long long columns, const FIRST* predictions, const TARGET* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
+    unsigned char* nonfinite, const long long parts, const long long segment,
+    double* workspace PARAMETERS) {
+    if (!gradient) return;
+    const Batch batch = BATCH;
+    with_kind(prediction_kind, [&](auto kind) {
+        batch.each_segment(workspace, [&](long long row, long long, const Regions& regions) {
+            const double part = *regions.room.part;
+            if (part == WRITTEN) return;
+            regions.write(kind, T(part));
+            const bool is_tainted = any_of_team(regions.taint != 0);
+            if (is_tainted && threadIdx.x == 0) nonfinite[row] |= NONFINITE;
+        });
     });
 }

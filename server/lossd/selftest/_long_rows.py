@@ -26,8 +26,10 @@ from lossd.shapes import rules_of
 ROWS, COLUMNS = 3, (1003, 2003, 32003)
 # A sequence has its numbers in so many frames, and a label for every fourth.
 FRAMES = {1003: 59, 2003: 59, 32003: 200}
-# A position of regions of classes has so many; then a row has fewer positions.
+# A position of regions of classes has so many; then a row has fewer positions.  The longest has
+# more than a block takes, of fewer classes.
 CLASSES = 7
+LONG_CLASSES = (3, 16403)
 # Relative to a number and to its typical neighbours: sums of many terms, rounded to the type.
 TOLERANCES: Mapping[np.dtype[Any], float] = {
     np.dtype(np.float32): 2e-5,
@@ -96,7 +98,7 @@ def _inputs(
         return _sequences(rng, loss.inputs[0].under(given), columns)
     # Vectors of any number of components are about as long, so that squares fit 16 bits.
     spread = 0.5 / columns**0.5 if len(gradients_of(loss)) > 1 else 2
-    row = (CLASSES, columns // CLASSES) if text.has_class_axis else (columns,)
+    row = _classes(columns) if text.has_class_axis else (columns,)
     drawn = {}
     for declared in loss.inputs:
         if declared.is_optional and _are_fake_alone(loss, given):
@@ -106,6 +108,11 @@ def _inputs(
         else:
             drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), row, spread)
     return drawn
+
+
+def _classes(columns: int) -> tuple[int, int]:
+    """Returns the classes and the positions of a row."""
+    return LONG_CLASSES if columns == COLUMNS[-1] else (CLASSES, columns // CLASSES)
 
 
 def _are_fake_alone(loss: Loss, given: Mapping[str, Any]) -> bool:
