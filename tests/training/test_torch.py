@@ -26,6 +26,7 @@ from lossd.v1 import (
     SigmoidContrastive,
     SquaredError,
 )
+from tests.versions import is_older
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -644,6 +645,8 @@ RECORDS: dict[str, Callable[[Callable[[Any], Any], Any], Any]] = {
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_a_record_of_operations_must_not_have_it(address: str, record: str, reduction: Any) -> None:
     """It would have the loss of one batch as that of all."""
+    if record == "export" and is_older("torch", "2.5"):
+        pytest.skip("it is refused for its inputs, which are read before anything is recorded")
     criterion = RemoteLoss("squared_error", address, reduction=reduction)
     with pytest.raises(
         InvalidRequestError,

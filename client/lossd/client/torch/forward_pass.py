@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from google.protobuf.message import Message
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 
 from lossd.client import arguments, arrays, kinds
 from lossd.client.errors import InvalidRequestError
@@ -275,7 +275,7 @@ def _refuse_recording() -> None:
 
     The loss of this batch would be a constant of the record.
     """
-    if get_proxy_mode() is not None:
+    if get_innermost_proxy_mode() is not None:
         raise InvalidRequestError(
             "loss must be computed outside of what is recorded (make_fx, torch.export, "
             "torch.func.linearize), got a call within it"
