@@ -171,11 +171,12 @@ class Security:
 
 PLAIN = Security()
 
+_ANOTHER_NAME = "server must have a certificate for its name in the target, or for tls.server_name"
 # What gRPC says of a handshake that failed, and what that means.
 _MEANINGS = {
     "CERTIFICATE_VERIFY_FAILED": "server must have a certificate of an authority in tls.ca",
-    "Hostname Verification Check failed": "server must have a certificate for its name in the "
-    "target, or for tls.server_name",
+    "Hostname Verification Check failed": _ANOTHER_NAME,
+    "is not in peer certificate": _ANOTHER_NAME,  # older releases
     "WRONG_VERSION_NUMBER": "server must speak TLS, as tls says",
 }
 
