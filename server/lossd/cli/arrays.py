@@ -182,7 +182,15 @@ def save(path: Path, arrays: Mapping[str, Any]) -> None:
         if path.suffix == _SAFETENSORS:
             _save_safetensors(file, {n: np.asanyarray(array) for n, array in arrays.items()})
         else:
-            np.savez(file, **arrays)
+            _save_npz(file, arrays)
+
+
+def _save_npz(file: IO[bytes], arrays: Mapping[str, Any]) -> None:
+    """Writes what ``np.savez`` does, which may leave an archive open that could not be written."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def _save_safetensors(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
