@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save, save_file
 
 from lossd.cli import command
+from tests.versions import is_older
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -130,6 +131,8 @@ FIELDS = "{'descr': '<f4', 'fortran_order': False, "
 def test_a_damaged_header_is_one_clear_line(
     tmp_path: Path, command: str, version: int, header: str
 ) -> None:
+    if "-6" in header and is_older("numpy", "2.3"):
+        pytest.skip("it is read as six rows")
     length = (len(header) + 1).to_bytes(2 * version, "little")
     start = b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + b"\n"
     (tmp_path / "y.npy").write_bytes(start + bytes(72))
@@ -303,6 +306,8 @@ def of_type(dtype: str, bits: int) -> bytes:
 def test_a_type_that_numpy_lacks_is_named(
     tmp_path: Path, command: list[str], bits: tuple[str, int]
 ) -> None:
+    if bits[0] in ("F4", "C64") and is_older("safetensors", "0.7"):
+        pytest.skip("the library knows no such type")
     path = tmp_path / "x.safetensors"
     path.write_bytes(of_type(*bits))
     done = lossd(*command, f"--input=predictions={path}", f"--input=targets={path}")

@@ -22,6 +22,7 @@ from lossd.networks import (
     save,
 )
 from tests.drawn_networks import drawn
+from tests.versions import is_older
 
 MODULES = (
     Convolution("conv1", stride=2, padding=1),
@@ -156,9 +157,10 @@ def test_a_description_that_is_no_json_is_named(folder: Path) -> None:
             lambda w: w.update({"features.0.bias": np.full(4, np.nan, np.float32)}),
             "features.0.bias must be finite",
         ),
-        (
+        pytest.param(
             lambda w: w.update({"features.0.bias": np.full(4, 1 + 1j, np.complex64)}),
             "features.0.bias must be real numbers, got complex64",
+            marks=pytest.mark.skipif(is_older("safetensors", "0.7"), reason="cannot be written"),
         ),
     ],
 )
