@@ -16,3 +16,12 @@ def server() -> Iterator[Process]:
 @pytest.fixture
 def address(server: Process) -> str:
     return server.address
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """JAX with 64 bits, by the switch that every release has."""
+    config = pytest.importorskip("jax").config
+    config.update("jax_enable_x64", val=True)
+    yield
+    config.update("jax_enable_x64", val=False)

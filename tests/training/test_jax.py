@@ -122,14 +122,14 @@ def test_a_scaled_gradient_in_half_precision_is_rounded_last(address: str) -> No
     assert (found == 0).sum() <= (jax.grad(wide)(logits) == 0).sum()
 
 
+@pytest.mark.usefixtures("double_precision")
 def test_double_precision(address: str) -> None:
-    with jax.enable_x64(new_val=True):
-        logits, targets = draw(8, 5, dtype=np.float64), labels(5, 8)
-        function = jax.jit(jax.value_and_grad(remote_loss(CrossEntropy(), address)))
-        found = function(logits, targets)
+    logits, targets = draw(8, 5, dtype=np.float64), labels(5, 8)
+    function = jax.jit(jax.value_and_grad(remote_loss(CrossEntropy(), address)))
+    found = function(logits, targets)
 
-        assert found[0].dtype == found[1].dtype == jnp.float64
-        assert_close(found, jax.value_and_grad(cross_entropy)(logits, targets), 1e-12)
+    assert found[0].dtype == found[1].dtype == jnp.float64
+    assert_close(found, jax.value_and_grad(cross_entropy)(logits, targets), 1e-12)
 
 
 def test_weights_and_mask(address: str) -> None:

@@ -207,16 +207,15 @@ def test_half_precision(client: Counting, dtype: Any) -> None:
     assert client.batches == 1
 
 
+@pytest.mark.usefixtures("double_precision")
 def test_double_precision(client: Counting) -> None:
-    with jax.enable_x64(new_val=True):
-        random = np.random.default_rng(0)
-        logits, targets = jnp.asarray(random.standard_normal((4, 8, 5))), labels(5, 4, 8)
-        found = jax.jit(jax.vmap(jax.value_and_grad(remote_loss(CrossEntropy(), client))))(
-            logits, targets
-        )
-        assert found[0].dtype == found[1].dtype == jnp.float64
-        expected = jax.vmap(jax.value_and_grad(mean_of(cross_entropy)))(logits, targets)
-        assert_close(found, expected, 1e-12)
+    random = np.random.default_rng(0)
+    logits, targets = jnp.asarray(random.standard_normal((4, 8, 5))), labels(5, 4, 8)
+    ours = jax.vmap(jax.value_and_grad(remote_loss(CrossEntropy(), client)))
+    found = jax.jit(ours)(logits, targets)
+    assert found[0].dtype == found[1].dtype == jnp.float64
+    expected = jax.vmap(jax.value_and_grad(mean_of(cross_entropy)))(logits, targets)
+    assert_close(found, expected, 1e-12)
     assert client.batches == 1
 
 
