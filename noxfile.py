@@ -19,6 +19,22 @@ BENCHMARKS = (
     "compute.py", "small.py", "transport.py", "large.py", "tokens.py", "evaluation.py",
     "networks.py", "gpu.py",
 )  # fmt: skip
+# Of each library that the client, the server or a command uses, what uses it.
+AT_THE_FLOORS = (
+    "tests/cli/test_arrays.py", "tests/cli/test_columns.py", "tests/cli/test_commands.py",
+    "tests/cli/test_terminal_plot.py", "tests/cli/test_wrong_uses.py",
+    "tests/client/test_clients.py", "tests/end_to_end/test_clients.py",
+    "tests/end_to_end/test_service.py", "tests/end_to_end/test_tracing.py",
+    "tests/evaluation/test_classification.py", "tests/evaluation/test_text.py",
+    "tests/networks/test_files.py", "tests/protos", "tests/serving/access",
+    "tests/serving/test_config.py", "tests/serving/test_logs.py", "tests/serving/test_telemetry.py",
+)  # fmt: skip
+FRAMEWORKS_AT_THE_FLOORS = (
+    "tests/client/test_frameworks.py", "tests/training/test_jax.py", "tests/training/test_kept.py",
+    "tests/training/test_mapped.py", "tests/training/test_torch.py",
+    "tests/training/test_transformed.py",
+)  # fmt: skip
+OLDEST_PYTHON = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))[0]
 GPULAB = pathlib.Path(os.environ.get("GPULAB", "../shared/gpulab")).resolve()
 
 
@@ -39,6 +55,33 @@ def whole(session: nox.Session) -> None:
     """Runs the tests on every combination of their parameters, and every sweep at full length."""
     _install(session, "-e", ".[dev]")
     session.run("python", "-m", "pytest", "--whole", *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session(python=OLDEST_PYTHON)
+def floors(session: nox.Session) -> None:
+    """Runs a sample of the tests with the oldest versions that pyproject.toml allows."""
+    _run_at_the_floors(session, "arrow,dev,otel", AT_THE_FLOORS)
+
+
+@nox.session(python=OLDEST_PYTHON)
+def framework_floors(session: nox.Session) -> None:
+    """Does so for PyTorch and JAX: gigabytes."""
+    _run_at_the_floors(session, "dev,jax,torch", FRAMEWORKS_AT_THE_FLOORS)
+
+
+def _run_at_the_floors(session: nox.Session, extras: str, tests: tuple[str, ...]) -> None:
+    session.install("uv")
+    # Without --upgrade an environment would keep what is newer than a floor that was lowered.
+    session.run_install(
+        "uv", "pip", "install", "--upgrade", "--resolution", "lowest-direct", "-e", f".[{extras}]",
+        env={"LOSSD_HOST_KERNELS": "none"},  # those of the checkout are kept
+    )  # fmt: skip
+    # Old versions use what newer ones of their own dependencies will not have, and OpenTelemetry's
+    # gives traces the same names whenever Python's random numbers begin anew.
+    options = (
+        "-W", "default::DeprecationWarning", "-W", "default::FutureWarning", "-p", "no:randomly",
+    )  # fmt: skip
+    session.run("python", "-m", "pytest", *options, *(session.posargs or tests))
 
 
 @nox.session
