@@ -297,6 +297,26 @@ def test_what_can_never_fit_is_too_large_and_tells_the_limit() -> None:
         wait_for(process, "lossd_inflight_bytes", 0)
 
 
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_what_is_too_large_takes_nothing_however_short_it_came(compression: Any) -> None:
+    """64 MiB of zeros are some 64 KiB on their way."""
+    with serve("--backend", "numpy", "--threads", "1", "--max-message-bytes", str(MIB)) as process:
+        with unary(process.address) as compute:
+            compute(request(), timeout=30)
+        before = most_resident(process)
+        with grpc.insecure_channel(process.address, CHANNEL, compression) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                sent(channel, METHOD, bytes(64 * MIB))
+            told: Any = caught.value
+        assert told.code() in {
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.UNIMPLEMENTED,  # of a version that would inflate all of it
+        }
+        assert most_resident(process) - before < 10 * MIB
+        with unary(process.address) as compute:
+            compute(request(), timeout=30)
+
+
 def test_gradients_in_the_memory_of_the_client_take_none_of_the_servers(
     tmp_path: Path, connect: Any
 ) -> None:

@@ -23,6 +23,10 @@ def channel_options() -> list[tuple[str, int | str]]:
         # The server sets the limits; gRPC's own 4 MiB would cut off its answers.
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
+        # Nor is an answer compressed, or it would take up to a thousand times what was sent.  Some
+        # versions inflate a short one before they look whether it may be.
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # of "identity" alone
+        ("grpc.per_message_decompression", 0),
         # A connection that died silently, as behind a NAT, is found within 30 s plus 10 s.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

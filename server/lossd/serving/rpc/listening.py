@@ -39,6 +39,8 @@ _PENDING = (
     ("grpc.server.max_pending_requests_hard_limit", 1024),
 )
 _HANDSHAKE_MS = 20_000
+# Older ones inflate all of a compressed message before they look how long it may be.
+_INFLATES_TO_THE_LIMIT = (1, 84)
 # A message that is worth refusing before it has come.
 _LARGE_BYTES = 64 << 20
 
@@ -53,6 +55,7 @@ def options(config: Config, connections: int) -> list[tuple[str, int]]:
         *_connection_options(config, config.max_connections or connections),
         ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
+        *_compression_options(grpc.__version__),
         # What a caller may send before anybody asks for it.  gRPC by itself would let it grow with
         # what the network carries, and hold hundreds of megabytes when calls are cancelled.
         ("grpc.http2.bdp_probe", 0),
@@ -88,6 +91,17 @@ def _longest_message(config: Config) -> int:
     Of others we can tell the caller what gRPC cannot: the limit and the number.
     """
     return min(config.max_message_bytes, max(config.max_inflight_bytes, _LARGE_BYTES))
+
+
+def _compression_options(version: str) -> list[tuple[str, int]]:
+    """A thousandth of the memory that a message takes would be enough to send it."""
+    major, minor, *_ = version.split(".")
+    if (int(major), int(minor)) >= _INFLATES_TO_THE_LIMIT:
+        return []
+    return [
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # of "identity" alone
+        ("grpc.per_message_decompression", 0),  # whatever comes before that was looked at
+    ]
 
 
 def _age_options(config: Config) -> list[tuple[str, int]]:
