@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from lossd import ordering
-from lossd.evaluation import METRICS, InputError, MetricBatch, State, Tally
+from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, State, Tally
 from lossd.evaluation._averages import Average
 from lossd.evaluation._ngrams import MAX_TOKENS
 from lossd.evaluation._text import TextLevel
 from lossd.evaluation.confusion_matrix import Normalization
+from lossd.losses import ParameterError
 from tests.evaluation.run import batch
 
 COUNT = 60_000
@@ -73,6 +74,34 @@ def many_texts(random: np.random.Generator, count: int) -> Data:
     return {"hypotheses": texts, "references": [[one[::-1]] for one in texts]}
 
 
+def wide_labels(random: np.random.Generator, count: int) -> Data:
+    """Two examples, and a sum for each label, in which both may be."""
+    scores = random.standard_normal((2, count // 4)).astype(np.float32)
+    return {"predictions": scores, "targets": np.ones(scores.shape, np.int8)}
+
+
+def wide_classes(random: np.random.Generator, count: int) -> Data:
+    """Two examples, and many scores of each."""
+    scores = random.standard_normal((2, min(count, 2047))).astype(np.float32)
+    return {"predictions": scores, "targets": np.array([0, 1])}
+
+
+def own_classes(random: np.random.Generator, count: int) -> Data:
+    """Each example is of a class of its own, and is found to be."""
+    indices = random.permutation(min(count, 2047))
+    return {"predictions": indices, "targets": indices}
+
+
+def chances(random: np.random.Generator, count: int) -> Data:
+    targets = random.integers(0, 2, count).astype(np.int8)
+    return {"predictions": random.random(count), "targets": targets}
+
+
+def single_documents(random: np.random.Generator, count: int) -> Data:
+    scores = random.standard_normal((count, 1)).astype(np.float32)
+    return {"predictions": scores, "targets": np.ones((count, 1), np.int8)}
+
+
 DECIDED = ("accuracy", "precision", "recall", "f1", "f_beta")
 CASES: list[tuple[str, Data, Callable[..., Data]]] = [
     *((name, {}, make) for name in DECIDED for make in (answers, classes, labels, indices)),
@@ -84,13 +113,42 @@ CASES: list[tuple[str, Data, Callable[..., Data]]] = [
       for make in (answers, classes, labels)),
     *((name, {}, make) for name in ("log_loss", "brier", "calibration_error")
       for make in (answers, classes)),
+    *((name, {}, own_classes) for name in (*DECIDED, "matthews_correlation")),
+    *((name, {}, wide_labels) for name in DECIDED),
+    ("calibration_error", {"bins": 65536}, answers),
     ("perplexity", {}, classes),
     *(("regression_errors", {}, make) for make in (many_outputs, numbers)),
-    ("retrieval_at_k", {}, rankings),
+    *(("retrieval_at_k", {}, make) for make in (rankings, single_documents)),
     *((name, parameters, make) for name, parameters in (
         ("bleu", {"order": 16}), ("chrf", {"char_order": 16, "word_order": 16}),
         ("word_error_rate", {})) for make in (one_text, many_texts)),
 ]  # fmt: skip
+
+
+BY_ROW = (
+    classes, labels, numbers, many_outputs, rankings, wide_labels, wide_classes, single_documents,
+)  # fmt: skip
+MAKERS = (
+    answers, classes, labels, indices, far_indices, numbers, many_outputs, rankings, one_text,
+    many_texts, wide_labels, wide_classes, own_classes, chances, single_documents,
+)  # fmt: skip
+
+
+def drawn(random: np.random.Generator, metric: Metric) -> Data:
+    """Some parameters of a metric, each at an end of what it may be or anywhere between."""
+    found: Data = {}
+    for parameter in metric.all_parameters:
+        if random.random() < 0.6 or parameter.name == "ignore_index":
+            continue
+        if parameter.choices is not None:
+            choices: list[Any] = list(parameter.choices)
+            found[parameter.name] = choices[random.integers(len(choices))]
+        elif parameter.type is bool:
+            found[parameter.name] = bool(random.integers(2))
+        elif parameter.type is int and parameter.bounds is not None:
+            low, high = int(parameter.bounds.low), min(int(parameter.bounds.high), 1 << 16)
+            found[parameter.name] = (low, high, int(random.integers(low, high)))[random.integers(3)]
+    return found
 
 
 def taken(work: Callable[[], Any]) -> tuple[Any, int]:
@@ -132,8 +190,7 @@ def test_a_metric_takes_no_more_than_it_says(
     random = np.random.default_rng(count)
     data, metric = make(random, count), METRICS[name]
     if weighted and "targets" in data:
-        by_row = make in (classes, labels, numbers, many_outputs, rankings)
-        shape = data["predictions"].shape[:1] if by_row else data["predictions"].shape
+        shape = data["predictions"].shape[:1] if make in BY_ROW else data["predictions"].shape
         data["weights"] = random.random(shape, np.float32)
     given, complete = batch(**data), metric.complete(parameters)
     metric.score(metric.observe(given, complete), complete)  # what is imported at the first use
@@ -144,6 +201,29 @@ def test_a_metric_takes_no_more_than_it_says(
     assert score.value is not None or score.values is not None or score.reason
     assert observing <= metric.observing(given, complete) + SMALL
     assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_takes_no_more_than_it_says_whatever_its_parameters(name: str) -> None:
+    """Such as many bins, classes, labels or n-grams of few examples."""
+    metric, draws = METRICS[name], np.random.default_rng([*name.encode()])
+    for make, number in itertools.product(MAKERS, range(4)):
+        random, parameters = np.random.default_rng(number), drawn(draws, metric)
+        data = make(random, COUNT // 5)
+        if "targets" in data and number % 2:
+            data["weights"] = random.random(data["targets"].shape[: 1 + number // 2])
+        try:
+            check_what_is_taken(metric, batch(**data), metric.complete(parameters))
+        except (InputError, ParameterError):  # the data is for other metrics, or parameters
+            continue
+
+
+def check_what_is_taken(metric: Metric, given: MetricBatch, complete: Data) -> None:
+    metric.score(metric.observe(given, complete), complete)
+    state, observing = taken(lambda: metric.observe(given, complete))
+    _, scoring = taken(lambda: metric.score(state, complete))
+    assert observing <= metric.observing(given, complete) + SMALL, complete
+    assert scoring <= metric.scoring(state, complete) + SMALL, complete
 
 
 @pytest.mark.parametrize("name", ["matthews_correlation", "f1", "regression_errors"])

@@ -276,7 +276,8 @@ def _why_empty(state: State) -> str:
 ELEMENT_BYTES = 64
 # For each class or label: counts, their Python numbers, and what is made of them.
 CLASS_BYTES = 128
-_FRACTION_BYTES = 1280  # an integer of 4,500 bits, and its like while it is added to
+_CLASS_SUMS = 3  # of each class or label: hits, predictions and targets
+_FRACTION_BYTES = 740  # a sum of weights: an integer of 4,500 bits, and its place in a table
 
 
 def observing_bytes(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
@@ -284,12 +285,19 @@ def observing_bytes(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     arrays = [*batch.inputs.values(), *(a for a in (batch.weights, batch.mask) if a is not None)]
     elements = sum(a.size for a in arrays)
     classes = classes_of(batch, parameters)
-    return ELEMENT_BYTES * elements + CLASS_BYTES * classes + fraction_bytes(batch, classes)
+    of_sums = _CLASS_SUMS * fraction_bytes(batch, classes)
+    return ELEMENT_BYTES * elements + CLASS_BYTES * classes + of_sums
 
 
 def fraction_bytes(batch: MetricBatch, sums: int) -> int:
-    """Returns the bytes of exact sums of weights, at most one for each weight."""
-    return 0 if batch.weights is None else _FRACTION_BYTES * min(sums, batch.weights.size)
+    """Returns the bytes of exact sums of weights, at most one for each target that has one.
+
+    A weight of an example with labels is that of each of them.
+    """
+    targets = batch.inputs.get("targets")
+    if batch.weights is None or targets is None:
+        return 0
+    return _FRACTION_BYTES * min(sums, targets.size)
 
 
 def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:

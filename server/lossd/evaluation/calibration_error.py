@@ -1,14 +1,24 @@
 """Calibration error."""
 
 import enum
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
-from lossd.evaluation._declare import BatchState, Floats, MetricExample, Score, metric
+from lossd.evaluation._declare import (
+    BatchState,
+    Floats,
+    MetricBatch,
+    MetricExample,
+    Score,
+    fraction_bytes,
+    metric,
+    observing_bytes,
+)
 from lossd.evaluation._examples import Flags, rounded
-from lossd.evaluation._state import State, Tally, aligned
+from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned
 from lossd.losses import DistributionKind, Interval
 
 
@@ -41,8 +51,21 @@ def _norm(gaps: Floats, shares: Floats, norm: CalibrationNorm) -> float:
     return float((gaps * shares).sum())
 
 
+_SUMS = 3  # of a bin, with weights
+_BIN_BYTES = 48  # three counts, and the edge, which is rounded
+
+
+def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
+    """Returns the bytes of both inputs, of all bins, and of the exact sums of those in use."""
+    bins, targets = int(parameters["bins"]), batch.inputs.get("targets")
+    of_confidences = SUM_BYTES * (0 if targets is None else min(bins, targets.size))
+    of_sums = max(of_confidences, _SUMS * fraction_bytes(batch, bins))
+    return observing_bytes(batch, parameters) + _BIN_BYTES * bins + of_sums
+
+
 @metric(
     PROBABILITIES,
+    observing=_observing,
     result=_result,
     surrogate="CrossEntropy",
     tallies={"confidences": 1, "hits": 1, "weights": 1},

@@ -2,8 +2,9 @@
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from lossd.evaluation._declare import (
     MetricLayout,
     Score,
     metric,
+    observing_bytes,
 )
 from lossd.evaluation._exact import Integers
 from lossd.evaluation._examples import (
@@ -165,8 +167,20 @@ def _result(
     return Score(value=means[measure.value], outputs=means, reason=reason)
 
 
+# For each query: its measures as they are found, together, and split for their exact sums.
+_QUERY_BYTES = 160
+
+
+def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
+    """Returns the bytes of the inputs, and of what is made of each query."""
+    predictions = batch.inputs.get("predictions")
+    queries = 0 if predictions is None else math.prod(predictions.shape[:-1])
+    return observing_bytes(batch, parameters) + _QUERY_BYTES * queries
+
+
 @metric(
     RANKINGS,
+    observing=_observing,
     result=_result,
     surrogate="InfoNce",
     tallies={"sums": 1, "weights": 1, "lacking": 1},
