@@ -1,18 +1,21 @@
 """Metrics take the memory that they say they take, and everything in them can be stopped."""
 
 import itertools
+import math
 import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lossd import ordering
-from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, State, Tally
+from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, State, Tally, merged
 from lossd.evaluation._averages import Average
+from lossd.evaluation._exact import UNIT
 from lossd.evaluation._ngrams import MAX_TOKENS
 from lossd.evaluation._text import TextLevel
 from lossd.evaluation.confusion_matrix import Normalization
@@ -404,6 +407,53 @@ def test_many_scores_that_are_sorted_can_be_stopped(
     assert len(looks) >= 2 * COUNT >> 11
     assert observing <= metric.observing(given, complete) + SMALL
     assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+def weighed(metric: Metric, sums: int) -> State:
+    """A state of so many exact sums of weights in each tally."""
+    side = math.isqrt(sums)
+    tallies = {
+        name: Tally(
+            np.zeros((sums,) if axes == 1 else (side, side), np.int64),
+            dict.fromkeys(range(sums if axes == 1 else side**2), UNIT // 3),
+        )
+        for name, axes in metric.tallies.items()
+    }
+    return State(example_count=sums, tallies=tallies)
+
+
+EXACT: list[tuple[str, Data]] = [
+    *((name, {}) for name in (*DECIDED[1:], "matthews_correlation", "regression_errors")),
+    ("f1", {"average": Average.MICRO}),
+    ("accuracy", {"balanced": True}),
+    ("calibration_error", {"bins": 40_000}),
+    *(("confusion_matrix", {"normalization": one}) for one in Normalization),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), EXACT)
+def test_a_result_of_many_exact_sums_can_be_stopped(name: str, parameters: Data) -> None:
+    metric = METRICS[name]
+    state, looks = weighed(metric, 40_000), 0
+    complete = metric.complete(parameters)
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    metric.score(state, complete, look)
+    tallies = len(metric.tallies) - (name == "regression_errors")  # which has one sum of weights
+    assert looks >= 40_000 * tallies >> 12
+    with pytest.raises(Stopped):
+        metric.score(state, complete, stopping_at(looks // 2))
+
+
+def test_states_of_many_exact_sums_are_added_up_until_they_are_stopped() -> None:
+    states = [weighed(METRICS["f1"], 40_000)] * 2
+    whole = merged(states)
+    assert whole.tally("hits").exact(39_999) == 2 * Fraction(UNIT // 3, UNIT)
+    with pytest.raises(Stopped):
+        merged(states, stopping_at(25))
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])

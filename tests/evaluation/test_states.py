@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossd import tensors, v1
+from lossd.checkpoints import Checkpoint
 from lossd.errors import InvalidRequest, TooLarge, UnknownMetric
 from lossd.evaluation import METRICS, Score, State, StateError, Tally, merged
 from lossd.evaluation._exact import UNIT, exact_sums
@@ -191,13 +192,13 @@ def test_what_saw_nothing_goes_with_everything() -> None:
 
 def test_a_large_state_is_not_copied_for_each_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     joined = []
-    add = Tally.__add__
+    add = Tally.plus
 
-    def counted(left: Tally, right: Tally) -> Tally:
+    def counted(left: Tally, right: Tally, checkpoint: Checkpoint) -> Tally:
         joined.append(max(left.integers.size, right.integers.size))
-        return add(left, right)
+        return add(left, right, checkpoint)
 
-    monkeypatch.setattr(Tally, "__add__", counted)
+    monkeypatch.setattr(Tally, "plus", counted)
     large = state("f1", predictions=[0], targets=[9_999])
     merged([large, *[state("f1", predictions=[0], targets=[1])] * 1000])
     assert sum(size == 10_000 for size in joined) == 3 * 10  # of three tallies, by pairs of pairs

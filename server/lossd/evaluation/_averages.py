@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions, Labels
 from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._examples import Flags
@@ -77,13 +78,13 @@ class Counts:
     targets: Wide
 
     @classmethod
-    def of(cls, state: State, *, pooled: bool) -> "Counts":
+    def of(cls, state: State, checkpoint: Checkpoint, *, pooled: bool) -> "Counts":
         """Returns the counts of a state, or those of all its classes together."""
         tallies = [state.tally(name) for name in COUNTS]
         if pooled:
-            return cls(state.task, *(tally.pooled().wide() for tally in tallies))
+            return cls(state.task, *(tally.pooled(checkpoint).wide() for tally in tallies))
         size = max(2 if state.task is BINARY else 1, *(len(tally.integers) for tally in tallies))
-        return cls(state.task, *(tally.wide().padded(size) for tally in tallies))
+        return cls(state.task, *(tally.wide(checkpoint).padded(size) for tally in tallies))
 
     @property
     def averaged(self) -> Flags:
@@ -93,9 +94,16 @@ class Counts:
         return ~(self.predicted.is_zero & self.targets.is_zero)
 
 
-def f_score(state: State, beta: float, average: Average, zero_division: ZeroDivision) -> Score:
+def f_score(
+    state: State,
+    beta: float,
+    average: Average,
+    zero_division: ZeroDivision,
+    checkpoint: Checkpoint,
+) -> Score:
     """Returns F-beta: precision for a beta of 0 and recall for an infinite one."""
-    counts = Counts.of(state, pooled=average is Average.MICRO and state.task is not BINARY)
+    pooled = average is Average.MICRO and state.task is not BINARY
+    counts = Counts.of(state, checkpoint, pooled=pooled)
     if np.isinf(beta):
         numerators, denominators = counts.hits, counts.targets
     else:

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,11 @@ from lossd.evaluation._wide import Wide
 
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
+Thing = TypeVar("Thing")
 
 SUM_BYTES = 600  # of an exact sum, and its place in a dictionary
+
+_SUMS_A_CHECK = 1 << 12  # between two checks whether to stop: some 10 ms
 
 MAX_SUM = 1 << 60  # for counts; two of them still add up within 64 bits
 
@@ -121,21 +124,26 @@ class Tally:
         """Its shape."""
         return self.integers.shape
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def plus(self, other: "Tally", checkpoint: Checkpoint = never_stop) -> "Tally":
+        """Returns the sums of both.
+
+        Raises:
+            StateError: if they have different axes, or sums become too large.
+        """
         if self.integers.ndim != other.integers.ndim:
             raise StateError(
                 f"states must have tallies of one shape, got {self.shape} and {other.shape}"
             )
         shape = tuple(map(max, zip(self.shape, other.shape, strict=True)))
-        left, right = self._grown(shape), other._grown(shape)
+        left, right = self.grown(shape), other.grown(shape)
         fractions = dict(left.fractions)
-        for index, units in right.fractions.items():
+        for index, units in checked(right.fractions.items(), checkpoint):
             fractions[index] = fractions.get(index, 0) + units
         integers = left.integers + right.integers
         _check_sum("tallies", int(integers.max()))
         return Tally(integers, fractions)
 
-    def _grown(self, shape: tuple[int, ...]) -> "Tally":
+    def grown(self, shape: tuple[int, ...]) -> "Tally":
         """Returns it extended by zeros, for more classes than this part of the data had."""
         if shape == self.shape:
             return self
@@ -153,45 +161,55 @@ class Tally:
         units = self.fractions.get(index, 0)
         return Fraction(whole) + Fraction(units, UNIT) if units else Fraction(whole)
 
-    def scaled(self, size: int, power: int) -> list[int]:
+    def scaled(self, size: int, power: int, checkpoint: Checkpoint = never_stop) -> list[int]:
         """Returns ``size`` sums times two to a power that makes them integers."""
-        found = [number << power for number in self.integers.reshape(-1).tolist()]
+        numbers = checked(self.integers.reshape(-1).tolist(), checkpoint)
+        found = [number << power for number in numbers]
         found += [0] * (size - len(found))
-        for index, units in self.fractions.items():
+        for index, units in checked(self.fractions.items(), checkpoint):
             found[index] += units >> (UNIT_EXPONENT - power)
         return found
 
-    def pooled(self) -> "Tally":
+    def pooled(self, checkpoint: Checkpoint = never_stop) -> "Tally":
         """Returns the sum of all sums."""
         whole = sum(self.integers.reshape(-1).tolist())
-        return Tally(np.zeros(1, np.int64), {0: whole * UNIT + sum(self.fractions.values())})
+        units = sum(checked(self.fractions.values(), checkpoint))
+        return Tally(np.zeros(1, np.int64), {0: whole * UNIT + units})
 
-    def floats(self) -> Floats:
+    def floats(self, checkpoint: Checkpoint = never_stop) -> Floats:
         """Returns all sums, each rounded once; infinite where it overflows."""
         found = self.integers.astype(np.float64)
-        for index, units in self._sums_with_fractions():
+        for index, units in self._sums_with_fractions(checkpoint):
             found.flat[index] = ratio(units, UNIT)
         return found
 
-    def wide(self) -> Wide:
+    def wide(self, checkpoint: Checkpoint = never_stop) -> Wide:
         """Returns all sums, each rounded once, whatever their range."""
         mantissas, exponents = np.frexp(self.integers.astype(np.float64))
-        for index, units in self._sums_with_fractions():
+        for index, units in self._sums_with_fractions(checkpoint):
             mantissas.flat[index], exponents.flat[index] = split(units)
         return Wide.scaled(mantissas, exponents)
 
-    def _sums_with_fractions(self) -> Iterator[tuple[int, int]]:
-        for index, units in self.fractions.items():
+    def _sums_with_fractions(self, checkpoint: Checkpoint) -> Iterator[tuple[int, int]]:
+        for index, units in checked(self.fractions.items(), checkpoint):
             yield index, int(self.integers.flat[index]) * UNIT + units
 
 
-def aligned(*tallies: Tally) -> list[list[int]]:
+def aligned(*tallies: Tally, checkpoint: Checkpoint = never_stop) -> list[list[int]]:
     """Returns the sums of several tallies as integers of one length and of one unit."""
     size = max(tally.integers.size for tally in tallies)
-    fractions = (tally.fractions.values() for tally in tallies)
-    bits = functools.reduce(operator.or_, itertools.chain.from_iterable(fractions), UNIT)
+    fractions = itertools.chain.from_iterable(tally.fractions.values() for tally in tallies)
+    bits = functools.reduce(operator.or_, checked(fractions, checkpoint), UNIT)
     shift = (bits & -bits).bit_length() - 1  # a large unit makes short numbers
-    return [tally.scaled(size, UNIT_EXPONENT - shift) for tally in tallies]
+    return [tally.scaled(size, UNIT_EXPONENT - shift, checkpoint) for tally in tallies]
+
+
+def checked(things: Iterable[Thing], checkpoint: Checkpoint) -> Iterator[Thing]:
+    """Yields all of them, and calls ``checkpoint`` now and then: each may be a long integer."""
+    for number, thing in enumerate(things):
+        if number % _SUMS_A_CHECK == 0:
+            checkpoint()
+        yield thing
 
 
 NO_TALLY = Tally(np.zeros(1, np.int64))
@@ -275,8 +293,10 @@ def _compacted(tables: Iterable[Table]) -> tuple[Table, ...]:
     return tuple(kept)
 
 
-def merged(states: Iterable[State]) -> State:
+def merged(states: Iterable[State], checkpoint: Checkpoint = never_stop) -> State:
     """Adds states in pairs, so that a large one is not copied for each small one.
+
+    ``checkpoint`` is called between some thousand exact sums.
 
     Raises:
         StateError: if tasks or numbers of classes differ, or sums become too large.
@@ -284,7 +304,8 @@ def merged(states: Iterable[State]) -> State:
     found = list(states)
     while len(found) > 1:
         pairs = zip(found[::2], found[1::2], strict=False)
-        found = [*itertools.starmap(_joined, pairs), *found[len(found) & ~1 :]]
+        joined = [_joined(left, right, checkpoint) for left, right in pairs]
+        found = [*joined, *found[len(found) & ~1 :]]
     return found[0] if found else State()
 
 
@@ -304,7 +325,7 @@ def _check_columns(left: State, right: State) -> None:
                 )
 
 
-def _joined(left: State, right: State) -> State:
+def _joined(left: State, right: State, checkpoint: Checkpoint) -> State:
     if not _spoke(right):  # the shapes of an empty state do not matter
         return left
     if not _spoke(left):
@@ -314,7 +335,7 @@ def _joined(left: State, right: State) -> State:
     _check_sum("ignored examples", left.ignored_count + right.ignored_count)
     tallies = dict(left.tallies)
     for name, tally in right.tallies.items():
-        tallies[name] = tallies[name] + tally if name in tallies else tally
+        tallies[name] = tallies[name].plus(tally, checkpoint) if name in tallies else tally
     return State(
         task=_agreed("task", left, right),
         width=_agreed("width", left, right),

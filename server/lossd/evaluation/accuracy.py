@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._classification import (
     BINARY,
     DECISIONS,
@@ -37,14 +38,21 @@ class MultilabelAccuracy(enum.Enum):
     ELEMENTWISE = "elementwise"
 
 
-def _result(state: State, *, top_k: int, balanced: bool, multilabel: MultilabelAccuracy) -> Score:
+def _result(
+    state: State,
+    *,
+    top_k: int,
+    balanced: bool,
+    multilabel: MultilabelAccuracy,
+    checkpoint: Checkpoint,
+) -> Score:
     del top_k, multilabel
     if not balanced:
         total = state.total("targets")
         return Score(value=float(state.total("hits") / total)) if total else Score(reason=_NOTHING)
     tallies = state.tally("hits"), state.tally("targets")
     size = max(len(tally.integers) for tally in tallies)
-    hits, targets = (tally.wide().padded(size) for tally in tallies)
+    hits, targets = (tally.wide(checkpoint).padded(size) for tally in tallies)
     present = ~targets.is_zero
     if not present.any():
         return Score(reason=_NOTHING)
@@ -55,6 +63,7 @@ def _result(state: State, *, top_k: int, balanced: bool, multilabel: MultilabelA
 @metric(
     DECISIONS,
     result=_result,
+    is_result_long=True,
     surrogate="CrossEntropy",
     tallies={"hits": 1, "targets": 1},
     examples=(

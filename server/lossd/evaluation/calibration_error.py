@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
 from lossd.evaluation._declare import (
     BatchState,
@@ -18,7 +19,7 @@ from lossd.evaluation._declare import (
     observing_bytes,
 )
 from lossd.evaluation._examples import Flags, rounded
-from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned
+from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned, checked
 from lossd.losses import DistributionKind, Interval
 
 
@@ -30,16 +31,17 @@ class CalibrationNorm(enum.Enum):
     MAX = "max"
 
 
-def _result(state: State, *, bins: int, norm: CalibrationNorm) -> Score:
-    names = ("confidences", "hits", "weights")
-    confidences, hits, weights = aligned(*map(state.tally, names))
+def _result(state: State, *, bins: int, norm: CalibrationNorm, checkpoint: Checkpoint) -> Score:
+    tallies = map(state.tally, ("confidences", "hits", "weights"))
+    confidences, hits, weights = aligned(*tallies, checkpoint=checkpoint)
     used = [index for index in range(min(bins, len(weights))) if weights[index] > 0]
     if not used:
         return Score(reason="there is no weight")
     total = sum(weights[i] for i in used)
     values = np.full(bins, np.nan)
-    values[used] = [abs(confidences[i] - hits[i]) / weights[i] for i in used]
-    shares = np.array([weights[i] / total for i in used])
+    gaps = (abs(confidences[i] - hits[i]) / weights[i] for i in checked(used, checkpoint))
+    values[used] = list(gaps)
+    shares = np.array([weights[i] / total for i in checked(used, checkpoint)])
     return Score(value=_norm(values[used], shares, norm), values=values)
 
 
@@ -67,6 +69,7 @@ def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     PROBABILITIES,
     observing=_observing,
     result=_result,
+    is_result_long=True,
     surrogate="CrossEntropy",
     tallies={"confidences": 1, "hits": 1, "weights": 1},
     examples=(

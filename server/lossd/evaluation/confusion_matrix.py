@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._classification import MULTILABEL, Decisions
 from lossd.evaluation._confusion import MAX_CLASSES, PAIRS, check, count_pairs
 from lossd.evaluation._declare import (
@@ -39,12 +40,12 @@ _AXES: dict[Normalization, int | tuple[int, int]] = {
 }
 
 
-def _result(state: State, *, normalization: Normalization) -> Score:
+def _result(state: State, *, normalization: Normalization, checkpoint: Checkpoint) -> Score:
     pairs = state.tally("pairs")
     shape = (-1, 2, 2) if state.task is MULTILABEL else pairs.shape
     if normalization is Normalization.NONE:
-        return Score(values=pairs.floats().reshape(shape))
-    matrix = pairs.wide().reshape(*shape)
+        return Score(values=pairs.floats(checkpoint).reshape(shape))
+    matrix = pairs.wide(checkpoint).reshape(*shape)
     sums = matrix.sum(_AXES[normalization])
     empty = int(np.count_nonzero(sums.is_zero))
     word = normalization.value
@@ -60,6 +61,7 @@ def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
 @metric(
     PAIRS,
     result=_result,
+    is_result_long=True,
     observing=_observing,
     surrogate="CrossEntropy",
     tallies={"pairs": 2},

@@ -1,18 +1,26 @@
 """F1."""
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
 from lossd.evaluation._classification import DECISIONS, Decisions
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._state import State
 
 
-def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> Score:
-    return f_score(state, 1.0, average, zero_division)
+def _result(
+    state: State,
+    *,
+    average: Average,
+    zero_division: ZeroDivision,
+    checkpoint: Checkpoint,
+) -> Score:
+    return f_score(state, 1.0, average, zero_division, checkpoint)
 
 
 @metric(
     DECISIONS,
     result=_result,
+    is_result_long=True,
     surrogate="SoftF1",
     tallies=COUNTS,
     examples=(

@@ -1,18 +1,25 @@
 """Matthews correlation coefficient."""
 
+from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import COUNTS, count_classes
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._exact import root_of_ratio
-from lossd.evaluation._state import State, aligned
+from lossd.evaluation._state import State, aligned, checked
 from lossd.losses import ParameterError
 
 
-def _result(state: State) -> Score:
-    hits, predicted, targets = aligned(*(state.tally(name) for name in COUNTS))
+def _result(state: State, *, checkpoint: Checkpoint) -> Score:
+    tallies = (state.tally(name) for name in COUNTS)
+    hits, predicted, targets = aligned(*tallies, checkpoint=checkpoint)
     total = sum(targets)
-    covariance = sum(hits) * total - sum(p * t for p, t in zip(predicted, targets, strict=True))
-    spread = (total**2 - sum(p**2 for p in predicted)) * (total**2 - sum(t**2 for t in targets))
+
+    def products(left: list[int], right: list[int]) -> int:
+        return sum(p * t for p, t in checked(zip(left, right, strict=True), checkpoint))
+
+    covariance = sum(hits) * total - products(predicted, targets)
+    spread = total**2 - products(predicted, predicted)
+    spread *= total**2 - products(targets, targets)
     if spread <= 0:
         return Score(reason="predictions or targets are of one class only")
     size = root_of_ratio(covariance**2, spread)
@@ -22,6 +29,7 @@ def _result(state: State) -> Score:
 @metric(
     DECISIONS,
     result=_result,
+    is_result_long=True,
     surrogate="SoftF1",
     tallies=COUNTS,
     examples=(

@@ -96,7 +96,8 @@ _SUMS = ("squares", "magnitudes", "targets", "target_squares")
 
 
 def _result(state: State, *, error: RegressionError, checkpoint: Checkpoint) -> Score:
-    *sums, (weight, *_) = aligned(*(state.tally(name) for name in (*_SUMS, "weights")))
+    tallies = (state.tally(name) for name in (*_SUMS, "weights"))
+    *sums, (weight, *_) = aligned(*tallies, checkpoint=checkpoint)
     size = len(state.tally("squares").integers)
     outputs: list[dict[RegressionError, float]] = []
     for found in zip(*(each[:size] for each in sums), strict=True):

@@ -90,9 +90,9 @@ class RunningEvaluation:
                 self._observe(batch, added, call, hold)
             call.checkpoint()
             try:
-                self.states = [merged(states) for states in added]
+                self.states = [merged(states, call.checkpoint) for states in added]
             except StateError as error:
-                raise _misfit(added, error, has_batch=batch is not None) from error
+                raise _misfit(added, error, call, has_batch=batch is not None) from error
 
     def _observe(
         self, batch: MetricBatch, added: list[list[State]], call: Call, hold: Hold
@@ -136,12 +136,12 @@ class RunningEvaluation:
 
 
 def _misfit(
-    added: Sequence[Sequence[State]], error: StateError, *, has_batch: bool
+    added: Sequence[Sequence[State]], error: StateError, call: Call, *, has_batch: bool
 ) -> InvalidRequest:
     """Returns the error for what does not fit; the batch of a part is the last that was added."""
     try:
         for states in added if has_batch else ():
-            merged(states[:-1])
+            merged(states[:-1], call.checkpoint)
     except StateError as earlier:
         error = earlier
     else:
