@@ -1,17 +1,19 @@
 """Pairs of examples: many of them, equals, infinite scores, and one class only."""
 
 import itertools
+import sys
 import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter
-from lossd.losses import LOSSES, Status
-from lossd.losses._maths import auc_pairs
+from lossd.losses import LOSSES, Status, pairwise_auc
+from lossd.losses._maths import auc_labels, auc_pairs
 from lossd.losses.pairwise_auc import AucSurrogate
 from tests.losses.case import total
 from tests.losses.compare import Array, assert_same_bits
@@ -191,3 +193,79 @@ def test_logistic_tiles_are_all_that_is_held(engine: Engine) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 60e6
+
+
+def scores_of_labels(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> Array:
+    scores: Array = rng.standard_normal(shape)
+    if kind == "ties":
+        return scores.round()
+    if kind == "zeros":
+        return np.where(scores < 0, -0.0, 0.0)
+    if kind == "far":
+        scores *= np.exp2(rng.integers(-20, 12, shape).astype(float))
+    if kind == "infinite":
+        scores[rng.random(shape) < 0.02] = INF
+        scores[rng.random(shape) < 0.02] = -INF
+    return scores
+
+
+def weights_of(rng: np.random.Generator, kind: str, count: int) -> Array | None:
+    if kind == "none":
+        return None
+    weights = rng.random(count)
+    if kind == "some":
+        weights[rng.random(count) < 0.3] = 0
+    if kind == "tiny":
+        weights[rng.random(count) < 0.5] *= 1e-200
+    return weights
+
+
+@pytest.mark.parametrize("surrogate", AucSurrogate)
+@pytest.mark.parametrize("weights", ["none", "any", "some", "tiny"])
+@pytest.mark.parametrize("kind", ["any", "ties", "zeros", "far", "infinite"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_labels_of_few_examples_have_the_bits_that_they_have_alone(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, kind: str, weights: str, surrogate: AucSurrogate
+) -> None:
+    rng, engine = np.random.default_rng(7), Engine(NumpyBackend(1))
+    for count in (1, 2, 3, 8, 9, 17, 64, 65):
+        shape = (count, 30)
+        scores = scores_of_labels(rng, kind, shape).astype(dtype)
+        positive = (rng.random(shape) < rng.random(30)).astype(np.int8)
+        found = []
+        for most in (0, auc_labels.MOST_EXAMPLES):
+            monkeypatch.setattr(pairwise_auc, "MOST_EXAMPLES", most)
+            monkeypatch.setattr(auc_labels, "_BLOCK", 200)  # so that there are parts
+            given = weights_of(np.random.default_rng(count), weights, count)
+            found.append(_run(engine, scores, positive, surrogate=surrogate, weights=given))
+        alone, together = found
+        assert_same_bits(*(np.array(one.loss, np.float64) for one in found))
+        for name, gradient in alone.gradients.items():
+            assert_same_bits(together.gradients[name], gradient)
+
+
+def test_labels_of_two_examples_take_no_time_of_their_own() -> None:
+    """Some 20 lines of Python a label would be 100,000 calls."""
+    looks: list[None] = []
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    scores = np.random.default_rng(0).standard_normal((2, 5_000))
+    positive = np.stack([np.ones(5_000), np.zeros(5_000)])
+    job = Job(
+        loss=LOSSES["pairwise_auc"],
+        parameters={},
+        inputs={"predictions": [scores], "targets": [positive]},
+        gradients=("predictions",),
+    )
+    engine = Engine(NumpyBackend(1))
+    sys.setprofile(count)
+    try:
+        engine.run(job, checkpoint=lambda: looks.append(None))
+    finally:
+        sys.setprofile(None)
+    assert calls < 5_000
+    assert looks

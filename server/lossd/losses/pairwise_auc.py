@@ -2,11 +2,15 @@
 
 import enum
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any
+
+import numpy as np
 
 from lossd.losses._body import BatchContext, BodyResult, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
+from lossd.losses._maths.auc_labels import MOST_EXAMPLES, alike, logistics, squared_hinges
 from lossd.losses._maths.auc_pairs import Label, Put, logistic, put_nowhere, squared_hinge
 from lossd.losses._maths.constants import LOG_2
 from lossd.losses._maths.masked_products import by_scale
@@ -98,16 +102,33 @@ def pairwise_auc(
     are_all = len(defined) == targets.shape[1]
     if derivatives is not None and not are_all:
         derivatives[...] = 0
-    value = 0.0
-    for column in defined:
+    scales, is_logistic = batch.scales / number, surrogate is AucSurrogate.LOGISTIC
+
+    def alone(column: int) -> Any:
         label = Label.of(predictions[:, column], targets[:, column] == 1, batch)
         put: Put = put_nowhere
         if derivatives is not None:
-            put = functools.partial(_scaled, xp, batch.scales / number, derivatives[:, column])
-        if surrogate is AucSurrogate.LOGISTIC:
-            value += logistic(xp, label, put)
+            put = functools.partial(_scaled, xp, scales, derivatives[:, column])
+        return logistic(xp, label, put) if is_logistic else squared_hinge(xp, label, margin, put)
+
+    def together(columns: Array, is_above: Array) -> Array:
+        scores = np.ascontiguousarray(predictions[:, columns].T)
+        if is_logistic:
+            found = logistics(scores, is_above, batch.weights)
         else:
-            value += squared_hinge(xp, label, margin, put)
+            found = squared_hinges(scores, is_above, batch.weights, margin)
+        if derivatives is not None:
+            derivatives[:, columns] = by_scale(xp, scales, found.derivatives).T
+        for index in np.flatnonzero(~found.are_plain).tolist():
+            found.values[index] = alone(int(columns[index]))
+        return found.values
+
+    value = 0.0
+    if batch.in_cache and len(predictions) <= MOST_EXAMPLES and len(defined) > 1:
+        value = _in_parts(np.array(defined), targets == 1, batch, together, by_pairs=is_logistic)
+    else:
+        for column in defined:
+            value += alone(column)
     return BodyResult(
         value / number,
         {} if derivatives is None else {"predictions": derivatives},
@@ -126,3 +147,19 @@ def _labels_with_pairs(xp: Any, targets: Array) -> list[int]:
 
 def _scaled(xp: Any, scales: Array, out: Array, places: Array, found: Array) -> None:
     out[places] = by_scale(xp, scales, found)
+
+
+def _in_parts(
+    columns: Array,
+    is_above: Array,
+    batch: BatchContext,
+    together: Callable[[Array, Array], Array],
+    *,
+    by_pairs: bool,
+) -> Any:
+    """Returns the sum over labels, of which many are computed together: with the same bits."""
+    is_above, values = is_above[:, columns], np.empty(len(columns))
+    for part in alike(is_above, by_pairs=by_pairs):
+        batch.checkpoint()
+        values[part] = together(columns[part], np.ascontiguousarray(is_above[:, part].T))
+    return np.cumsum(values)[-1]  # one after the other

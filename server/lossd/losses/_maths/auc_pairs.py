@@ -22,7 +22,7 @@ from lossd.schema import Array
 _BLOCK, _BLOCK_ON_DEVICE = 1 << 15, 1 << 22
 _LOW = 0xFFFFFFFF
 # Between these, sums of weights have products that float64 can hold.
-_SMALL, _LARGE = 1e-100, 1e100
+SMALL, LARGE = 1e-100, 1e100
 # Pairs are computed in tiles of this many examples by as many others, whatever the threads.
 _IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
@@ -52,7 +52,7 @@ class Label:
         """Returns a label, with weights whose sums have a product that float64 can hold."""
         found = cls(scores, is_above, ~is_above, batch)
         sums = [float(found._sum(members)) for members in (found.above, found.below)]
-        if all(total == 0 or _SMALL < total < _LARGE for total in sums):
+        if all(total == 0 or SMALL < total < LARGE for total in sums):
             return found
         above, below = (-math.frexp(total)[1] for total in sums)
         return replace(found, exponents=(above, below))
@@ -243,9 +243,7 @@ def _descending(xp: Any, label: Label, members: Array) -> Callable[[int, int], A
     found, at = xp.empty(int(members.sum()), np.uint64), 0
     for block in label.blocks():
         own = xp.flatnonzero(members[block]).astype(np.uint64)
-        bits = xp.ascontiguousarray(scores[block][members[block]]).view(np.int32)
-        # Numbers without a sign that fall as the scores rise.
-        falling = xp.where(bits < 0, bits, bits ^ np.int32(0x7FFFFFFF)).view(np.uint32)
+        falling = falling_bits(xp, scores[block][members[block]])
         places = own + np.uint64(block.start)
         found[at : at + len(own)] = falling.astype(np.uint64) << np.uint64(32) | places
         at += len(own)
@@ -254,6 +252,13 @@ def _descending(xp: Any, label: Label, members: Array) -> Callable[[int, int], A
     else:
         found.sort()
     return lambda begin, end: (found[begin:end] & np.uint64(_LOW)).astype(np.int64)
+
+
+def falling_bits(xp: Any, scores: Array) -> Array:
+    """Returns numbers without a sign that fall as scores of float32 rise."""
+    bits = xp.ascontiguousarray(scores).view(np.int32)
+    found: Array = xp.where(bits < 0, bits, bits ^ np.int32(0x7FFFFFFF)).view(np.uint32)
+    return found
 
 
 def _falling(xp: Any, label: Label, places: Array) -> Array:
