@@ -67,6 +67,9 @@ struct Two {
 // The inputs that a device reads for a sum; here they are in a cache.
 constexpr int OF_PREDICTIONS = 1, OF_TARGETS = 2, OF_BOTH = OF_PREDICTIONS | OF_TARGETS;
 
+// Columns of a block between which lines are fetched.
+constexpr int PART = 128;
+
 // One example: the inputs of its row, and where its gradient is written.
 struct Example {
     Call& call;
@@ -91,7 +94,7 @@ using NumberOf = decltype(((Term*)nullptr)->operator()(Column(0), T(0), T(0)));
 template <bool TARGETS_ARE_CLASSES>
 struct Row : Example {
     mutable double* free;
-    mutable bool is_fetched = false;
+    mutable bool is_fetched = false, fetches = false;
 
     // Room for a number of each column, in whole groups.
     template <typename Number>
@@ -108,8 +111,8 @@ struct Row : Example {
             visit(start, columns - start < BLOCK ? int(columns - start) : BLOCK);
     }
 
-    // Has the memory bring what comes next while there is much to compute: where the gradient of a
-    // block goes, and the same block of the next row.
+    // Has the memory bring what comes next while there is much to compute: where the gradient of some
+    // columns goes, and the same columns of the next row.
     METHOD void fetch_ahead(Column start, int count) const {
         constexpr int LINE = 64 / sizeof(T);
         for (int i = 0; i < count; i += LINE) __builtin_prefetch(next + start + i);
@@ -121,28 +124,43 @@ struct Row : Example {
         for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(to + i, 1);
     }
 
-    // The same as each_block; the first time it also has the memory bring what comes next.
+    // The same as each_block; the first time evaluate_ahead() has the memory bring what comes next.
     template <typename Visit>
     METHOD void each_block_ahead(Visit visit) const {
-        const bool fetches = !is_fetched;
+        fetches = !is_fetched;
         is_fetched = true;
-        each_block([&](Column start, int count) INLINED {
-            if (fetches) fetch_ahead(start, count);
-            visit(start, count);
-        });
+        each_block(visit);
+        fetches = false;
     }
 
     // What a term comes to at the columns of a block, in whole groups.
     template <typename Number, typename Term>
     METHOD void evaluate(Term term, Column start, int count, Number* __restrict terms) const {
+        evaluate_part(term, start, count, Column(0), Column(whole_groups(count)), terms);
+    }
+
+    // The same part by part, between which few lines are fetched: more than a processor waits for at
+    // once would keep it from computing.
+    template <typename Number, typename Term>
+    METHOD void evaluate_ahead(Term term, Column start, int count, Number* __restrict terms) const {
+        const Column groups = whole_groups(count);
+        for (Column part = 0; part < groups; part += PART) {
+            const Column end = groups - part < PART ? groups : part + PART;
+            if (fetches) fetch_ahead(start + part, int(end - part));
+            evaluate_part(term, start, count, part, end, terms);
+        }
+    }
+
+    template <typename Number, typename Term>
+    METHOD void evaluate_part(
+        Term term, Column start, int count, Column part, Column end, Number* __restrict terms) const {
         const T* const prediction = predictions.block(start, count, columns);
         const T* const share = TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns);
         const auto target = [&](Column i) INLINED {
             return !TARGETS_ARE_CLASSES ? share[i] : start + i == label ? T(1) : T(0);
         };
-        const Column groups = whole_groups(count);
         INDEPENDENT
-        for (Column i = 0; i < groups; ++i)
+        for (Column i = part; i < end; ++i)
             terms[i] = Number(term(start + i, prediction[i], target(i)));
     }
 
@@ -158,7 +176,7 @@ struct Row : Example {
         Lanes sum;
         each_block_ahead([&](Column start, int count) INLINED {
             ON_LINES Number terms[BLOCK];
-            evaluate(term, start, count, terms);
+            evaluate_ahead(term, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
             sum.add(terms, whole_groups(count));
         });
@@ -176,7 +194,7 @@ struct Row : Example {
                 others[column - start] = other(column, prediction, target);
                 return term(column, prediction, target);
             };
-            evaluate(both, start, count, terms);
+            evaluate_ahead(both, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = others[i] = 0;
             first.add(terms, whole_groups(count));
             second.add(others, whole_groups(count));
@@ -215,7 +233,7 @@ struct Row : Example {
         if (!call.gradient) return;
         each_block_ahead([&](Column start, int count) INLINED {
             ON_LINES T slopes[BLOCK];
-            evaluate(slope, start, count, slopes);
+            evaluate_ahead(slope, start, count, slopes);
             is_finite &= put(call, first + start, count, slopes, scale);
         });
     }
@@ -328,7 +346,7 @@ INLINE void make_exponentials(
         far |= !is_near(x);
         return exp_within(x);
     };
-    row.evaluate(near, start, count, to);
+    row.evaluate_ahead(near, start, count, to);
     if (!far) return;
     const auto any = [&](Column column, T prediction, T target) INLINED {
         return exp(term(column, prediction, target));
