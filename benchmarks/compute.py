@@ -75,11 +75,9 @@ VARIANTS: dict[str, list[tuple[tuple[str, Any], ...]]] = {
         (("target_kind", DistributionKind.LOG_PROBABILITIES),),
         (("target_kind", DistributionKind.LOGITS),),
         *(
-            (
-                ("prediction_kind", DistributionKind.LOG_PROBABILITIES),
-                ("target_kind", kind),
-            )
-            for kind in (DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES)
+            (("prediction_kind", given), ("target_kind", kind))
+            for given in (DistributionKind.LOG_PROBABILITIES, DistributionKind.PROBABILITIES)
+            for kind in DistributionKind
         ),
     ],
     "multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)],

@@ -70,6 +70,23 @@ def _divergence(*, target_is_logits: bool) -> Function:
     return loss
 
 
+def _divergence_of_given(*, is_log: bool, target_kind: str) -> Function:
+    """Returns the divergence of a prediction that is given as (log-)probabilities."""
+
+    def loss(given: Any, targets: Any) -> Any:
+        from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+        logs = functional.log_softmax(targets, -1) if target_kind == "LOGITS" else targets
+        return functional.kl_div(
+            given if is_log else given.log(),
+            logs,
+            reduction="batchmean",
+            log_target=target_kind != "PROBABILITIES",
+        )
+
+    return loss
+
+
 def _info_nce(queries: Any, keys: Any) -> Any:
     """A matrix of similarities, and cross-entropy of its diagonal."""
     import torch  # noqa: PLC0415 - an oracle, not a requirement
@@ -176,6 +193,13 @@ def _gradient_penalty(gradients: Any) -> Any:
 COMPOSED: dict[str, Function] = {
     "kl_divergence LOG_PROBABILITIES": _divergence(target_is_logits=False),
     "kl_divergence LOGITS": _divergence(target_is_logits=True),
+    "kl_divergence LOG_PROBABILITIES LOGITS": _divergence_of_given(
+        is_log=True, target_kind="LOGITS"
+    ),
+    **{
+        f"kl_divergence PROBABILITIES {kind}": _divergence_of_given(is_log=False, target_kind=kind)
+        for kind in ("PROBABILITIES", "LOG_PROBABILITIES", "LOGITS")
+    },
     "contrastive": _contrastive,
     "gradient_penalty": _gradient_penalty,
     "info_nce": _info_nce,

@@ -109,26 +109,33 @@ def test_rows_from_near_to_far_keep_their_digits(
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("kind", [DistributionKind.PROBABILITIES, LOGS])
-def test_log_probabilities_from_near_to_far_keep_their_digits(
-    engine: Engine, kind: DistributionKind, dtype: np.dtype[Any]
+@pytest.mark.parametrize("kind", DistributionKind)
+@pytest.mark.parametrize("given_kind", [DistributionKind.PROBABILITIES, LOGS])
+def test_log_probabilities_and_probabilities_from_near_to_far_keep_their_digits(
+    engine: Engine, given_kind: DistributionKind, kind: DistributionKind, dtype: np.dtype[Any]
 ) -> None:
     """As the sum of p (log p - log q) of the numbers given, whatever they sum to."""
     for width in WIDTHS:
         logits, aims = _rows(width, kind, dtype)
-        given = np.log(_softmax(logits.astype(np.float64))).astype(dtype)
-        found = _from_logs(engine, given, aims, kind)
+        shares_given = _softmax(logits.astype(np.float64))
+        given = (np.log(shares_given) if given_kind is LOGS else shares_given).astype(dtype)
+        found = _from_given(engine, given, aims, (given_kind, kind))
         with mpmath.workdps(60):
-            for row, (logs, aim) in enumerate(zip(given, aims, strict=True)):
-                shares = _target(aim, kind)
-                terms = [p * (mpmath.log(p) - float(x)) for p, x in zip(shares, logs, strict=True)]
+            for row, (own, aim) in enumerate(zip(given, aims, strict=True)):
+                shares, log_q = _target(aim, kind), _given_logs(own, given_kind)
+                terms = [p * (mpmath.log(p) - x) for p, x in zip(shares, log_q, strict=True)]
                 value, size = mpmath.fsum(terms), mpmath.fsum(map(abs, terms))
                 wrong = abs(mpmath.mpf(float(values(found)[row])) - value)
                 about = (width, row, float(value))
                 assert wrong <= TOLERANCE[dtype] * abs(value) + UNIT * (size + 1), about
-                np.testing.assert_allclose(
-                    found.gradients["predictions"][row], [-float(p) for p in shares], 3e-7
-                )
+                over = [1.0] * width if given_kind is LOGS else own
+                slopes = [-float(p / float(q)) for p, q in zip(shares, over, strict=True)]
+                np.testing.assert_allclose(found.gradients["predictions"][row], slopes, 6e-7)
+
+
+def _given_logs(row: Any, kind: DistributionKind) -> list[Any]:
+    numbers = [mpmath.mpf(float(x)) for x in row]
+    return numbers if kind is LOGS else list(map(mpmath.log, numbers))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -138,16 +145,35 @@ def test_a_share_below_the_smallest_float_counts(engine: Engine, dtype: np.dtype
     impossible, far = [-np.inf, 0.0], [-1e30, 0.0]
     logs = np.array([impossible, impossible, far, [-3e38, 0.0]], dtype)
     aims = np.array([[tiny, 0], [-np.inf, 0], [-80, 0], [tiny, 0]], dtype)
-    found = values(_from_logs(engine, logs, aims, LOGS))
     expected = [np.inf, 0, np.exp(-80.0) * 1e30, np.exp(tiny) * 3e38]
-    np.testing.assert_allclose(found, expected, 1e-6)
+    for kind in (LOGS, DistributionKind.LOGITS):  # shares of e^-110 leave 1 what it is
+        found = values(_from_given(engine, logs, aims, (LOGS, kind)))
+        np.testing.assert_allclose(found, expected, 1e-6)
 
 
-def _from_logs(engine: Engine, given: Any, aims: Any, kind: DistributionKind) -> Result:
-    """The divergence of log-probabilities from a target of a kind."""
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kind", DistributionKind)
+def test_a_probability_of_0_costs_as_much_as_is_wanted_of_it(
+    engine: Engine, kind: DistributionKind, dtype: np.dtype[Any]
+) -> None:
+    """Nothing where the target holds it impossible too; else its value is infinite."""
+    shares = np.array([[0.0, 1.0], [0.25, 0.75]], dtype)
+    with np.errstate(divide="ignore"):
+        aims = shares if kind is DistributionKind.PROBABILITIES else np.log(shares)
+    given = np.array([[0.0, 1.0], [0.0, 1.0]], dtype)
+    found = _from_given(engine, given, aims, (DistributionKind.PROBABILITIES, kind))
+    assert values(found).tolist() == [0, np.inf]
+    assert found.gradients["predictions"][0].tolist() == [0, -1]
+    np.testing.assert_allclose(found.gradients["predictions"][1], [-np.inf, -0.75], 1e-6)
+
+
+def _from_given(
+    engine: Engine, given: Any, aims: Any, kinds: tuple[DistributionKind, DistributionKind]
+) -> Result:
+    """The divergence of (log-)probabilities from a target, of two kinds."""
     job = Job(
         loss=LOSSES["kl_divergence"],
-        parameters={"prediction_kind": LOGS, "target_kind": kind},
+        parameters=dict(zip(("prediction_kind", "target_kind"), kinds, strict=True)),
         inputs={"predictions": [given], "targets": [aims]},
         reduction=Reduction.NONE,
         gradients=("predictions",),

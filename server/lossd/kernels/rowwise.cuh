@@ -10,6 +10,7 @@
 //     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SUMS_OVER_ROW(e, e)
 //     SOFTMAX_OF_ROW(e)      of predictions; SOFTMAX_OF_TARGETS(e) and SUM_OVER_TARGETS(e) of targets
 //     GRADIENT_AND_SUM(slope, e)    GRADIENT_OF_ROW(slope) and SUM_OVER_ROW(e)
+//     GRADIENT_AND_SUMS(slope, e, e)    and SUMS_OVER_ROW(e, e)
 //     with_logits(row, temperature, priors, strength, use), masses_of(row, column, is_wanted, share),
 //     surplus_of(row, softmax, logit, share), write_surplus(row, softmax, logit, share, slope, e, exact)
 //     row.write_if(distance, is_far, slope, e, sum), row.sum_below(limit, e, e, sum)
@@ -322,6 +323,18 @@ struct Row {
         return NumberOf<Term>(sum_over_team(own));
     }
 
+    // The same with two sums.
+    template <typename Slope, typename Term, typename Other>
+    __device__ Two<NumberOf<Term>, NumberOf<Other>> write_and_sums(
+        Slope slope, Term term, Other other) const {
+        Two<double, double> own{0, 0};
+        write_each<IS_UNROLLED<NumberOf<Slope>>>(slope, [&](long long column, T prediction, T target) {
+            own.first += term(column, prediction, target);
+            own.second += other(column, prediction, target);
+        });
+        return {NumberOf<Term>(sum_over_team(own.first)), NumberOf<Other>(sum_over_team(own.second))};
+    }
+
     // Writes slope(column, prediction, distance) and sums up a term; returns what `is_far` says of the
     // sum of the distances.  Where it is not far, the gradient is to be written again.
     template <typename Distance, typename IsFar, typename Slope, typename Term>
@@ -582,6 +595,8 @@ __device__ inline NumberOf<Term> write_surplus(
 #define SOFTMAX_OF_TARGETS(...) softmax_of<OF_TARGETS>(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_AND_SUMS(slope, one, other) \
+    row.write_and_sums(AT_COLUMN(slope), AT_COLUMN(one), AT_COLUMN(other))
 
 __device__ void evaluate(
     const Row& row, const long long columns, const long long label, T& value PARAMETERS);

@@ -10,7 +10,7 @@ from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import DISTRIBUTION, DistributionKind, Input
 from lossd.losses._maths.constants import LOG_2, LOG_3, LOG_4
 from lossd.losses._maths.distribution_comparison import Comparison, compare
-from lossd.losses._maths.divergence_from_logs_texts import FROM_LOGS, FROM_LOGS_ON_HOST
+from lossd.losses._maths.divergence_from_given_texts import FROM_GIVEN, FROM_GIVEN_ON_HOST
 from lossd.losses._maths.divergence_host_texts import host_text
 from lossd.losses._maths.divergence_texts import TEXTS
 from lossd.schema import POSITIVE, Array, Differentiable, ParameterError, exactly
@@ -30,13 +30,13 @@ def _distance_to_nothing(
 
 
 def _texts() -> Iterator[CudaText]:
-    """Yields the texts: for predictions that are logits, and for log-probabilities."""
+    """Yields the texts: for predictions that are logits, and for (log-)probabilities."""
     for kind, text in TEXTS.items():
         when = {"prediction_kind": DistributionKind.LOGITS, "target_kind": kind}
         yield CudaText(text, when=when, targets_are_classes=False, on_host=host_text(kind))
-    for kind, text in FROM_LOGS.items():
-        when = {"prediction_kind": DistributionKind.LOG_PROBABILITIES, "target_kind": kind}
-        on_host = FROM_LOGS_ON_HOST[kind]
+    for kinds, text in FROM_GIVEN.items():
+        when = dict(zip(("prediction_kind", "target_kind"), kinds, strict=True))
+        on_host = FROM_GIVEN_ON_HOST[kinds]
         yield CudaText(text, when=when, targets_are_classes=False, on_host=on_host)
 
 

@@ -228,9 +228,11 @@ struct Row : Example {
         return found;
     }
 
+    // Writes the gradient, in place of what was written before.
     template <typename Slope>
     METHOD void write(Slope slope) const {
         if (!call.gradient) return;
+        is_finite = true;
         each_block_ahead([&](Column start, int count) INLINED {
             ON_LINES T slopes[BLOCK];
             evaluate_ahead(slope, start, count, slopes);
@@ -238,13 +240,51 @@ struct Row : Example {
         });
     }
 
-    // What a device does in one pass over a row that is not in a cache.
+    // A gradient and a sum, or two, in one loop, which share what they read and compute.
     template <typename Slope, typename Term>
     METHOD NumberOf<Term> write_and_sum(Slope slope, Term term) const {
-        const NumberOf<Term> found = sum(term);
-        write(slope);
-        return found;
+        using Number = NumberOf<Term>;
+        if (!call.gradient) return sum(term);
+        Lanes found;
+        is_finite = true;
+        each_block_ahead([&](Column start, int count) INLINED {
+            ON_LINES Number terms[BLOCK];
+            ON_LINES T slopes[BLOCK];
+            const auto both = [&](Column column, T prediction, T target) INLINED {
+                slopes[column - start] = T(slope(column, prediction, target));
+                return term(column, prediction, target);
+            };
+            evaluate_ahead(both, start, count, terms);
+            for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
+            found.add(terms, whole_groups(count));
+            is_finite &= put(call, first + start, count, slopes, scale);
+        });
+        return Number(found.total());
     }
+    template <typename Slope, typename Term, typename Other>
+    METHOD Two<NumberOf<Term>> write_and_sums(Slope slope, Term term, Other other) const {
+        using Number = NumberOf<Term>;
+        if (!call.gradient) return sums(term, other);
+        Lanes found, found_too;
+        is_finite = true;
+        each_block_ahead([&](Column start, int count) INLINED {
+            ON_LINES Number terms[BLOCK], others[BLOCK];
+            ON_LINES T slopes[BLOCK];
+            const auto all = [&](Column column, T prediction, T target) INLINED {
+                slopes[column - start] = T(slope(column, prediction, target));
+                others[column - start] = other(column, prediction, target);
+                return term(column, prediction, target);
+            };
+            evaluate_ahead(all, start, count, terms);
+            for (int i = count; i < whole_groups(count); ++i) terms[i] = others[i] = 0;
+            found.add(terms, whole_groups(count));
+            found_too.add(others, whole_groups(count));
+            is_finite &= put(call, first + start, count, slopes, scale);
+        });
+        return {Number(found.total()), Number(found_too.total())};
+    }
+
+    // What a device does in one pass over a row that is not in a cache.
     template <typename Distance, typename IsFar, typename Slope, typename Term>
     METHOD bool write_if(
         Distance distance, IsFar is_far, Slope slope, Term term, NumberOf<Term>& found) const {
@@ -387,6 +427,13 @@ template <typename Number>
 struct Kept {
     const Number* kept;
     METHOD Number operator()(int64_t column, Number, Number) const { return kept[column]; }
+};
+
+// Room for such numbers, which a pass over the row fills.
+template <typename Number>
+struct Room {
+    Number* kept;
+    METHOD Number keep(int64_t column, Number number) const { return kept[column] = number; }
 };
 
 // sum(s) p - s of a row, the derivative of -sum(s log p) with respect to the logits, where p and s
@@ -532,6 +579,7 @@ INLINE Kept<NumberOf<Term>> exponentials_of(const Row& row, Term term) {
 #define PREDICTION_AT(column) (row.predictions.items[column])
 #define TARGET_AT(column) (row.shares.items[column])
 #define KEPT_OF_ROW(...) kept_of(row, AT_COLUMN(__VA_ARGS__))
+#define ROOM_OF_ROW(type) Room<type>{{row.template take<type>()}}
 #define EXPONENTIALS_OF_ROW(...) exponentials_of(row, AT_COLUMN(__VA_ARGS__))
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
 #define SUM_OVER_TARGETS(...) row.sum(AT_TARGET(__VA_ARGS__))
@@ -542,6 +590,8 @@ INLINE Kept<NumberOf<Term>> exponentials_of(const Row& row, Term term) {
 #define SOFTMAX_OF_TARGETS(...) softmax_of(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_AND_SUMS(slope, one, other) \
+    row.write_and_sums(AT_COLUMN(slope), AT_COLUMN(one), AT_COLUMN(other))
 
 // The value of an example, by the text of a loss; also writes its gradient.
 typedef T (*EvaluateRow)(const Example& example);
