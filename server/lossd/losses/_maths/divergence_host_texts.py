@@ -75,51 +75,75 @@ _COMPARED = """
         return true;
     };
 """
-# Two sets of logits, in T: as in GROWTH, where logits and growths are moderate.  Only the distance
-# of logits is taken in double, so that growths have their digits however small they are.
+# A target of logits or of log-probabilities, in T: as in GROWTH, where logits and growths are
+# moderate.  Shares need not sum to 1: p is then `mass` times what they are of their sum.  Only the
+# distance of logits takes more digits than T has, so that growths have theirs however small they
+# are.
 _GROWTH_IN_T = """
     const auto grows_moderately = [&]() {
         const auto softmax = SOFTMAX_OF_ROW(prediction);
-        const long long best = softmax.best.column;
         const T largest = softmax.best.value;
-        if (!(fabs(largest) < 1024)) return false;
-        const double common = double(TARGET_AT(best)) - double(largest);
+        const double common = COMMON;
+        if (!(fabs(largest) < 1024 && fabs(common) < 1024)) return false;
+        const T most = T(common), rest = T(common - double(most));
         Bits far = 0;
+        // No share counts that is so small beside its q.
         const auto way = [&](T prediction, T target) {
-            const T found = T(double(target) - double(prediction) - common);
-            const bool are_moderate = (largest - prediction < 32) & (fabs(target) < 1024);
-            far |= are_moderate & (fabs(found) < 32) ? Bits(0) : Bits(1);
-            return found;
+            const T whole = target - prediction, back = whole - target;
+            const T lost = (target - (whole - back)) - (prediction + back);
+            const T found = (whole - most) + (lost - rest);
+            const bool are_moderate = (largest - prediction < 32) & (target < 1024);
+            far |= are_moderate & !(found > 32) ? Bits(0) : Bits(1);
+            return fmax(found, T(-60));
         };
-        const auto ways = KEPT_OF_ROW(way(prediction, target));
-        if (far) return false;
-        const auto growth = KEPT_OF_ROW(expm1(ways(column, prediction, target)));
-        const T unit = 1 / softmax.total;
-        const auto q = [&](long long column, T prediction) {
-            return unit * softmax.exponential(column, prediction);
+        const auto ways = ROOM_OF_ROW(T), growth = ROOM_OF_ROW(T);
+        const auto grown = [&](long long column, T prediction, T target) {
+            const T own = ways.keep(column, way(prediction, target));
+            return softmax.exponential(column, prediction) * growth.keep(column, expm1_within(own));
         };
-        const double mean = SUM_OVER_ROW(
-            double(q(column, prediction) * growth(column, prediction, target)));
-        if (!(mean > -0.75)) return false;
-        const T centre = T(mean), part = T(1 / (1 + mean)), log_mean = T(log1p(mean));
-        const auto apart = [&](long long column, T prediction, T target) {
-            return q(column, prediction) * (centre - growth(column, prediction, target)) * part;
+        const double mean = double(SUM_OVER_ROW(grown(column, prediction, target))) / softmax.total;
+        if (far || !(mean > -0.75)) return false;
+        const double mass = MASS;
+        const T unit = T(1 / (softmax.total * (1 + mean)));
+        const T centre = T(mean), log_mean = T(log1p(mean)), slope = T(mass) * unit;
+        const auto apart = [&](long long column, T prediction) {
+            return softmax.exponential(column, prediction) * (centre - growth.kept[column]);
         };
-        const auto term = [&](long long column, T prediction, T target) {
-            const T p = q(column, prediction) * (1 + growth(column, prediction, target)) * part;
-            const T difference = apart(column, prediction, target);
-            const T whole = p * (ways(column, prediction, target) - log_mean) + difference;
-            return pick(fabs(difference) < p / 2, near_term(p, difference), whole);
+        // p log(p / q) + q - p over `unit`, with the series of exp(-x) - 1 + x up to 1/2.
+        const auto term = [&](long long column, T prediction) {
+            const T grown = growth.kept[column], log = ways.kept[column] - log_mean;
+            const T part = (1 + grown) * log;
+            const T series = ((((T(-0.00019944874) * log + T(0.0013982186)) * log
+                - T(0.008333236)) * log + T(0.041665792)) * log - T(0.16666667)) * log + T(0.5);
+            const T cost = pick(fabs(log) < T(0.5), part * (log * series), part + (centre - grown));
+            return softmax.exponential(column, prediction) * cost;
         };
-        const T terms = SUM_OVER_ROW(term(column, prediction, target));
+        const T terms = unit * GRADIENT_AND_SUM(
+            slope * apart(column, prediction), term(column, prediction));
         // Growths that are much nearer to their mean than to 0 lose digits of it.
-        const double most = mean < 1 ? mean : 1;
-        if (!(terms > 1e-14 && terms > 0.005 * most * most)) return false;
-        value = terms;
-        GRADIENT_OF_ROW(apart(column, prediction, target));
+        const double bound = mean < 1 ? mean : 1;
+        if (!(terms > 1e-14 && terms > 0.005 * bound * bound)) return false;
+        VALUE
         return true;
     };
 """
+# What the distances of all classes have in common; what the shares sum to, in T's digits; and the
+# value, for which near distributions take all digits of that sum.
+_OF_LOGITS = (
+    "double(TARGET_AT(softmax.best.column)) - double(largest)",
+    "1",
+    "value = terms;",
+)
+_OF_LOGS = (
+    "-double(softmax.log_sum_exp())",
+    "exp(common + double(largest)) * (1 + double(softmax.rest)) * (1 + mean)",
+    """double sum = mass;
+        if (terms < 0.125) {
+            const auto share = [&](T target) { return exp_within(fmax(double(target), -600.0)); };
+            sum = SUM_OVER_ROW(share(target));
+        }
+        value = T(sum * (double(terms) + log(sum)));""",
+)
 # How the share of a class is kept, and the logarithm of it, or of what it is to q.
 _KEPT = {
     DistributionKind.PROBABILITIES: """
@@ -157,12 +181,17 @@ _LOOK = """
 """
 
 
+def _growth(common: str, mass: str, value: str) -> str:
+    text = _GROWTH_IN_T.replace("COMMON", common)
+    return text.replace("MASS", mass).replace("VALUE", value)
+
+
 def host_text(kind: DistributionKind) -> str:
     """Returns the text for the CPU."""
     exact = SOFTMAX + SHARES[kind] + DIVERGENCE + IN_TURN
     if kind not in _KEPT:
         growth = GROWTH.replace("const bool is_done = grows()", "is_done = is_done || grows()")
-        return f"""{SERIES}{_NEAR_TERM}{LOST}{_GROWTH_IN_T}
+        return f"""{SERIES}{LOST}{_growth(*_OF_LOGITS)}
     bool is_done = sizeof(T) == 4 && temperature == 1 && grows_moderately();
     {growth}    if (!is_done) {{{exact}    }}
 """
@@ -172,13 +201,16 @@ def host_text(kind: DistributionKind) -> str:
     compared = _COMPARED.replace("        SHARE_AND_LOG_RATIO\n", kept.replace("NUMBER", "double"))
     apart = APART.replace("masses_of(row, best, is_sure, share)", _MASSES)
     apart = apart.replace("share(target)", "share(column, prediction, target)")
-    return f"""{SERIES}{_NEAR_TERM}{look}{compared}
-    bool is_done = temperature == 1;
-    if (is_done && !looks_near()) {{
+    growth, first = "", "false"
+    if is_log:
+        growth = _growth(*_OF_LOGS)
+        first = "sizeof(T) == 4 && temperature == 1 && grows_moderately()"
+    return f"""{SERIES}{_NEAR_TERM}{look}{compared}{growth}
+    bool is_done = {first};
+    if (!is_done && temperature == 1 && !looks_near()) {{
         {kept.replace("NUMBER", "T")}{apart}
-        is_done = is_apart() || is_compared();
-    }} else if (is_done) {{
-        is_done = is_compared();
+        is_done = is_apart();
     }}
+    if (!is_done && temperature == 1) is_done = is_compared();
     if (!is_done) {{{exact}    }}
 """
