@@ -184,6 +184,28 @@ OUTLINE bool put(
     return send_finished(call, gradient, place, count, are_finite);
 }
 
+// Writes the slopes of a row past the caches, of which all but one are 0: `columns` from element `first`
+// on.  Returns whether that one is finite, and so is what is rounded.
+OUTLINE bool stream_alone(
+    const Call& call, int64_t first, int64_t columns, int64_t column, T slope, T scale) {
+    ON_LINES static const char NOTHING[BLOCK * sizeof(T)] = {};
+    const Gradient gradient = gradient_of(call, 0);
+    const int64_t size = size_of(gradient.kind);
+    bool are_finite = true;
+    for (int64_t start = 0; start < columns; start += BLOCK) {
+        const int count = columns - start < BLOCK ? int(columns - start) : BLOCK;
+        if (column < start || column >= start + count) {
+            stream(gradient.place + (first + start) * size, NOTHING, int(count * size));
+            continue;
+        }
+        ON_LINES T slopes[BLOCK];
+        for (int i = 0; i < whole_groups(count); ++i) slopes[i] = 0;
+        slopes[column - start] = slope;
+        are_finite = put(call, first + start, count, slopes, scale);
+    }
+    return are_finite;
+}
+
 // Whether what was written of the gradient of a row is finite.
 OUTLINE bool has_finite_gradient(const Call& call, int64_t row) {
     if (!call.gradient) return true;

@@ -240,6 +240,17 @@ struct Row : Example {
         });
     }
 
+    // Writes a gradient that is 0 at all columns but one.
+    METHOD void write_at(Column column, T slope) const {
+        // What others make of 0 is -0 or NaN.
+        const bool is_usual = scale - scale == 0 && copysign(T(1), scale) > 0;
+        if (!call.gradient || !call.streams || !is_usual)
+            return write([&](Column own, T, T) INLINED { return pick(own == column, slope, T(0)); });
+        for (Column part = 0; part < columns; part += PART)
+            fetch_ahead(part, columns - part < PART ? int(columns - part) : PART);
+        is_finite = stream_alone(call, first, columns, column, slope, scale);
+    }
+
     // A gradient and a sum, or two, in one loop, which share what they read and compute.
     template <typename Slope, typename Term>
     METHOD NumberOf<Term> write_and_sum(Slope slope, Term term) const {
@@ -589,6 +600,7 @@ INLINE Kept<NumberOf<Term>> exponentials_of(const Row& row, Term term) {
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_PREDICTION(__VA_ARGS__))
 #define SOFTMAX_OF_TARGETS(...) softmax_of(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_AT(column, slope) row.write_at(column, slope)
 #define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_AND_SUMS(slope, one, other) \
     row.write_and_sums(AT_COLUMN(slope), AT_COLUMN(one), AT_COLUMN(other))

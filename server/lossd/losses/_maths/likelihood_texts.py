@@ -19,7 +19,7 @@ _OF_CLASSES = """
     const T weight = class_weights[label], given = PREDICTION_AT(label);
     const T own = slope(weight, given);
     value = weighed(weight, cost(given));
-    GRADIENT_OF_ROW(pick(column == label, own, T(0)));
+    GRADIENT_AT(label, own);
 """
 # A target for each class.
 _DENSE = """
