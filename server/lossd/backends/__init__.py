@@ -17,8 +17,8 @@ from lossd.backends._means import shrunk_totals
 from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
-from lossd.kernels.host import TokenKernel, TokenSums
-from lossd.losses import BodyResult, SoftCounts
+from lossd.kernels.host import SoftCountsKernel, TokenKernel, TokenSums
+from lossd.losses import BodyResult
 from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
 
@@ -189,7 +189,7 @@ class Backend(Protocol):
     def token_sums(self) -> TokenSums | None:
         """Returns what adds tokens up on the host; None if there is but NumPy."""
 
-    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCountsKernel | None:
         """Returns what counts for the body of a set, None if there is nothing but the body."""
 
     def compiling_ahead(self) -> contextlib.AbstractContextManager[None]:

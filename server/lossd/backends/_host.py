@@ -19,10 +19,11 @@ from lossd.kernels.host import (
     NoLibraryError,
     PreparedCall,
     PreparedInput,
+    SoftCountsKernel,
     TokenKernel,
     TokenSums,
 )
-from lossd.losses import COMPUTED, Loss, SoftCounts
+from lossd.losses import COMPUTED, Loss
 
 # A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
 # large a cache is: a kernel goes through one block by block.  But with one for each thread, all
@@ -57,7 +58,7 @@ class KernelSource(Protocol):
     def token_sums(self) -> TokenSums | None:
         """Returns what adds tokens up; None if nothing was compiled."""
 
-    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCountsKernel | None:
         """The counter for the body of a set; None if nothing was compiled."""
 
 
@@ -141,7 +142,7 @@ class HostKernels:
         """See ``KernelSource.token_sums``."""
         return self._library.token_sums()
 
-    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCountsKernel:
         """See ``KernelSource.soft_counts``."""
         return self._library.soft_counts(dtype)
 

@@ -18,8 +18,8 @@ from lossd.backends._host import NO_KERNELS, KernelSource, compute, piece_elemen
 from lossd.backends._means import shrunk_means
 from lossd.batch import Batch
 from lossd.crew import Crew
-from lossd.kernels.host import TokenKernel, TokenSums
-from lossd.losses import BodyResult, SoftCounts
+from lossd.kernels.host import SoftCountsKernel, TokenKernel, TokenSums
+from lossd.losses import BodyResult
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
@@ -91,7 +91,7 @@ class NumpyBackend:
         """See ``Backend.token_sums``."""
         return self.kernels.token_sums()
 
-    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCountsKernel | None:
         """See ``Backend.soft_counts``."""
         return self.kernels.soft_counts(dtype)
 

@@ -149,6 +149,8 @@ class Loss:
     working_bytes: int | None
     # What it makes of each example besides, where it looks at one label after the other.
     row_bytes: int
+    # Whether the body counts its last input with ``BatchContext.soft_counts``, if that is there.
+    has_soft_counts: bool
     # The first line of the body's docstring.
     summary: str
     # The first indented block there.
@@ -285,6 +287,7 @@ def loss(
     cuda_of: Mapping[tuple[str, ...], tuple[CudaText, ...]] = MappingProxyType({}),
     working_bytes: int | None = None,
     row_bytes: int = 0,
+    has_soft_counts: bool = False,
 ) -> Callable[[Callable[..., BodyResult]], Loss]:
     """Turns a body into a declared loss.
 
@@ -329,6 +332,7 @@ def loss(
             cuda_of=cuda_of,
             working_bytes=working_bytes,
             row_bytes=row_bytes,
+            has_soft_counts=has_soft_counts,
             summary=summary,
             formula=formula,
             reference=reference,

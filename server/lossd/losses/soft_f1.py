@@ -37,6 +37,7 @@ EXAMPLES_A_SUM = 16
 @loss(
     Shape.SETWISE,
     working_bytes=16,
+    has_soft_counts=True,
     inputs=(
         DISTRIBUTION,
         Input(

@@ -24,6 +24,7 @@ from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._memory import largest
 from lossd.shapes._pieces import side_by_side
 from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
+from lossd.shapes._soft_counts import WatchedCounts
 
 Indices = npt.NDArray[np.intp]
 
@@ -62,8 +63,11 @@ class WholeBatch(ShapeRules):
         del template
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
-            check_domains(batch)
             present = Present(batch, self.hidden(batch.plan))
+            counts = _counts(batch, backend)
+            watched = counts if present.are_all else None
+            if watched is None:
+                check_domains(batch)
             weights = batch.plan.weights
             if weights is None:  # one number stands for all, without memory for each
                 weights = np.broadcast_to(1.0, batch.rows)
@@ -74,7 +78,7 @@ class WholeBatch(ShapeRules):
                 for_each=side_by_side(backend, checkpoint),
                 in_cache=backend.in_cache,
                 is_weighted=batch.plan.weights is not None,
-                soft_counts=backend.soft_counts(batch.dtype),
+                soft_counts=counts,
                 places=_places(batch, buffers, present) if backend.in_cache else {},
                 checkpoint=checkpoint,
             )
@@ -84,11 +88,19 @@ class WholeBatch(ShapeRules):
                 inputs.append(present.rows(batch.find(declared.name), widen=backend.in_cache))
             checkpoint()
             found = _computed(batch, backend, inputs, context)
+            if watched is not None and not watched.has_checked(batch):
+                check_domains(batch)
             with np.errstate(all="ignore"):
-                results = _Results(batch, buffers, present, checkpoint)
+                results = _Results(batch, buffers, present, checkpoint, counts)
                 return results.written(found, zero_nonfinite=zero_nonfinite)
 
         return evaluate
+
+
+def _counts(batch: Batch, backend: Backend) -> WatchedCounts | None:
+    """Returns what counts for a body and looks at its targets, if there is anything."""
+    kernel = backend.soft_counts(batch.dtype) if batch.loss.has_soft_counts else None
+    return None if kernel is None else WatchedCounts(kernel, batch.loss.inputs[-1].domain)
 
 
 def _places(batch: Batch, buffers: Buffers, present: "Present") -> dict[str, Array]:
@@ -176,6 +188,7 @@ class _Results:
     buffers: Buffers
     present: Present
     checkpoint: Checkpoint
+    counts: WatchedCounts | None
 
     def written(self, found: BodyResult, *, zero_nonfinite: bool) -> Evaluated:
         """Fills the buffers and sums the values; there may be only one for all examples."""
@@ -241,6 +254,8 @@ class _Results:
 
         Returns which rows are not finite, None where all are.
         """
+        if found is out and self.counts is not None and self.counts.has_written(out):
+            return None
         count, length = len(out) if out.ndim else 1, math.prod(out.shape[1:])
         if places is not None:
             out[...] = 0

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from lossd.kernels.host import Library
+from lossd.schema import UNIT
 from tests.misaligned import misaligned
 
 Array = npt.NDArray[Any]
@@ -46,9 +47,9 @@ def assert_right(variants: list[Library], labels: int, dtype: Any, *, is_weighte
     for library in variants:
         kernel = library.soft_counts(np.dtype(dtype))
         products = np.empty_like(logits)
-        counts = kernel.count(logits, truth, weights, products)
+        counts, _ = kernel.count(logits, truth, weights, products)
         np.testing.assert_allclose(counts, np.array(wanted, np.float64), rtol=tolerance)
-        kernel.slope(truth, weights, (by_true, by_false), products)
+        assert kernel.slope(truth, weights, (by_true, by_false), products)
         assert (abs(products - slopes) <= tolerance * size + np.finfo(dtype).tiny).all()
 
 
@@ -62,7 +63,7 @@ def test_bits_are_those_of_any_instruction_set_and_any_address(
         kernel = library.soft_counts(np.dtype(np.float32))
         for given in (logits, misaligned(logits)):
             products = np.empty_like(logits)
-            counts = kernel.count(given, truth, weights, products)
+            counts, _ = kernel.count(given, truth, weights, products)
             kernel.slope(truth, weights, (truth[0], truth[0]), products)
             found.add(counts.tobytes() + products.tobytes())
     assert len(found) == 1
@@ -72,5 +73,35 @@ def test_an_example_that_is_no_number_shows(variants: list[Library]) -> None:
     logits, truth, _ = drawn(3, np.float32)
     logits[7, 1] = np.nan
     for library in variants:
-        counts = library.soft_counts(np.dtype(np.float32)).count(logits, truth, None, None)
+        counts, _ = library.soft_counts(np.dtype(np.float32)).count(logits, truth, None, None)
         assert np.isnan(counts).all(axis=0).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("wrong", [1.0000001, -1e-45, np.nan])
+def test_a_target_outside_its_domain_is_seen(
+    variants: list[Library], labels: int, wrong: float
+) -> None:
+    logits, truth, _ = drawn(labels, np.float32)
+    bad = truth.copy()
+    bad[len(bad) // 2, -1] = wrong
+    for library in variants:
+        kernel = library.soft_counts(np.dtype(np.float32))
+        found = [kernel.count(logits, one, None, None, UNIT)[1] for one in (truth, bad)]
+        assert found == [False, True]
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_a_derivative_that_is_not_finite_is_seen(
+    variants: list[Library], labels: int, *, is_weighted: bool
+) -> None:
+    logits, truth, weights = drawn(labels, np.float32)
+    ones = np.ones(labels, np.float32)
+    for library, wrong in itertools.product(variants, (None, np.inf, np.nan)):
+        products = np.ones_like(logits)
+        if wrong is not None:
+            products[len(products) // 2, -1] = wrong
+        kernel = library.soft_counts(np.dtype(np.float32))
+        found = kernel.slope(truth, weights if is_weighted else None, (ones, ones), products)
+        assert found is (wrong is None)

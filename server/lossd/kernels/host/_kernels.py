@@ -260,7 +260,7 @@ class HostKernel:
 class SoftCountsKernel:
     """Counts of logits against true shares; may be called from many threads.
 
-    See ``lossd.losses.SoftCounts``.
+    See ``lossd.losses.SoftCounts``; besides, it looks at what it reads and writes.
     """
 
     def __init__(self, count: Any, slope: Any, dtype: np.dtype[Any]) -> None:
@@ -268,12 +268,18 @@ class SoftCountsKernel:
         self._dtype = dtype
 
     def count(
-        self, predictions: Array, targets: Array, weights: Array | None, products: Array | None
-    ) -> npt.NDArray[np.float64]:
-        """See ``SoftCounts.count``."""
+        self,
+        predictions: Array,
+        targets: Array,
+        weights: Array | None,
+        products: Array | None,
+        domain: Domain = None,
+    ) -> tuple[npt.NDArray[np.float64], bool]:
+        """Returns the counts, and whether a target is outside its domain."""
         counts = np.empty((3, predictions.shape[1]))
-        self._call(self._count, (predictions, targets), weights, products, sums=address(counts))
-        return counts
+        inputs = KernelInput(predictions), KernelInput(targets, domain)
+        _, outside = self._call(self._count, inputs, weights, products, sums=address(counts))
+        return counts, bool(outside)
 
     def slope(
         self,
@@ -281,24 +287,25 @@ class SoftCountsKernel:
         weights: Array | None,
         by_share: tuple[Array, Array],
         products: Array,
-    ) -> None:
-        """See ``SoftCounts.slope``."""
+    ) -> bool:
+        """Multiplies products, and returns whether all of them are finite."""
         addresses = struct.pack("<2Q", *map(address, by_share))
-        vectors = bytes_address(addresses)
-        self._call(self._slope, (targets, targets), weights, products, vectors=vectors)
+        vectors, inputs = bytes_address(addresses), (KernelInput(targets),) * 2
+        nonfinite, _ = self._call(self._slope, inputs, weights, products, vectors=vectors)
+        return not nonfinite
 
     def _call(
         self,
         entry: Any,
-        inputs: Sequence[Array],
+        inputs: Sequence[KernelInput],
         weights: Array | None,
         products: Array | None,
         *,
         sums: int = 0,
         vectors: int = 0,
-    ) -> None:
-        rows, labels = inputs[0].shape
-        packed = [packed_input(one, None, self._dtype) for one in inputs]
+    ) -> tuple[int, int]:
+        rows, labels = inputs[0].rows.shape
+        packed = [packed_input(one.rows, one.domain, self._dtype) for one in inputs]
         places = CallPlaces(
             weights=address(weights),
             gradient=address(products),
@@ -307,5 +314,8 @@ class SoftCountsKernel:
             sums=sums,
         )
         encoded = encoded_call(CallSizes(rows, labels, block=0), packed, places)
-        if not entry(ctypes.create_string_buffer(encoded, CALL.size)):
+        call = ctypes.create_string_buffer(encoded, CALL.size)
+        if not entry(call):
             raise MemoryError(f"sums of {labels} labels need more memory than there is")
+        nonfinite, outside = ANSWER.unpack_from(call, ANSWER_OFFSET)
+        return nonfinite, outside

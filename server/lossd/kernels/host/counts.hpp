@@ -53,16 +53,15 @@ INLINE void lay_weights(const Call& call, const Runs& runs, int64_t first, int c
     }
 }
 
-// Of whole groups of logits: p t, p (1 - t), (1 - p) t, and p (1 - p).  Returns whether there are
-// exponentials so small that they have to be made with more care.
+// Of whole groups of logits: p t, p (1 - t), (1 - p) t, and p (1 - p), to `products`.  Returns whether
+// there are exponentials so small that they have to be made with more care.
 template <typename Exponential>
 INLINE bool count_all(
     const T* __restrict predictions, const T* __restrict targets, int count, Room& room,
-    Exponential exponential) {
+    T* __restrict products, Exponential exponential) {
     T* __restrict const hits = room.terms[0];
     T* __restrict const extra = room.terms[1];
     T* __restrict const missed = room.terms[2];
-    T* __restrict const products = room.products;
     Bits far = 0;
     INDEPENDENT
     for (int i = 0; i < count; ++i) {
@@ -101,12 +100,15 @@ OUTLINE bool count(Call& call) {
         const T* const predictions = stage(call.inputs[0], first, count, room.predictions);
         const T* const targets = stage(call.inputs[1], first, count, room.targets);
         const int groups = whole_groups(count);
+        call.outside |= any_outside(call.inputs[1], targets, groups);
+        char* const to = call.gradient + first * int64_t(sizeof(T));
+        const bool is_direct = call.gradient && count == groups && uintptr_t(to) % sizeof(T) == 0;
+        T* const products = is_direct ? reinterpret_cast<T*>(to) : room.products;
         const auto quick = [](T x) INLINED { return exp_within(x); };
         const auto careful = [](T x) INLINED { return exp(x); };
-        if (count_all(predictions, targets, groups, room, quick))
-            count_all(predictions, targets, groups, room, careful);
-        if (call.gradient)
-            __builtin_memcpy(call.gradient + first * int64_t(sizeof(T)), room.products, count * sizeof(T));
+        if (count_all(predictions, targets, groups, room, products, quick))
+            count_all(predictions, targets, groups, room, products, careful);
+        if (call.gradient && !is_direct) __builtin_memcpy(to, products, count * sizeof(T));
         if (call.weights) lay_weights(call, runs, first, count, room.weights);
         const int step = runs.period ? runs.period : GROUP;
         const int end = (count + step - 1) / step * step;
@@ -129,7 +131,7 @@ OUTLINE bool count(Call& call) {
 }
 
 // Makes derivatives of the products p (1 - p) that were left in their place, from what each label has
-// for a share that is true and one that is false.
+// for a share that is true and one that is false.  A row counts as not finite where any of them is not.
 OUTLINE bool slope(Call& call) {
     const Runs runs(call);
     Room room;
@@ -143,12 +145,20 @@ OUTLINE bool slope(Call& call) {
         if (call.weights) lay_weights(call, runs, first, count, room.weights);
         const T* const by_true = runs.period ? room.by_true : call.vectors[0] + place;
         const T* const by_false = runs.period ? room.by_false : call.vectors[1] + place;
+        Bits found = 0;
         INDEPENDENT
-        for (int i = 0; i < count; ++i)
+        for (int i = 0; i < count; ++i) {
             slopes[i] *= targets[i] * by_true[i] + (1 - targets[i]) * by_false[i];
+            found |= overflow_of(slopes[i]);
+        }
+        call.nonfinite_rows |= found != 0;
         if (!call.weights) return;
         INDEPENDENT
-        for (int i = 0; i < count; ++i) slopes[i] *= room.weights[i];
+        for (int i = 0; i < count; ++i) {
+            slopes[i] *= room.weights[i];
+            found |= overflow_of(slopes[i]);
+        }
+        call.nonfinite_rows |= found != 0;
     });
     return true;
 }
