@@ -29,9 +29,9 @@ Predictions are scores, floating point, or classes, integer or boolean, in the s
 task.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -98,9 +98,9 @@ Args:
         "AveragePrecision": """Parameters of the average precision.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -272,9 +272,9 @@ eq. 2 (centering).
         "Brier": """Parameters of the Brier score.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -298,9 +298,9 @@ Reference: G. W. Brier, Verification of forecasts expressed in terms of probabil
         "CalibrationError": """Parameters of the calibration error.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -474,9 +474,9 @@ Args:
 or labels.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -844,9 +844,9 @@ Reference: S. Shen et al., Minimum risk training for neural machine translation,
         "F1": """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -886,9 +886,9 @@ Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
         "FBeta": """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -1309,9 +1309,9 @@ EM algorithm, 1990.
 their type.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -1450,9 +1450,9 @@ metric, 2018, section 3, equation 1.
         "MatthewsCorrelation": """Parameters of the Matthews correlation coefficient.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -1868,9 +1868,9 @@ Schulman, Approximating KL divergence, 2020.
         "Precision": """Parameters of precision, tp / (tp + fp).
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -1998,9 +1998,9 @@ Reference: R. Koenker and G. Bassett, Regression quantiles, 1978.
         "Recall": """Parameters of recall, tp / (tp + fn).
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).
@@ -2090,9 +2090,9 @@ Reference: K. Jaervelin, J. Kekaelaeinen, Cumulated gain-based evaluation of IR 
         "RocAuc": """Parameters of the area under the receiver operating characteristic.
 
 Args:
-    task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-        last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-        or more, or BINARY. One of:
+    task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+        where targets lack the last axis of the predictions, or predictions are integers; else
+        MULTILABEL with two axes or more, or BINARY. One of:
         "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
         "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
             targets (N, ...).

@@ -374,9 +374,9 @@ class Accuracy(_AnyMetric):
     task.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -432,9 +432,9 @@ class Precision(_AnyMetric):
     """Parameters of precision, tp / (tp + fp).
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -492,9 +492,9 @@ class Recall(_AnyMetric):
     """Parameters of recall, tp / (tp + fn).
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -552,9 +552,9 @@ class F1(_AnyMetric):
     """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -612,9 +612,9 @@ class FBeta(_AnyMetric):
     """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -675,9 +675,9 @@ class MatthewsCorrelation(_AnyMetric):
     """Parameters of the Matthews correlation coefficient.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -720,9 +720,9 @@ class ConfusionMatrix(_AnyMetric):
     or labels.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -771,9 +771,9 @@ class RocAuc(_AnyMetric):
     """Parameters of the area under the receiver operating characteristic.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -825,9 +825,9 @@ class AveragePrecision(_AnyMetric):
     """Parameters of the average precision.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -872,9 +872,9 @@ class LogLoss(_AnyMetric):
     their type.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -906,9 +906,9 @@ class Brier(_AnyMetric):
     """Parameters of the Brier score.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
@@ -944,9 +944,9 @@ class CalibrationError(_AnyMetric):
     """Parameters of the calibration error.
 
     Args:
-        task: The kind of answer that an example has. Default: MULTICLASS where targets lack the
-            last axis of the predictions, or predictions are integers; else MULTILABEL with two axes
-            or more, or BINARY. One of:
+        task: The kind of answer that an example has. Default: by the shapes and types, MULTICLASS
+            where targets lack the last axis of the predictions, or predictions are integers; else
+            MULTILABEL with two axes or more, or BINARY. One of:
             "BINARY": Yes or no: predictions and targets of one shape, one element for each example.
             "MULTICLASS": One of several classes: scores (N, ..., C) or class indices (N, ...);
                 targets (N, ...).
