@@ -184,7 +184,7 @@ def test_what_waited_for_a_turn_has_the_rest_of_its_time(
         futures = [client.submit(SquaredError(), [2.0], [0.0], timeout=60) for _ in range(3)]
         concurrent.futures.wait(futures, 30)
     for waited, left in enumerate(timeouts):
-        assert left <= 60 - 0.3 * waited
+        assert left <= 60 - 0.3 * waited + 0.01  # for the steps of clocks
 
 
 def test_what_is_made_ready_while_the_client_closes_is_given_up(server: Process) -> None:
