@@ -111,7 +111,7 @@ _VALUE = """
         const T share = p(column, prediction, target);
         const bool is_lost =
             (share < T(1e-30)) & (log_q(prediction) < T(-1e24)) & is_possible(target);
-        return pick(is_lost, -log_q(prediction), ERRORS);
+        return pick(is_lost, -log_q(prediction), T(ERRORS));
     };
     const auto sums = GRADIENT_AND_SUMS(
         slope(p(column, prediction, target), prediction),
