@@ -68,8 +68,9 @@ def expected_risk(
         value = sum_k q_k risk_k,  q = softmax(alpha log p) over the candidates of an example
         gradient = alpha q_k (risk_k - value); with respect to the risks q_k
 
-    The probabilities need not sum to 1: the candidates are a sample.  A candidate of probability 0
-    contributes 0, whatever its risk; any other with an infinite risk makes the value infinite.
+    The probabilities need not sum to 1: the candidates are a sample.  A candidate whose probability
+    is 0 in the type computed in contributes 0, whatever its risk; an infinite risk of any other
+    makes the value infinite, or NaN where such risks are of both signs.
 
     Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
     section 3.
