@@ -101,6 +101,28 @@ def test_long_regions_of_classes_take_a_block_for_each_segment(
     assert not fake.violations()
 
 
+def test_what_long_regions_work_in_counts_in_their_tile(
+    fake: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    rows, positions = 12, 640
+    shares = rng.random((rows, 1, positions), np.float32)
+    job = Job(
+        loss=LOSSES["dice"],
+        parameters={"class_axis": 1},
+        inputs={"predictions": [shares], "targets": [shares.round()]},
+        per_example=True,
+    )
+    monkeypatch.setattr(_launch, "SEGMENT", 64)
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", positions)
+    whole = bits(engine.run(job))
+    # Three numbers of float64 a position, and little beside.
+    monkeypatch.setattr(_tasks, "RESIDENT_TILE_BYTES", 5 * (24 * positions + 400))
+    with fake.recorded() as lines:
+        assert bits(engine.run(job)) == whole
+    assert grids(lines) == [50, 5, 50, 50, 5, 50, 20, 2, 20]
+
+
 def ctc(rows: int) -> Job:
     rng = np.random.default_rng(0)
     frames = rng.normal(size=(rows, 12, 5)).astype(np.float32)

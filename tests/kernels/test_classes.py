@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lossd.kernels import OUTSIDE, Kernel, Launch
+from lossd.kernels import OUTSIDE, Kernel, Launch, kept_bytes
 from lossd.kernels.host import Library
 from lossd.losses import DistributionKind, Loss
 from lossd.losses._declare import CudaText
@@ -92,6 +92,14 @@ def test_rows_in_segments_equal_the_body(
         found = batch.on_device(noting(simt, launched))
         assert [name.partition("_")[2] for name in launched] == ["counts", "sums", "slopes"]
         assert_equal(found, batch)
+
+
+def test_only_a_row_in_segments_keeps_what_it_works_in_until_its_tile_is_done() -> None:
+    _, text = classes.TEXTS[0]
+    assert kept_bytes(text, (2, 128, 128)) == 0
+    row = 2, 1024, 1024
+    assert kept_bytes(text, row) == pytest.approx(24 * 1024 * 1024, rel=1e-3)
+    assert kept_bytes(replace(text, has_class_axis=False), row) == 0
 
 
 def noting(execute: Execute, names: list[str]) -> Execute:

@@ -28,15 +28,18 @@ from lossd.kernels import is_stored
 AHEAD = 3
 
 
-def tile_elements(batch: Batch, *, runs_body: bool, least_rows: int = 1) -> int:
+def tile_elements(
+    batch: Batch, *, runs_body: bool, least_rows: int = 1, kept_bytes: int = 0
+) -> int:
     """Returns how many elements of a batch make a tile, with all that goes with its rows.
 
     What stays on the device does not count, unless a body takes memory for its steps beside it.
     ``least_rows`` are those that keep all of a device busy, where a row takes longer to compute
-    than to send: a tile has as many, up to some bytes.
+    than to send: a tile has as many, up to some bytes.  ``kept_bytes`` are those that each row
+    works in until the tile is done: they are on the device, wherever the inputs are.
     """
     sent = 2 * batch.dtype.itemsize + 2 + 8 * len(batch.outputs)  # scale and value, flags
-    resident = 1
+    resident = 1 + kept_bytes
     for operand in batch.operands:
         row = math.prod(operand.slot.rows_shape[1:]) * _sent_bytes(operand.rows.dtype)
         if isinstance(operand.rows, Resident) and not runs_body:

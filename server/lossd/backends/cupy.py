@@ -35,7 +35,7 @@ from lossd.backends._texts import text_of
 from lossd.backends._worker import SLOTS, TILE_BYTES, Work, Worker, shared_vectors
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
-from lossd.kernels import checks_domains, takes_room
+from lossd.kernels import checks_domains, kept_bytes, takes_room
 from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import CudaText
 from lossd.networks import DeviceNetwork, Network
@@ -190,7 +190,10 @@ class CupyBackend:
             checks_domains=self.checks_domains(batch),
             is_kernel=text is not None,
             piece_elements=tile_elements(
-                batch, runs_body=work.runs_body, least_rows=self._least_rows(batch, text)
+                batch,
+                runs_body=work.runs_body,
+                least_rows=self._least_rows(batch, text),
+                kept_bytes=_kept_bytes(batch, text),
             ),
             each=functools.partial(self._tasks.each, work),
         )
@@ -215,6 +218,11 @@ class CupyBackend:
         for worker in self._workers:
             with contextlib.suppress(DeviceLost):
                 worker.close()
+
+
+def _kept_bytes(batch: Batch, text: CudaText | None) -> int:
+    """Returns the memory that each row of a batch keeps to itself until its tile is done."""
+    return 0 if text is None else kept_bytes(text, batch.operands[0].slot.rows_shape[1:])
 
 
 # ------------------------------------------------------------------ CuPy itself

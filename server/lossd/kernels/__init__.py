@@ -30,7 +30,7 @@ from lossd.kernels._source import (
     kernel_source,
     number_of,
 )
-from lossd.kernels._templates import gradients_of, takes_room
+from lossd.kernels._templates import gradients_of, kept_bytes, takes_room
 
 __all__ = [
     "MOST_THREADS",
@@ -48,6 +48,7 @@ __all__ = [
     "gradients_of",
     "has_plain_logits",
     "is_stored",
+    "kept_bytes",
     "kernel_source",
     "number_of",
     "takes_room",

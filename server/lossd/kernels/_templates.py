@@ -1,6 +1,7 @@
 """The templates that texts stand in, on the GPU and on the host: one a shape that has texts."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lossd.kernels._launch import (
@@ -213,6 +214,18 @@ def takes_room(loss: Loss, text: CudaText) -> bool:
     """Returns whether a block takes memory to work in, as one does that takes long for a row."""
     template = template_of(loss, text)
     return template is not None and WORKSPACE in template.arguments
+
+
+def kept_bytes(text: CudaText, row: Sequence[int]) -> int:
+    """Returns the memory that a row of this shape keeps to itself until its tile is done.
+
+    Only one in segments does; others work in that of their block, one after the other.
+    """
+    if not text.has_class_axis:
+        return 0
+    classes, *positions = row
+    launch = launch_classes(CLASSWISE.entry_points, 1, classes, math.prod(positions))
+    return launch.workspace_bytes if launch.segments > 1 else 0
 
 
 def gradients_of(loss: Loss) -> tuple[str, ...]:
