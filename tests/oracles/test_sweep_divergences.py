@@ -130,7 +130,9 @@ def test_log_probabilities_and_probabilities_from_near_to_far_keep_their_digits(
                 assert wrong <= TOLERANCE[dtype] * abs(value) + UNIT * (size + 1), about
                 over = [1.0] * width if given_kind is LOGS else own
                 slopes = [-float(p / float(q)) for p, q in zip(shares, over, strict=True)]
-                np.testing.assert_allclose(found.gradients["predictions"][row], slopes, 6e-7)
+                # A softmax has the error of a difference of logits, which goes to 20 here.
+                tolerance = 2e-6 if kind is DistributionKind.LOGITS else 6e-7
+                np.testing.assert_allclose(found.gradients["predictions"][row], slopes, tolerance)
 
 
 def _given_logs(row: Any, kind: DistributionKind) -> list[Any]:
@@ -179,3 +181,33 @@ def _from_given(
         gradients=("predictions",),
     )
     return engine.run(job)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kind", DistributionKind)
+@pytest.mark.parametrize("power", [0.5, 0.9, 1.01, 1.04])
+def test_probabilities_next_to_impossible_keep_the_digits_of_their_ratios(
+    engine: Engine, kind: DistributionKind, dtype: np.dtype[Any], power: float
+) -> None:
+    """The ratio of a share to one may be more than the type holds, or a share less than it."""
+    tiny = dtype.type(float(np.finfo(dtype).tiny) ** power)  # subnormal beyond a power of 1
+    logs = [np.log(0.5), float(np.log(tiny)) * 1.1, float(np.log(tiny)) * 1.2, np.log(0.5)]
+    is_log = kind is not DistributionKind.PROBABILITIES
+    aims = np.array([logs if is_log else np.exp(logs)], dtype)
+    given = np.array([[tiny, tiny, 0.25, 0.75]], dtype)
+    found = _from_given(engine, given, aims, (DistributionKind.PROBABILITIES, kind))
+    with mpmath.workdps(60):
+        shares, log_q = (
+            _target(aims[0], kind),
+            _given_logs(given[0], DistributionKind.PROBABILITIES),
+        )
+        terms = [
+            p * (mpmath.log(p) - x) if p else mpmath.mpf(0)
+            for p, x in zip(shares, log_q, strict=True)
+        ]
+        slopes = [-float(p / mpmath.mpf(float(q))) for p, q in zip(shares, given[0], strict=True)]
+        with np.errstate(over="ignore"):
+            slopes = np.array(slopes).astype(dtype).tolist()  # of which one may be too large
+        np.testing.assert_allclose(values(found)[0], float(mpmath.fsum(terms)), 1e-6)
+        # The error of a logarithm of 100 is that of its exponential, 100 times over.
+        np.testing.assert_allclose(found.gradients["predictions"][0], slopes, 2e-5, 1e-30)

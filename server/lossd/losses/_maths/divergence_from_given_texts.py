@@ -13,17 +13,13 @@ LOGITS, LOGS, SHARES = (
     DistributionKind.LOG_PROBABILITIES,
     DistributionKind.PROBABILITIES,
 )
-# The logarithm of a prediction, and the derivative of a share of it.
+# The logarithm of a prediction.
 _GIVEN = {
     LOGS: """
     const auto log_q = [&](T prediction) { return prediction; };
-    const auto slope = [&](T share, T) { return -share; };
 """,
     SHARES: """
     const auto log_q = [&](T prediction) { return T(log(prediction)); };
-    const auto slope = [&](T share, T prediction) {
-        return pick(share == 0, T(0), share / -prediction);
-    };
 """,
 }
 # The share of a class, and whether there is one that T may take for 0.
@@ -43,7 +39,7 @@ _WANTED = {
     const auto is_possible = [&](T target) { return target - target == 0; };
 """,
 }
-# The logarithm of it, log(p / q), and what the errors of p times that are a part of.
+# The logarithm of the share.
 _LOGS = {
     SHARES: """
     const auto log_p = [&](long long, T target) { return T(log(target)); };
@@ -57,6 +53,7 @@ _LOGS = {
     };
 """,
 }
+# log(p / q), where p and q are given as they are in one step.
 _RATIO = """
     const auto log_ratio = [&](long long column, T prediction, T target) {
         return log_p(column, target) - log_q(prediction);
@@ -67,6 +64,25 @@ _RATIO_OF_SHARES = """
         return T(log(target / prediction));
     };
 """
+# The derivative with respect to a prediction.
+_SLOPE_OF_LOGS = """
+    const auto slope = [&](long long, T share, T, T) { return -share; };
+"""
+_SLOPE_OF_SHARES = """
+    const auto slope = [&](long long, T share, T prediction, T) {
+        return pick(share == 0, T(0), share / -prediction);
+    };
+"""
+# T may hold the ratio of a share to a small prediction, and not the share.
+_SLOPE_OF_SMALL_SHARES = """
+    const auto slope = [&](long long column, T share, T prediction, T target) {
+        const bool is_small = (share < T(1e-30)) & is_possible(target);
+        const T ratio = T(exp(log_p(column, target) - log_q(prediction)));
+        return pick(is_small, -ratio, pick(share == 0, T(0), share / -prediction));
+    };
+"""
+# By the kinds of predictions and targets: what the errors of p log(p / q) are a part of.  That is
+# the term itself where both logarithms are given, and each of them where their difference is not.
 _ERRORS = {
     (LOGS, SHARES): "weighed(share, -prediction)",
     (LOGS, LOGS): "fabs(term(column, prediction, target))",
@@ -101,6 +117,8 @@ _EXACT_OF_SHARES = """[&]() {
             };
             return SUM_OVER_ROW(weighed(double(target), exact_log(target, prediction)));
         }()"""
+# The ratio of two shares may be more than T holds.
+_OR_INFINITE = " || sums.first - sums.first != 0"
 # Where the terms are more than an eighth of their size, the value has T's digits but a few.  Beside
 # a prediction that is next to impossible, a share that T cannot hold may be most of the value.
 _VALUE = """
@@ -114,10 +132,10 @@ _VALUE = """
         return pick(is_lost, -log_q(prediction), T(ERRORS));
     };
     const auto sums = GRADIENT_AND_SUMS(
-        slope(p(column, prediction, target), prediction),
+        slope(column, p(column, prediction, target), prediction, target),
         term(column, prediction, target), size(column, prediction, target));
     value = sums.first;
-    if (!(8 * sums.first >= sums.second)) value = T(EXACT);
+    if (!(8 * sums.first >= sums.second)OR_MORE) value = T(EXACT);
 """
 # On the host, log-probabilities that look near in a few classes are in double from the beginning.
 _NEAR_LOGS = """
@@ -146,9 +164,11 @@ def _text(given: DistributionKind, wanted: DistributionKind) -> str:
     value = _VALUE.replace("ERRORS", _ERRORS.get((given, wanted), _OTHER_ERRORS))
     begin = _GIVEN[given] + _WANTED[wanted]
     if (given, wanted) == (SHARES, SHARES):
-        return begin + _RATIO_OF_SHARES + value.replace("EXACT", _EXACT_OF_SHARES)
-    logs = _LOGS[wanted] + _EXACT_LOG[given] + _RATIO
-    return begin + logs + value.replace("EXACT", _EXACT[wanted])
+        exact = value.replace("EXACT", _EXACT_OF_SHARES).replace("OR_MORE", _OR_INFINITE)
+        return begin + _RATIO_OF_SHARES + _SLOPE_OF_SHARES + exact
+    slope = _SLOPE_OF_LOGS if given is LOGS else _SLOPE_OF_SMALL_SHARES
+    logs = _LOGS[wanted] + _EXACT_LOG[given] + _RATIO + slope
+    return begin + logs + value.replace("EXACT", _EXACT[wanted]).replace("OR_MORE", "")
 
 
 def _text_on_host(given: DistributionKind, wanted: DistributionKind) -> str:
