@@ -141,7 +141,7 @@ def inside() -> Iterator[Inside]:
             dispatch=Dispatch(crowd, lambda: (), line),
             device_lost=lambda: None,
             let_in=lambda *_: HERE,
-            turned_away=lambda *_: Prospect.NONE,
+            turned_away=lambda *_: lambda: Prospect.NONE,
             dropped=lambda *_: None,
             trace=None,
         )

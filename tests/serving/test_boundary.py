@@ -26,7 +26,7 @@ from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.dispatch import Dispatch
-from lossd.serving.rpc.giving_way import Prospect, TurnedAway
+from lossd.serving.rpc.giving_way import Ask, Prospect, TurnedAway
 from lossd.serving.rpc.handlers import BeginTrace, ConversationHandler, Handler
 from lossd.serving.rpc.resets import SEEN, SILENT, UNSEEN
 from lossd.serving.rpc.statuses import code_of
@@ -144,7 +144,7 @@ def served(
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
     dropped: Callable[[str, int], object] = lambda *_: None,
-    turned_away: TurnedAway = lambda *_: Prospect.NONE,
+    turned_away: TurnedAway = lambda *_: lambda: Prospect.NONE,
     conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
     trace: BeginTrace | None = None,
     watchdogs: Watchdogs | None = None,
@@ -336,12 +336,14 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
 def test_a_call_for_which_another_gives_way_is_served() -> None:
     held: list[AdmissionTicket] = []
 
-    def give_way(_method: str, _context: Any) -> Prospect:
+    def give_way() -> Prospect:
         held[0].finish()
         held[0].leave()
         return Prospect.LEFT
 
-    service = served(lambda received, _call: received.take(), calls=1, turned_away=give_way)
+    service = served(
+        lambda received, _call: received.take(), calls=1, turned_away=lambda *_: give_way
+    )
     held.append(service.admission.enter())
     reply, _ = service.call(b"hello")
 
@@ -350,7 +352,7 @@ def test_a_call_for_which_another_gives_way_is_served() -> None:
 
 
 def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> None:
-    service = served(lambda *_: b"", calls=1, turned_away=lambda *_: Prospect.LEFT)
+    service = served(lambda *_: b"", calls=1, turned_away=lambda *_: lambda: Prospect.LEFT)
     service.admission.enter()
     _, context = service.call(b"hello")
 
@@ -360,9 +362,9 @@ def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> N
 def test_nobody_gives_way_to_a_caller_that_has_left() -> None:
     asked: list[str] = []
 
-    def turned_away(method: str, _context: Any) -> Prospect:
+    def turned_away(method: str, _context: Any) -> Ask:
         asked.append(method)
-        return Prospect.LEFT
+        return lambda: Prospect.LEFT
 
     service = served(lambda *_: b"", calls=1, turned_away=turned_away)
     service.admission.enter()

@@ -37,7 +37,7 @@ _LEAVING_SECONDS = 1.0
 _REFUSING_SECONDS, _LONG_REFUSING_SECONDS = 0.4, 2.0
 _MOMENT_SECONDS = 0.005
 # Seconds that a caller has to read the last answers on its connection.
-_READING_SECONDS = 0.1
+_LINGERING_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,8 @@ class Server:
         """
         while self._boundary.calls and time.monotonic() < until:
             self._boundary.end_rest()
-            time.sleep(_READING_SECONDS / 10)
-        time.sleep(_READING_SECONDS)
+            time.sleep(_LINGERING_SECONDS / 10)
+        time.sleep(_LINGERING_SECONDS)
 
     def _refuse_what_waits(self, seconds: float) -> None:
         """Answers what came in and was not taken in: once told to stop, gRPC would cancel it.

@@ -1,5 +1,7 @@
 """Says who may come in, and which call gives way to another."""
 
+import functools
+
 import grpc
 
 from lossd.errors import Overloaded, ServiceError
@@ -7,7 +9,7 @@ from lossd.serving.access.gate import Gate
 from lossd.serving.caller import HERE, Caller
 from lossd.serving.rpc.admission import AdmissionTicket
 from lossd.serving.rpc.crowd import Crowd
-from lossd.serving.rpc.giving_way import Prospect
+from lossd.serving.rpc.giving_way import Ask, Prospect
 from lossd.serving.rpc.shares import Shares
 
 
@@ -35,15 +37,22 @@ class Doorman:
         slot.caller = caller.key
         return caller
 
-    def turned_away(self, method: str, context: grpc.ServicerContext) -> Prospect:
-        """Returns whether another call gives way to one that found no room, or may in a moment."""
+    def turned_away(self, method: str, context: grpc.ServicerContext) -> Ask:
+        """Returns what tells whether another call gives way to one that found no room, or may soon.
+
+        Who makes the call is found out once, however often that is asked.
+        """
+        peer = context.peer()
         if self._gate is None:
-            return self._crowd.turned_away(context.peer())
+            return functools.partial(self._crowd.turned_away, peer)
         caller = self._who_may_come(self._gate, method, context)
         if caller is None:
-            return Prospect.NONE
+            return lambda: Prospect.NONE
+        return functools.partial(self._prospect, peer, caller)
+
+    def _prospect(self, peer: str, caller: Caller) -> Prospect:
         own = None if self._shares.has_room(caller) else caller.key
-        return self._crowd.turned_away(context.peer(), own)
+        return self._crowd.turned_away(peer, own)
 
     def _admitted(
         self, gate: Gate, method: str, context: grpc.ServicerContext, ticket: AdmissionTicket

@@ -15,10 +15,8 @@ from lossd.serving.rpc.admission import Admission, AdmissionTicket
 _REFUSING = 2  # threads that never serve
 _LEAVING_SECONDS = 0.05  # that a call has which gives way
 _SOON_SECONDS = READING_SECONDS + 0.01  # by then the answers of before are read, or they are not
-_LOOK_SECONDS, _STEP_SECONDS = (
-    0.005,
-    0.001,
-)  # from one look at the others, and for room, to the next
+_LOOK_SECONDS = 0.005  # from one look at the others to the next
+_STEP_SECONDS = 0.001  # from one look for room to the next
 
 
 class Prospect(enum.Enum):
@@ -29,7 +27,8 @@ class Prospect(enum.Enum):
     LEFT = enum.auto()  # another one gave way
 
 
-TurnedAway = Callable[[str, grpc.ServicerContext], Prospect]
+Ask = Callable[[], Prospect]
+TurnedAway = Callable[[str, grpc.ServicerContext], Ask]
 
 
 def refusing_threads(calls: int) -> int:
@@ -40,8 +39,8 @@ def refusing_threads(calls: int) -> int:
 class GivingWay:
     """Enters calls that came late; may be used from many threads.
 
-    ``turned_away`` is told the method and the context of a call that found no room, and says
-    whether another call gives way, or may in a moment, for which the late one waits.
+    ``turned_away`` is told the method and the context of a call that found no room, and returns
+    what says whether another call gives way, or may in a moment, for which the late one waits.
     """
 
     def __init__(self, admission: Admission, turned_away: TurnedAway) -> None:
@@ -66,9 +65,12 @@ class GivingWay:
             self._late.release()
 
     def _entered_soon(self, method: str, context: grpc.ServicerContext) -> AdmissionTicket | None:
+        if not context.is_active():
+            return None
         until = time.monotonic() + _SOON_SECONDS
+        ask = self._turned_away(method, context)
         while context.is_active() and time.monotonic() < until:
-            prospect = self._turned_away(method, context)
+            prospect = ask()
             if prospect is Prospect.NONE:
                 return None
             if prospect is Prospect.LEFT:
