@@ -633,6 +633,7 @@ RECORDS: dict[str, Callable[[Callable[[Any], Any], Any], Any]] = {
     "real": lambda function, given: make_fx(function, tracing_mode="real")(given),
     "fake": lambda function, given: make_fx(function, tracing_mode="fake")(given),
     "symbolic": lambda function, given: make_fx(function, tracing_mode="symbolic")(given),
+    "pre-dispatch": lambda function, given: make_fx(function, pre_dispatch=True)(given),
     "export": lambda function, given: torch.export.export(
         Criterion(function), (given,), strict=False
     ),

@@ -275,11 +275,18 @@ def _refuse_recording() -> None:
 
     The loss of this batch would be a constant of the record.
     """
-    if get_innermost_proxy_mode() is not None:
+    if get_innermost_proxy_mode() is not None or _is_recorded_before_dispatch():
         raise InvalidRequestError(
             "loss must be computed outside of what is recorded (make_fx, torch.export, "
             "torch.func.linearize), got a call within it"
         )
+
+
+def _is_recorded_before_dispatch() -> bool:
+    """Returns whether ``make_fx(pre_dispatch=True)`` records, which PyTorch 2.4 tells only here."""
+    told = getattr(torch._ops, "_get_dispatch_mode_pre_dispatch", None)  # noqa: SLF001
+    key = torch._C._TorchDispatchModeKey.PROXY  # noqa: SLF001
+    return told is not None and told(key) is not None
 
 
 def _differentiated(
