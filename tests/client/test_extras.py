@@ -29,6 +29,7 @@ def test_an_adapter_without_its_framework_says_what_to_install(framework: str, c
     assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}"
 
 
-def test_another_module_that_is_missing_keeps_its_error() -> None:
-    error = ModuleNotFoundError("No module named 'filelock'", name="filelock")
+@pytest.mark.parametrize("name", ["filelock", "torch._C"])  # the framework is there, and broken
+def test_another_module_that_is_missing_keeps_its_error(name: str) -> None:
+    error = ModuleNotFoundError(f"No module named {name!r}", name=name)
     assert missing(error, "torch") is error

@@ -11,7 +11,7 @@ def missing(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
         error: The one that Python raised.
         extra: The extra of lossd, which has the name of the module that it is for.
     """
-    if (error.name or "").partition(".")[0] != extra:
+    if error.name != extra:  # a part of it that is missing is one of an installation that is broken
         return error
     message = f"{extra} must be installed, got none: pip install 'lossd[{extra}]'"
     return ModuleNotFoundError(message, name=error.name)
