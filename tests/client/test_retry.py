@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lossd import client
+from lossd.client.errors import late_error
 from lossd.client.retry import AsyncRetrier, Queue, Retrier, RetryPolicy, repeatable
 
 UNAVAILABLE = client.UnavailableError("nobody")
@@ -249,7 +250,7 @@ def test_where_nobody_is_found_the_error_says_where_and_for_how_long(
     assert str(caught.value) == caught.value.message
     assert caught.value.code == "UNAVAILABLE"
     assert caught.value.message == (
-        f"server at localhost:50051 must answer within 30 s, got no connection: {told}; "
+        f"server at localhost:50051 must answer within 30 s, got no gRPC connection: {told}; "
         'is "lossd serve" running there?'
     )
 
@@ -260,12 +261,21 @@ def test_a_last_attempt_without_time_says_where_nobody_was_found(retrier: Any) -
         retrier(Clock()).call(Failing(*errors), 0.5)
 
 
+def test_an_answer_that_is_late_names_the_server(retrier: Any) -> None:
+    """Who calls a host that stays silent wants to know which."""
+    silent = Failing(late_error())
+    with pytest.raises(client.DeadlineExceededError) as caught:
+        retrier(Clock(), server="server at 10.0.0.1:50051").call(silent, 30)
+    said = "server at 10.0.0.1:50051 must answer within 30 s, got no answer in time"
+    assert str(caught.value) == caught.value.message == said
+
+
 def test_other_errors_keep_their_words(retrier: Any) -> None:
     with pytest.raises(client.UnavailableError, match=r"^nobody$"):
         retrier(Clock()).call(Failing(*[UNAVAILABLE] * ENDLESS), 3)
 
 
-def test_calls_that_wait_for_a_connection_warn_once(retrier: Any, caplog: Any) -> None:
+def test_calls_that_wait_for_a_connection_warn_once_a_minute(retrier: Any, caplog: Any) -> None:
     clock = Clock()
     waiting = retrier(clock, server="server at localhost:50051")
 
@@ -282,10 +292,11 @@ def test_calls_that_wait_for_a_connection_warn_once(retrier: Any, caplog: Any) -
     begun = clock.now
     (said,) = call(30.0)
     hint = 'is "lossd serve" running there?'
-    assert said == f"server at localhost:50051 gives no connection, 29 s left: {REFUSED}; {hint}"
+    named = "server at localhost:50051 gives no gRPC connection, 29 s left"
+    assert said == f"{named}: {REFUSED}; {hint}"
     assert call(20.0) == []
     clock.now = begun + 70
-    assert len(call(300.0)) == 1
+    assert len(call(300.0)) == 5
 
 
 def test_threads_are_counted_while_they_wait() -> None:

@@ -139,3 +139,10 @@ def test_other_failures_stay_as_they_are() -> None:
     assert str(told) == told.message
     assert told.message.startswith("server must speak TLS")
     assert os.linesep not in told.message
+
+
+def test_a_handshake_that_failed_names_the_address_and_not_what_grpc_tried() -> None:
+    why = "10.0.0.1:50051: Ssl handshake failed: CERTIFICATE_VERIFY_FAILED"
+    error = UnavailableError(f"failed to connect to all addresses; last error: UNKNOWN: ipv4:{why}")
+    rule = "server must have a certificate of an authority in tls.ca"
+    assert explained(error).message == f"{rule}, got: {why}"

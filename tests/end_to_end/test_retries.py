@@ -142,14 +142,14 @@ def test_callers_of_a_server_that_is_replaced_notice_nothing(
 def test_where_no_server_is_the_log_and_the_error_say_where(
     connect: Any, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    named = f"server at {address} must answer within 2.5 s, got no connection: {address}: "
+    named = f"server at {address} must answer within 2.5 s, got no gRPC connection: {address}: "
     with connect(address) as client, pytest.raises(UnavailableError) as caught:
         compute(client, 320, timeout=2.5)
 
     assert str(caught.value).startswith(named)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warned) == 1
-    assert warned[0].startswith(f"server at {address} gives no connection, 1 s left: ")
+    assert warned[0].startswith(f"server at {address} gives no gRPC connection, 1 s left: ")
     assert all(
         text.endswith('is "lossd serve" running there?') for text in (*warned, str(caught.value))
     )

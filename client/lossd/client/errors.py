@@ -33,6 +33,10 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 # All that gRPC says of a call that took longer than it may.
 _PASSED = "Deadline Exceeded"
+# What we say of it, who do not know of whom and of how long.
+LATE = "call must be answered within its timeout, got no answer in time"
+# What helps where nobody is found.
+HINT = 'is "lossd serve" running there?'
 # All that a proxy says of a server that went while it answered; a server's own errors say more.
 _CUT = "Stream removed"
 _CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
@@ -187,7 +191,7 @@ def is_nobody(error: LossdError) -> bool:
 
 def late_error() -> DeadlineExceededError:
     """Returns the exception for a call that took longer than it may."""
-    return DeadlineExceededError("call must be answered within its timeout, got no answer in time")
+    return DeadlineExceededError(LATE)
 
 
 def is_no_thread(error: RuntimeError) -> bool:
@@ -235,8 +239,7 @@ def forked_error(parted: str) -> InvalidRequestError:
 def not_ready_error(server: str, seconds: float) -> DeadlineExceededError:
     """Returns the exception for a server that was waited for in vain."""
     return DeadlineExceededError(
-        f"{server} must be ready within {seconds:g} s, got no healthy connection: "
-        'is "lossd serve" running there?'
+        f"{server} must be ready within {seconds:g} s, got no healthy connection: {HINT}"
     )
 
 

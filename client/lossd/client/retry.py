@@ -112,6 +112,9 @@ class Retries:
         policy: When to repeat a call.
         queue: The calls that wait.
         server: What the server is called in errors and in the log.
+        warnings: Keeps the log from saying too often that calls wait for a connection.
+        clock: Seconds that pass, from any beginning.
+        chance: A number in [0, 1), which spreads waits.
     """
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -149,13 +152,11 @@ class Retries:
             )  # fmt: skip
         return delay
 
-    def warn(self, error: LossdError, deadline: float) -> bool:
-        """Returns whether the log now says that a call waits for a connection."""
+    def warn(self, error: LossdError, deadline: float) -> None:
+        """Has the log say, once in a while, that calls wait for a connection."""
         now = self.clock()
-        is_due = unreached.is_unreached(error) and self.warnings.is_due(now)
-        if is_due:
+        if unreached.is_unreached(error) and self.warnings.is_due(now):
             log.warning("%s", unreached.waiting(error, self.server, deadline - now))
-        return is_due
 
 
 @dataclass(slots=True)
@@ -168,7 +169,6 @@ class _Failures:
     name: str  # what the log calls the call
     count: int = 0
     last: LossdError | None = None
-    is_told: bool = False  # that it waits
 
     @contextlib.contextmanager
     def joined(self, error: LossdError, left: float) -> Iterator[float | None]:
@@ -192,8 +192,8 @@ class _Failures:
             delay = retries.delay(error, self.count, self.deadline, waiting=waiting, name=self.name)
             if delay is None:
                 unreached.explain(error, retries.server, self.seconds)
-            elif not self.is_told and self.seconds - left >= _LONG:
-                self.is_told = retries.warn(error, self.deadline)
+            elif self.seconds - left >= _LONG:
+                retries.warn(error, self.deadline)
             yield delay
 
 

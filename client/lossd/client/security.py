@@ -20,6 +20,7 @@ from lossd.client.followed import Followed
 from lossd.client.options import channel_options
 from lossd.client.renewing import Renewing
 from lossd.client.target import Target, is_looked_up
+from lossd.client.unreached import reason
 
 Metadata = tuple[tuple[str, str], ...]
 Token: TypeAlias = str | Path | Callable[[], str]
@@ -185,7 +186,7 @@ def explained(error: LossdError) -> LossdError:
     """Returns the error, with the rule in its message that a failed handshake broke."""
     for words, meaning in _MEANINGS.items():
         if isinstance(error, UnavailableError) and words in error.message:
-            error.message = f"{meaning}, got: {error.message}"
+            error.message = f"{meaning}, got: {reason(error)}"
             error.args = (error.message,)
     return error
 

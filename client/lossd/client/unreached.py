@@ -4,7 +4,7 @@ import re
 import threading
 from urllib.parse import unquote
 
-from lossd.client.errors import LossdError, UnavailableError
+from lossd.client.errors import HINT, LATE, LossdError, UnavailableError
 
 # How gRPC begins where it finds nobody at a target; its versions differ.
 _BEGINNINGS = (
@@ -15,7 +15,6 @@ _BEGINNINGS = (
 )
 # What it puts before the address of its last attempt.
 _BEFORE = re.compile(r".*?last error: (?:[A-Z_]+: )?(?:ipv[46]:)?", re.DOTALL)
-_HINT = 'is "lossd serve" running there?'
 # Many calls that wait for one server say so no more often.
 _SELDOM = 60.0
 
@@ -31,19 +30,26 @@ def is_unreached(error: LossdError | None) -> bool:
 
 
 def explain(error: LossdError, server: str, seconds: float) -> None:
-    """Has an error say which server did not answer for so long, if it is that of no connection."""
+    """Has an error say which server did not answer for so long, if none was found or it is late.
+
+    A host that stays silent is late too: gRPC does not tell whether anybody was there.
+    """
     if is_unreached(error):
-        rule = f"{server} must answer within {round(seconds, 1) or seconds:g} s"
-        error.message = f"{rule}, got no connection: {_reason(error)}; {_HINT}"
-        error.args = (error.message,)
+        found = f"no gRPC connection: {reason(error)}; {HINT}"
+    elif error.message == LATE:
+        found = "no answer in time"
+    else:
+        return
+    error.message = f"{server} must answer within {round(seconds, 1) or seconds:g} s, got {found}"
+    error.args = (error.message,)
 
 
 def waiting(error: LossdError, server: str, seconds: float) -> str:
     """Returns what the log says while a call waits for so much longer."""
-    return f"{server} gives no connection, {seconds:.0f} s left: {_reason(error)}; {_HINT}"
+    return f"{server} gives no gRPC connection, {seconds:.0f} s left: {reason(error)}; {HINT}"
 
 
-def _reason(error: LossdError) -> str:
+def reason(error: LossdError) -> str:
     """Returns gRPC's reason as a reader has it: brackets of an address are escaped there."""
     return unquote(_BEFORE.sub("", error.message, count=1))
 
