@@ -609,3 +609,13 @@ main()
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "Aborted!\n")
+
+
+def test_a_health_check_of_nobody_says_what_other_commands_say(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/none"
+    done = lossd("healthcheck", "--address", address)
+
+    said = f"Error: {address}: server must answer within 1 s, got no gRPC connection: "
+    assert done.exit_code == 1
+    assert done.stderr.startswith(said)
+    assert done.stderr.endswith('is "lossd serve" running there?\n')

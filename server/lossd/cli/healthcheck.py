@@ -13,7 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lossd.cli.arguments import Real
 from lossd.cli.failures import told
 from lossd.cli.reaching import Credentials, takes_tls
-from lossd.client import TLS
+from lossd.client import TLS, unreached
+from lossd.client.errors import from_rpc_error
+from lossd.client.security import explained
 from lossd.serving import addresses
 from lossd.serving.config import Config, ConfigError, settings
 
@@ -54,10 +56,17 @@ def healthcheck(*, address: str, timeout: float, credentials: Credentials) -> No
         try:
             reply = check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:
-            raise click.ClickException(f"{address}: {error.details()}") from error
+            raise click.ClickException(f"{address}: {_told(error, timeout)}") from error
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise click.ClickException(f"{address}: not ready")
     click.echo("ready")
+
+
+def _told(error: grpc.RpcError, seconds: float) -> str:
+    """Returns why a server did not answer, in the words of the client."""
+    found = explained(from_rpc_error(error))
+    unreached.explain(found, "server", seconds)
+    return found.message
 
 
 def _set(name: str) -> str:
