@@ -22,7 +22,7 @@ from lossd.cli.scrapes import Between, Scrape
 from lossd.cli.top_text import view_text
 from lossd.cli.top_view import GpuRow, LossRow, Rejection, Timed, View, view_of
 from lossd.client import InvalidRequestError, LossClient
-from lossd.v1 import CrossEntropy, Huber, RocAuc
+from lossd.v1 import BinaryClassifierOptimization, CrossEntropy, Huber, RocAuc
 from tests.end_to_end.conftest import Process, serve
 from tests.end_to_end.test_prometheus import ask, prometheus, tool
 
@@ -150,6 +150,19 @@ def test_one_view_for_people_and_one_for_programs(server: Process) -> None:
     assert told["is_ready"] is True
     assert {one["loss"] for one in told["losses"]} == {"cross_entropy", "huber"}
     assert {one["thing"] for one in told["used"]} >= {"memory", "bytes in flight"}
+
+
+def test_what_goes_into_a_pipe_is_whole() -> None:
+    long = "binary_classifier_optimization"
+    answers: Any = {"log_probabilities": [-1.0, -2.0], "reference_log_probabilities": [-1.5, -1.5]}
+    with serve("--backend", "numpy", "--jobs", "run7") as process:
+        with LossClient(process.address) as client:
+            client.compute(BinaryClassifierOptimization(), **answers, desirable=[True, False])
+        look = (process.metrics_url, "--once", "--interval", "0.1")
+        whole, cut = lossd(*look, columns=0).stdout, lossd(*look).stdout
+
+    assert long in whole
+    assert long not in cut
 
 
 def test_a_host_and_a_port_are_enough(server: Process) -> None:

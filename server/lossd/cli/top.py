@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from lossd.cli.arguments import Real
 from lossd.cli.scrapes import Between, Scrape, ScrapeError, scrape
-from lossd.cli.shown import print_json
+from lossd.cli.shown import console, print_json
 from lossd.cli.top_text import view_text, waiting_text
 from lossd.cli.top_view import View, view_of
 from lossd.serving.config import Config
@@ -53,7 +52,8 @@ def top(*, url: str, interval: float, once: bool, as_json: bool, tls_ca: Path | 
     if as_json:
         print_json(asdict(found))
     else:
-        Console(highlight=False).print(view_text(found, Console().width))
+        screen = console(highlight=False)
+        screen.print(view_text(found, screen.width))
 
 
 def _completed(text: str) -> str:
@@ -90,14 +90,14 @@ def _watch(url: str, interval: float, authority: Path | None) -> None:
         last = scrape(url, authority)
     except ScrapeError as error:
         raise click.ClickException(str(error)) from error
-    console = Console(highlight=False)
-    with Live(waiting_text(url, ""), console=console, screen=True, auto_refresh=False) as live:
+    screen = console(highlight=False)
+    with Live(waiting_text(url, ""), console=screen, screen=True, auto_refresh=False) as live:
         try:
             while True:
                 time.sleep(interval)
                 found, last = _next(url, authority, last)
                 if isinstance(found, View):
-                    live.update(view_text(found, console.width, console.height), refresh=True)
+                    live.update(view_text(found, screen.width, screen.height), refresh=True)
                 else:
                     live.update(waiting_text(url, found), refresh=True)
         except KeyboardInterrupt:
