@@ -81,12 +81,13 @@ class Crowd:
         """
         if 2 * self._slots_of(peer) >= self._slots:
             return Prospect.NONE
-        if self._has_one_left(peer, own):
+        if self._turned_one_away(peer, own):
             return Prospect.LEFT
         is_crowded = own is None and 2 * self._taken.most() >= self._slots
         return Prospect.SOON if is_crowded else Prospect.NONE
 
-    def _has_one_left(self, peer: str, own: str | None) -> bool:
+    def _turned_one_away(self, peer: str, own: str | None) -> bool:
+        """Ends a call that may give way, if there is one; returns whether it did."""
         spared = {"", *self._connections_of_others(own)}
         owners = (owner for watchdog in self._silent for owner in watchdog.owners())
         waiting = Counter(owner for owner in owners if owner not in spared)
