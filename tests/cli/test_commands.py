@@ -617,5 +617,5 @@ def test_a_health_check_of_nobody_says_what_other_commands_say(tmp_path: Path) -
 
     said = f"Error: {address}: server must answer within 1 s, got no gRPC connection: "
     assert done.exit_code == 1
-    assert done.stderr.startswith(said)
-    assert done.stderr.endswith('is "lossd serve" running there?\n')
+    assert done.output.startswith(said)
+    assert done.output.endswith('is "lossd serve" running there?\n')
