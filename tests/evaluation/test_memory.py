@@ -77,6 +77,19 @@ def many_texts(random: np.random.Generator, count: int) -> Data:
     return {"hypotheses": texts, "references": [[one[::-1]] for one in texts]}
 
 
+def many_reference_texts(random: np.random.Generator, count: int) -> Data:
+    """One text with many references, of characters of which few pairs occur twice."""
+    codes = random.integers(0x4E00, 0x9FFF, (65, count // 65))
+    hypothesis, *references = ("".join(map(chr, each)) for each in codes)
+    return {"hypotheses": [hypothesis], "references": [references]}
+
+
+def many_references(random: np.random.Generator, count: int) -> Data:
+    """One text with many references, of token ids of which few occur twice."""
+    hypothesis, *references = random.integers(-(2**31), 2**31, (65, count // 65)).astype(np.int32)
+    return {"hypotheses": [hypothesis], "references": [references]}
+
+
 def wide_labels(random: np.random.Generator, count: int) -> Data:
     """Two examples, and a sum for each label, in which both may be."""
     scores = random.standard_normal((2, count // 4)).astype(np.float32)
@@ -125,6 +138,7 @@ CASES: list[tuple[str, Data, Callable[..., Data]]] = [
     *((name, parameters, make) for name, parameters in (
         ("bleu", {"order": 16}), ("chrf", {"char_order": 16, "word_order": 16}),
         ("word_error_rate", {})) for make in (one_text, many_texts)),
+    ("bleu", {}, many_references), ("chrf", {}, many_reference_texts),
 ]  # fmt: skip
 
 
@@ -133,7 +147,8 @@ BY_ROW = (
 )  # fmt: skip
 MAKERS = (
     answers, classes, labels, indices, far_indices, numbers, many_outputs, rankings, one_text,
-    many_texts, wide_labels, wide_classes, own_classes, chances, single_documents,
+    many_texts, many_references, many_reference_texts, wide_labels, wide_classes, own_classes,
+    chances, single_documents,
 )  # fmt: skip
 
 

@@ -40,7 +40,11 @@ def check_length(hypothesis: Tokens, references: Sequence[Tokens], position: int
 def grams(
     sequences: Sequence[Tokens], orders: int, checkpoint: Checkpoint
 ) -> Iterator[Iterator[Grams]]:
-    """For each order from 1 on, the n-grams of each sequence, which are looked at in turn."""
+    """Yields for each order from 1 on the n-grams of each sequence.
+
+    They are counted one sequence after the other: of long ones the counts take as much memory as
+    all distinct n-grams of all, so that two of them at a time is what a caller should keep.
+    """
     if sum(map(len, sequences)) <= _FEW_TOKENS:
         checkpoint()
         each = [listed(one) for one in sequences]

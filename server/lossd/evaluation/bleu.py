@@ -285,7 +285,8 @@ def _count(each: list[Tokens], order: int, checkpoint: Checkpoint) -> list[int]:
     length = len(hypothesis)
     closest = min((len(one) for one in references), key=lambda n: (abs(n - length), n))
     matches = []
-    for mine, *theirs in grams(each, order, checkpoint):
-        matches.append(overlap(mine, functools.reduce(union, theirs)))
+    for counts in grams(each, order, checkpoint):
+        mine = next(counts)
+        matches.append(overlap(mine, functools.reduce(union, counts)))
     totals = [count_grams(length, size) for size in range(1, order + 1)]
     return [length, closest, *matches, *totals]

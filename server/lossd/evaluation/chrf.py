@@ -138,8 +138,9 @@ def _counts(each: Sequence[Tokens], orders: int, checkpoint: Checkpoint) -> list
     """For each reference and order the n-grams of the hypothesis, of the reference, and of both."""
     hypothesis, *references = each
     counts: list[list[int]] = [[] for _ in references]
-    for order, (mine, *theirs) in enumerate(grams(each, orders, checkpoint), start=1):
-        for reference, found, row in zip(references, theirs, counts, strict=True):
+    for order, found_in_each in enumerate(grams(each, orders, checkpoint), start=1):
+        mine = next(found_in_each)
+        for reference, found, row in zip(references, found_in_each, counts, strict=True):
             size = count_grams(len(reference), order)
             own = count_grams(len(hypothesis), order) if size else 0
             row += [own, size, overlap(mine, found)]
