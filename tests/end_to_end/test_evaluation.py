@@ -140,13 +140,16 @@ def test_what_is_not_defined_has_a_status_and_a_reason(client: LossClient) -> No
 def test_a_refused_batch_ends_the_stream_with_its_error(client: LossClient) -> None:
     with client.evaluation(Accuracy()) as run:
         run.update(predictions=[1.0], targets=[5])
-        with pytest.raises(InvalidRequestError, match=r"targets\[0\] must be in \[0, 2\), got 5"):
+        with pytest.raises(InvalidRequestError, match="must be in") as refused:
             run.result()
+    assert str(refused.value) == "targets[0] must be in [0, 2), got 5"
+    assert refused.value.metadata["part"] == "1"
     with client.evaluation(Accuracy()) as run:
         run.update(predictions=[[1.0, 2.0]], targets=[1])
         run.update(predictions=[[1.0, 2.0, 3.0]], targets=[1])
-        with pytest.raises(InvalidRequestError, match="must agree on the number of classes"):
+        with pytest.raises(InvalidRequestError, match="agree on the number of classes") as other:
             run.result()
+    assert other.value.metadata["part"] == "2"
 
 
 def test_an_evaluation_that_has_ended_takes_no_more(client: LossClient) -> None:

@@ -153,7 +153,8 @@ class Evaluation(_Evaluation[Connection, Results]):
 
     Batches go to one server as they come, at most two ahead of it.  It is entered as soon as one
     has room for it, in the time that all of it may take.  A batch that the server refuses raises in
-    a later ``update``, or in ``result``.  One that comes once ``result`` was asked for, be it by
+    a later ``update``, or in ``result``; ``metadata["part"]`` of the error says which, from 1,
+    where a ``merge`` counts too.  One that comes once ``result`` was asked for, be it by
     another thread or interrupted, raises at once.  Nothing is repeated after a failure.
     Forks wait until a batch is sent, and can call nobody.
     """

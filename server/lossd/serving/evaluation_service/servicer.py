@@ -1,12 +1,13 @@
 """The methods of ``EvaluationService``."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.engine import Hold
-from lossd.errors import InvalidRequest, InvalidTensor, TooLarge
+from lossd.errors import InvalidRequest, InvalidTensor, ServiceError, TooLarge
 from lossd.evaluation import MetricBatch, State, StateError, merged
 from lossd.framing import Payloads
 from lossd.serving.call import Call, Received
@@ -152,6 +153,16 @@ def _misfit(
     return InvalidRequest(str(error), reason="INVALID_STATE", field="states")
 
 
+@contextmanager
+def _numbered(part: int) -> Iterator[None]:
+    """Has an error say which part of a stream is at fault: its caller is some parts ahead."""
+    try:
+        yield
+    except ServiceError as error:
+        error.details["part"] = str(part)
+        raise
+
+
 class EvaluationServicer:
     """Serves ``EvaluationService``."""
 
@@ -195,8 +206,8 @@ class EvaluationServicer:
         self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket
     ) -> bytes:
         evaluation = None
-        for data in parts:
-            with ticket.collecting() as collect:
+        for number, data in enumerate(parts):
+            with _numbered(number), ticket.collecting() as collect:
                 collect(len(data))
                 framed = parse_framed(v1.EvaluateStreamRequest, data, collect, call.checkpoint)
                 part = framed.message.part
