@@ -1,5 +1,6 @@
 """Files that are read in pieces: the numbers of the whole, in memory that does not grow with it."""
 
+import contextlib
 import json
 import re
 import resource
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from lossd.cli import batches, command
+from lossd.cli import evaluate as evaluating
 from tests.cli.test_columns import write
 from tests.end_to_end.conftest import serve
 
@@ -221,6 +223,98 @@ def test_a_mistake_in_a_later_piece_is_told(folder: Path, cut: Callable[[], None
     assert done.exit_code == cut_short.exit_code == 2
     assert "targets[25] must be in [0, 4), got 7 (counted from row 875)" in done.output
     assert "no array that NumPy can read" in cut_short.output
+
+
+@pytest.fixture
+def mistaken(folder: Path) -> Path:
+    labels, weights = np.load(folder / "y.npy"), np.load(folder / "w.npy")
+    labels[900], weights[950] = 7, -1
+    np.save(folder / "bad.npy", labels)
+    np.save(folder / "less.npy", weights)
+    np.save(folder / "wide.npy", np.zeros((ROWS, 5), np.float32))
+    return folder
+
+
+RIGHT = ("--input=predictions={0}/x.npy", "--input=targets={0}/y.npy")
+# Their pieces have 125 rows; with weights 107.
+MISTAKES = {
+    "a label": (
+        ["--input=predictions={0}/x.npy", "--input=targets={0}/bad.npy"],
+        "targets[25] must be in [0, 4), got 7 (counted from row 875)",
+    ),
+    "in the second batch": (
+        [*RIGHT, *RIGHT, "--input=predictions={0}/x.npy", "--input=targets={0}/bad.npy"],
+        "targets[25] must be in [0, 4), got 7 (in batch 3 of 3, counted from row 875)",
+    ),
+    "of another width": (
+        [*RIGHT, "--input=predictions={0}/wide.npy", "--input=targets={0}/y.npy"],
+        "the number of classes, labels or outputs, got 4 and 5 (in batch 2 of 2)",
+    ),
+    "a weight": (
+        [*RIGHT, "--weights={0}/less.npy"],
+        "weights[94] must be in [0, inf), got -1.0 (counted from row 856)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("has_server", [False, True], ids=["here", "on a server"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_later_piece_is_told_by_evaluate(
+    mistaken: Path, cut: Callable[[], None], mistake: str, *, has_server: bool
+) -> None:
+    options, said = MISTAKES[mistake]
+    given = ["evaluate", "accuracy", *(one.format(mistaken) for one in options)]
+    cut()
+    with serve("--backend", "numpy") if has_server else contextlib.nullcontext() as server:
+        address = [] if server is None else ["--address", server.address]
+        done = CliRunner().invoke(command, [*given, *address])
+
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("has_server", [False, True], ids=["here", "on a server"])
+def test_texts_that_do_not_go_together_are_counted_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_server: bool
+) -> None:
+    np.save(tmp_path / "m.npy", np.ones(ROWS, bool))
+    (tmp_path / "said.txt").write_text("one two\n" * ROWS)
+    (tmp_path / "more.txt").write_text("one two\n" * (ROWS + 1))
+    monkeypatch.setattr(evaluating, "_LINES", 100)
+    with serve("--backend", "numpy") if has_server else contextlib.nullcontext() as server:
+        address = [] if server is None else ["--address", server.address]
+
+        def refused(*arguments: str) -> str:
+            given = ["evaluate", "word_error_rate", *arguments, *address]
+            done = CliRunner().invoke(command, [one.format(tmp_path) for one in given])
+            assert done.exit_code == 2, done.output
+            return " ".join(done.output.split())
+
+        files = ["--input=hypotheses={0}/said.txt", "--input=references={0}/said.txt"]
+        longer = ["--input=hypotheses={0}/more.txt", files[1]]
+        uneven = refused(*longer)
+        later = refused(*files, *longer)
+        masked = refused(longer[0], "--input=references={0}/more.txt", "--mask={0}/m.npy")
+
+    assert "references must be given for each of 1001 hypotheses, got 1000" in uneven
+    assert "1001 hypotheses, got 1000 (in batch 2 of 2)" in later
+    assert "mask must be given for each of 1001 hypotheses, got 1000" in masked
+
+
+def test_a_mask_from_a_pipe_goes_with_pieces_of_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "m.npy", np.arange(ROWS) % 3 == 0)
+    (tmp_path / "said.txt").write_text("one two\none three\n" * (ROWS // 2))
+    (tmp_path / "meant.txt").write_text("one two\n" * ROWS)
+    files = inputs(hypotheses=tmp_path / "said.txt", references=tmp_path / "meant.txt")
+    given = ["evaluate", "word_error_rate", *files, "--json"]
+    monkeypatch.setattr(evaluating, "_LINES", 100)
+    mask = (tmp_path / "m.npy").read_bytes()
+    piped = CliRunner().invoke(command, [*given, "--mask=-"], input=mask)
+
+    assert piped.exit_code == 0, piped.output
+    assert json.loads(piped.stdout) == run(*given[:-1], "--mask", tmp_path / "m.npy")
 
 
 LIMITED = """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
+import numpy as np
 
 from lossd import v1
 from lossd.cli.arguments import NAME_AND_FILE, NAME_AND_VALUE, SOURCES, pair
@@ -21,10 +22,10 @@ from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import array_text, print_json, print_pairs
-from lossd.client import MetricResult
+from lossd.client import InvalidRequestError, MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.client.progress import counted
-from lossd.evaluation import METRICS, State, merged
+from lossd.evaluation import METRICS, State, StateError, merged
 from lossd.framing import Framed
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.wire.reader import Limits, RequestReader
@@ -82,8 +83,7 @@ def evaluate(
     check_outputs(path_of(source) for sources in files.values() for source in sources)
     batches = list(_batches(files))
     count = sum(batch.piece_count for batch in batches)
-    pieces = (piece for batch in batches for piece in batch.pieces())
-    with told(), counted(pieces, "evaluating", count, transient=True) as taken:
+    with told(), counted(_pieces(batches), "evaluating", count, transient=True) as taken:
         result = (
             _here(message, taken)
             if address is None
@@ -120,11 +120,20 @@ def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[
 
 
 @dataclass(frozen=True, slots=True)
+class _Placed:
+    """A piece of a batch, and the end of an error that tells where it is."""
+
+    arrays: dict[str, Any]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Whole:
     """A batch that is read at once."""
 
     sources: Mapping[str, str]
     piece_count: int = 1
+    rows: int = 0
 
     def pieces(self) -> Iterator[dict[str, Any]]:
         """Yields it."""
@@ -137,14 +146,48 @@ class _Lines:
 
     sources: Mapping[str, str]
     piece_count: int
+    rows: int = _LINES
 
     def pieces(self) -> Iterator[dict[str, Any]]:
-        """Yields some lines at a time."""
+        """Yields some lines at a time.
+
+        Raises:
+            InvalidRequestError: if there are more of one input than of another.
+        """
         read = [
             _lines(n, one) if n in _TEXTS else _rows_of(n, one) for n, one in self.sources.items()
         ]
+        counts = dict.fromkeys(self.sources, 0)
+        has_all = True
         for found in zip_longest(*read, fillvalue=()):
-            yield dict(zip(self.sources, found, strict=True))
+            piece = dict(zip(self.sources, found, strict=True))
+            for name, part in piece.items():
+                counts[name] += len(part)
+            has_all = has_all and len(set(counts.values())) == 1
+            if has_all:
+                yield piece
+        if not has_all:  # only now is it known how many there are
+            raise _uneven(counts)
+
+
+def _uneven(counts: Mapping[str, int]) -> InvalidRequestError:
+    """Returns the error for inputs that do not go together."""
+    (first, wanted), *others = sorted(counts.items(), key=lambda one: one[0] not in _TEXTS)
+    name, count = next(one for one in others if one[1] != wanted)
+    return InvalidRequestError(f"{name} must be given for each of {wanted} {first}, got {count}")
+
+
+def _pieces(batches: Sequence[_Whole | _Lines | LargeBatch]) -> Iterator[_Placed]:
+    for number, batch in enumerate(batches, 1):
+        named = [f"in batch {number} of {len(batches)}"] if len(batches) > 1 else []
+        with told(_where(named)):
+            for step, arrays in enumerate(batch.pieces()):
+                counted_from = [f"counted from row {step * batch.rows}"] if step else []
+                yield _Placed(arrays, _where(named + counted_from))
+
+
+def _where(facts: Sequence[str]) -> str:
+    return f" ({', '.join(facts)})" if facts else ""
 
 
 def _batches(files: dict[str, list[str]]) -> Iterator[_Whole | _Lines | LargeBatch]:
@@ -186,33 +229,55 @@ def _opened(source: str) -> IO[str]:
 
 def _rows_of(name: str, source: str) -> Iterator[Any]:
     found = load_rows(name, source)
-    return iter([load(name, source)]) if found is None else found.read(_LINES)
+    if found is not None:
+        return found.read(_LINES)
+    whole = np.atleast_1d(load(name, source))
+    return (whole[start : start + _LINES] for start in range(0, len(whole) or 1, _LINES))
 
 
 # ------------------------------------------------------------------ evaluating
 
 
-def _here(message: Metric, batches: Iterable[dict[str, Any]]) -> MetricResult:
+def _here(message: Metric, pieces: Iterable[_Placed]) -> MetricResult:
     """Evaluates as a server would, without one."""
     one = evaluation_codec.read_spec(metrics_wire.spec_of(message), "metric")
     state = State()
-    for batch in batches:
-        request = metrics_wire.build_request((), **_arguments(batch))
-        read = evaluation_codec.batch(
-            request.batch, [one], lambda: None, RequestReader(None, Limits())
-        )
-        state = merged([state, one.observe(read)])
+    for piece in pieces:
+        with told(piece.where):
+            request = metrics_wire.build_request((), **_arguments(piece.arrays))
+            read = evaluation_codec.batch(
+                request.batch, [one], lambda: None, RequestReader(None, Limits())
+            )
+            state = _added(state, one.observe(read))
     result = evaluation_codec.result(one, state, one.metric.score(state, one.parameters))
     return metrics_wire.read_results(Framed(v1.EvaluateResponse(results=[result])))[0]
 
 
+def _added(state: State, batch: State) -> State:
+    try:
+        return merged([state, batch])
+    except StateError as error:
+        raise InvalidRequestError(
+            f"batch must be like the data before it, got one where {error}"
+        ) from error
+
+
 def _remote(
-    server: tuple[str, Credentials], message: Metric, batches: Iterable[dict[str, Any]]
+    server: tuple[str, Credentials], message: Metric, pieces: Iterable[_Placed]
 ) -> MetricResult:
-    with connected_client(*server) as client, client.evaluation(message) as run:
-        for batch in batches:
-            run.update(**batch)
-        return run.result()
+    sent = [""]  # the metric
+    try:
+        with connected_client(*server) as client, client.evaluation(message) as run:
+            for piece in pieces:
+                sent.append(piece.where)
+                run.update(**piece.arrays)
+            return run.result()
+    except InvalidRequestError as error:
+        # The server tells of which piece it is, of the last or before it; the client's own is of
+        # the last.
+        part = error.metadata.get("part", 0 if error.reason else -1)
+        with told(sent[int(part)]):
+            raise
 
 
 def _arguments(batch: dict[str, Any]) -> dict[str, Any]:
