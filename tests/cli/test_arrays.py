@@ -264,6 +264,21 @@ def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:
         assert path not in open_files(), name
 
 
+@pytest.mark.parametrize("command", ["compute huber", "evaluate regression_errors"])
+def test_stdin_stands_for_one_file(command: str) -> None:
+    both = [*command.split(), "--input=predictions=-", "--input=targets=-"]
+    cases = {
+        "predictions, targets": both,
+        "predictions, weights": [*both[:-1], "--input=targets=y.npy", "--weights=-"],
+        "targets, mask": [*both[:2], "--input=predictions=x.npy", both[3], "--mask=-"],
+        "predictions, predictions, targets, targets": [*both, *both[2:]],
+    }
+    for names, arguments in cases.items():
+        done = lossd(*arguments)
+        assert done.exit_code == 2
+        assert f"- must stand for one file, got it for {names}\n" in done.output
+
+
 @pytest.mark.parametrize("source", ["-", "/dev/stdin"])
 def test_a_stream_that_is_no_array_is_not_read_to_its_end(tmp_path: Path, source: str) -> None:
     """It may have none: /dev/zero, or a program that goes on writing."""

@@ -24,7 +24,7 @@ from lossd.cli.completing import (
 )
 from lossd.cli.failures import told
 from lossd.cli.files import ArraysFile, check_outputs, writing
-from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_loss
+from lossd.cli.inputs import EXTRAS, check_inputs, check_stdin, inputs_of_loss
 from lossd.cli.merging import Compute, Merged, can_be_cut, merged
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
@@ -118,6 +118,7 @@ def compute(
         check_inputs(name, files, inputs_of_loss(message))
     extras = {name: options.pop(name) for name in EXTRAS}
     files |= {name: [source] for name, source in extras.items() if source}
+    check_stdin(files)
     check_outputs(path_of(source) for sources in files.values() for source in sources)
     options["gradients"] = options["gradients"] or None
     server = None if address is None else (address, credentials)

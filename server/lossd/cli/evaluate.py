@@ -17,7 +17,7 @@ from lossd.cli.batches import PIECE_BYTES, LargeBatch, large_batch
 from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
 from lossd.cli.failures import told
 from lossd.cli.files import ArraysFile, check_outputs, writing
-from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
+from lossd.cli.inputs import EXTRAS, check_inputs, check_stdin, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
@@ -113,9 +113,7 @@ def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
         raise click.UsageError(f"each batch must have a file of every input, got {listed}")
-    from_stdin = [name for name, sources in found.items() for one in sources if one == "-"]
-    if len(from_stdin) > 1:
-        raise click.UsageError(f"- must stand for one file, got it for {', '.join(from_stdin)}")
+    check_stdin(found)
     return found
 
 

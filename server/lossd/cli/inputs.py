@@ -1,6 +1,6 @@
 """Checks the inputs that a loss or a metric takes, before a file is read."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import click
 from google.protobuf.message import Message
@@ -54,6 +54,17 @@ def check_inputs(name: str, given: Collection[str], declared: Declared) -> None:
     if missing:
         wanted = " ".join(f"--input {one}=FILE" for one in missing)
         raise click.UsageError(f"{wanted} must be given for {name}, got {_listed(given)}")
+
+
+def check_stdin(files: Mapping[str, Sequence[str]]) -> None:
+    """Checks the files of each input, weights and mask included: stdin can be read once.
+
+    Raises:
+        click.UsageError: if it stands for several of them.
+    """
+    found = [name for name, sources in files.items() for one in sources if one == "-"]
+    if len(found) > 1:
+        raise click.UsageError(f"- must stand for one file, got it for {', '.join(found)}")
 
 
 def _listed(given: Collection[str]) -> str:
