@@ -155,6 +155,22 @@ def test_where_no_server_is_the_log_and_the_error_say_where(
     )
 
 
+def test_a_server_that_drains_is_said_to_be_there(
+    connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve("--backend", "numpy", "--drain-delay-seconds", "60") as process:
+        process.process.send_signal(signal.SIGTERM)
+        until(lambda: metric(process, "lossd_ready") == 0)
+        with connect(process.address) as client, pytest.raises(UnavailableError) as caught:
+            compute(client, 320, timeout=2.5)
+
+    named = f"server at {process.address}"
+    ending = "not ready: it starts or drains"
+    assert str(caught.value) == f"{named} must answer within 2.5 s, got one that is {ending}"
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == [f"{named} is {ending}, 1 s left"]
+
+
 def test_a_client_whose_calls_failed_for_long_finds_a_server_when_it_comes(
     connect: Any, address: str
 ) -> None:

@@ -13,6 +13,9 @@ _BEGINNINGS = (
     "errors resolving",
     "DNS resolution failed",
 )
+# How it ends where a server is there that calls itself unhealthy.
+_UNHEALTHY = "backend unhealthy"
+_NOT_READY = "not ready: it starts or drains"
 # What it puts before the address of its last attempt.
 _BEFORE = re.compile(r".*?last error: (?:[A-Z_]+: )?(?:ipv[46]:)?", re.DOTALL)
 # Many calls that wait for one server say so no more often.
@@ -34,7 +37,9 @@ def explain(error: LossdError, server: str, seconds: float) -> None:
 
     A host that stays silent is late too: gRPC does not tell whether anybody was there.
     """
-    if is_unreached(error):
+    if _is_there(error):
+        found = f"one that is {_NOT_READY}"
+    elif is_unreached(error):
         found = f"no gRPC connection: {reason(error)}; {HINT}"
     elif error.message == LATE:
         found = "no answer in time"
@@ -46,7 +51,15 @@ def explain(error: LossdError, server: str, seconds: float) -> None:
 
 def waiting(error: LossdError, server: str, seconds: float) -> str:
     """Returns what the log says while a call waits for so much longer."""
-    return f"{server} gives no gRPC connection, {seconds:.0f} s left: {reason(error)}; {HINT}"
+    left = f"{seconds:.0f} s left"
+    if _is_there(error):
+        return f"{server} is {_NOT_READY}, {left}"
+    return f"{server} gives no gRPC connection, {left}: {reason(error)}; {HINT}"
+
+
+def _is_there(error: LossdError) -> bool:
+    """Returns whether nobody was found only because who is there is not ready."""
+    return is_unreached(error) and _UNHEALTHY in error.message
 
 
 def reason(error: LossdError) -> str:
