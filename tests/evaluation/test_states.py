@@ -306,6 +306,14 @@ def lengthen(entry: v1.MetricState) -> None:
     entry.tallies[0].integers.data = bytes(8 * 4097)
 
 
+def widen(task: str, width: int) -> Callable[[v1.MetricState], None]:
+    def change(entry: v1.MetricState) -> None:
+        entry.task = getattr(v1, f"CLASSIFICATION_TASK_{task}")
+        entry.width = width
+
+    return change
+
+
 def repeat_fraction(entry: v1.MetricState) -> None:
     tally = entry.tallies[0]
     tally.indices.shape[:] = [2]
@@ -349,7 +357,10 @@ HOSTILE: list[tuple[str, Callable[[v1.MetricState], Any], str]] = [
     ("f1", lambda entry: entry.columns.add(name="scores"), "columns must be at most 0"),
     ("roc_auc", lambda entry: entry.ClearField("columns"), "scores must be there"),
     ("roc_auc", lambda entry: entry.columns.pop(), "columns must be scores and targets"),
-    ("roc_auc", lambda entry: setattr(entry, "task", 2), "columns must be None"),
+    ("roc_auc", lambda entry: setattr(entry, "task", 2), "width must be there, got none"),
+    ("roc_auc", lambda entry: setattr(entry, "task", 0), "task must be there, got none"),
+    ("roc_auc", widen("MULTICLASS", 3), "must have 3 and 1 columns, got 1 and 1"),
+    ("roc_auc", widen("MULTILABEL", 2), "must have 2 and 2 columns, got 1 and 1"),
     ("confusion_matrix", lengthen, "at most 4096 along an axis"),
     ("confusion_matrix", set_shape(4, 1), "pairs must be square"),
     ("confusion_matrix", set_shape(1, 4), "pairs must be square"),

@@ -30,9 +30,16 @@ def check(state: State) -> str:
 
 def _wrong_shapes(state: State, table: Mapping[str, Array]) -> str:
     columns = 1 if state.task is ClassificationTask.BINARY else state.width
+    if columns is None:
+        return f"{'task' if state.task is None else 'width'} must be there, got none"
     answers = columns if state.task is MULTILABEL else 1
     found = table["scores"].shape[1], table["targets"].shape[1]
-    return "" if found == (columns, answers) else f"columns must be {columns}, got {found[0]}"
+    if found == (columns, answers):
+        return ""
+    return (
+        f"scores and targets must have {columns} and {answers} columns, "
+        f"got {found[0]} and {found[1]}"
+    )
 
 
 def _wrong_values(state: State, table: Mapping[str, Array]) -> str:
