@@ -274,7 +274,7 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
             value=1 - LOG_2,
             gradients={"log_probabilities": [[-1.0, 0.0]]},
         ),
-        # The sampler was half as sure of the first token, and a third as sure of the second.
+        # The sampler was half as sure of each of the two tokens.
         *(
             Example(
                 {

@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def version_string(self) -> str:
-        """Returns an empty text, which helps no attacker."""
+        """Returns the name alone: a version would help an attacker."""
         return "lossd"
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base's name
