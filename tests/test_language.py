@@ -87,6 +87,17 @@ def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
     assert not opening
 
 
+def test_no_module_tells_what_it_may_import(docstrings: Docstrings) -> None:
+    """Its imports stand below, and import-linter checks what they may be (pyproject.toml)."""
+    limits = re.compile(r"\bmay import\b|\bimports? [^.]*\bonly\b")
+    telling = [
+        f"{place}: {found[0]!r}: make it a contract of import-linter in pyproject.toml"
+        for place, node, text in docstrings
+        if isinstance(node, ast.Module) and (found := limits.search(" ".join(text.split())))
+    ]
+    assert not telling
+
+
 def test_texts_use_the_words_of_the_field(docstrings: Docstrings) -> None:
     texts = [
         *comments().items(), *helps(), *descriptions(), *pages(),

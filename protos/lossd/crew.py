@@ -1,7 +1,7 @@
 """Several threads at one piece of work: the caller's, and helpers that wait in a pool.
 
 The caller works too, and takes whatever the helpers have not: one that is late costs nothing, and
-where no helper comes the caller does all.  It may import the standard library only.
+where no helper comes the caller does all.
 """
 
 import contextlib

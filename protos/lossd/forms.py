@@ -2,8 +2,7 @@
 
 protobuf iterates over anything that is given for a list: it takes the keys of a mapping, the rows
 of a matrix that pass for numbers, the letters of a text.  Constructors after ``check`` either use a
-form correctly or refuse it.  Members of enums go by their short names too.  It imports protobuf and
-the standard library only.
+form correctly or refuse it.  Members of enums go by their short names too.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Gives messages docstrings, and representations that are short whatever they hold.
 
 ``repr`` of a message is the call that makes it, with the short names of enum members, and with long
-lists cut off; ``str`` stays protobuf's text.  It imports protobuf and the standard library only.
+lists cut off; ``str`` stays protobuf's text.
 """
 
 import itertools

@@ -1,7 +1,4 @@
-"""Names that people write: members of enums by their short names, and what a wrong one may mean.
-
-It imports the standard library only.
-"""
+"""Names that people write: members of enums by their short names, and what a wrong one may mean."""
 
 import difflib
 from collections.abc import Iterable

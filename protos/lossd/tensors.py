@@ -1,7 +1,6 @@
 """The one reader and writer of ``Tensor``, used by both sides of the wire.
 
-It may import NumPy and ``lossd.v1``; it raises ``TensorError`` for anything that a peer can get
-wrong.
+It raises ``TensorError`` for anything that a peer can get wrong.
 """
 
 import functools

@@ -1,7 +1,4 @@
-"""Parts that declarations of losses and of metrics share: parameters, bounds, documentation.
-
-It imports the standard library only.
-"""
+"""Parts that declarations of losses and of metrics share: parameters, bounds, documentation."""
 
 import enum
 import functools

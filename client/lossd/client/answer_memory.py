@@ -1,7 +1,4 @@
-"""Memory of large answers, which is used again when nobody has its arrays any more.
-
-It may import NumPy, the chunks of streams and what is kept of freed memory.
-"""
+"""Memory of large answers, which is used again when nobody has its arrays any more."""
 
 import weakref
 from collections import deque

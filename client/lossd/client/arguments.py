@@ -1,6 +1,6 @@
 """Checks the arguments of a call that are not arrays, before anything is sent.
 
-It may import the contract, the forms and the errors; ``requests`` takes what it returns.
+``requests`` takes what it returns.
 """
 
 import contextlib

@@ -1,7 +1,4 @@
-"""Turns anything that NumPy can view into C-contiguous arrays, without importing a framework.
-
-It may import NumPy, ``lossd.tensors`` and the errors.
-"""
+"""Turns anything that NumPy can view into C-contiguous arrays, without importing a framework."""
 
 import sys
 from typing import Any

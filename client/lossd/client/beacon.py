@@ -1,7 +1,4 @@
-"""The beacon: a file that a server has put into its directory, and who finds it shares that.
-
-It may import the contract and the standard library.
-"""
+"""The beacon: a file that a server has put into its directory, and who finds it shares that."""
 
 import errno
 import os

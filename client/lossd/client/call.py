@@ -1,6 +1,6 @@
 """State that all attempts of one call share, blocking or not: its id and its deadline.
 
-It may import the arguments, the errors and the options; nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 import itertools

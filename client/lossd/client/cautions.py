@@ -1,7 +1,4 @@
-"""Warns of batches that are valid but probably mean something else.
-
-It may import NumPy, the contract, the arguments and the arrays.
-"""
+"""Warns of batches that are valid but probably mean something else."""
 
 import inspect
 import re

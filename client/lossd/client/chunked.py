@@ -1,6 +1,6 @@
 """Large batches on ``StreamLoss``: sends requests in chunks, and reads responses in chunks.
 
-It may import the contract and the errors; nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 from collections.abc import Iterator

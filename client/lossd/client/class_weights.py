@@ -1,7 +1,6 @@
 """Class weights from how often each class occurs, for the ``class_weights`` of a loss.
 
-It may import NumPy, the forms, the arguments, the arrays and the errors; nothing here does any
-input or output.
+Nothing here does any input or output.
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""Copies of large arrays, which several threads make in parts.
-
-It may import the arrays and the crew.
-"""
+"""Copies of large arrays, which several threads make in parts."""
 
 import numpy as np
 

@@ -1,7 +1,4 @@
-"""Arrays of ``empty``: ordinary ones, until there is memory to share, and those that callers have.
-
-It may import the arrays, the errors and the segments.
-"""
+"""Arrays of ``empty``: ordinary ones until memory is shared, and those that callers have."""
 
 import contextlib
 import logging

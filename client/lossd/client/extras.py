@@ -1,7 +1,4 @@
-"""The error for a framework that is not installed, which says how it is.
-
-It imports the standard library only.
-"""
+"""The error for a framework that is not installed, which says how it is."""
 
 
 def missing(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:

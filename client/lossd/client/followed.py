@@ -2,7 +2,6 @@
 
 Files are rotated while a client calls.  One may be missing for a moment, be half written, or be
 newer than another that it belongs to; then what was read last stays, as it does in a server.
-It may import the errors.
 """
 
 import logging

@@ -7,8 +7,7 @@ it, and the parent waits for that.
 gRPC makes its threads anew in a child, out of a state that its other threads may have been
 changing: of forks amid calls one in ten crashes or hangs.  So forks and calls take turns.
 
-It may import the standard library only.  A process that a library forks without Python is not
-protected.
+A process that a library forks without Python is not protected.
 """
 
 import contextlib

@@ -1,7 +1,6 @@
 """Converts results to PyTorch, where NumPy's own conversion does not work.
 
-It may import NumPy, the arrays and those on devices; a framework is looked for when it is asked
-for.
+A framework is looked for when it is asked for.
 """
 
 import importlib

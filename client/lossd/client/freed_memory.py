@@ -1,7 +1,4 @@
-"""Has the C library keep the memory of messages for the next ones.
-
-It may import NumPy.
-"""
+"""Has the C library keep the memory of messages for the next ones."""
 
 import contextlib
 

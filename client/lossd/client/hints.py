@@ -1,7 +1,7 @@
 """Types of arguments, for editors and type checkers: they know a misspelt option or input.
 
-It may import the contract; nothing here is looked at when a call is made.  A signature names in
-quotes what stands for many types, which Python would write out in ``help()``.
+Nothing here is looked at when a call is made.  A signature names in quotes what stands for many
+types, which Python would write out in ``help()``.
 """
 
 from collections.abc import Iterable, Sequence

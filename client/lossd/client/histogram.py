@@ -1,7 +1,4 @@
-"""Draws a histogram as SVG, for notebooks, without any library for plots.
-
-It imports NumPy only.
-"""
+"""Draws a histogram as SVG, for notebooks, without any library for plots."""
 
 from typing import Any
 

@@ -1,7 +1,6 @@
 """Tells which loss or metric is meant, and what is known of it: its inputs, what to train with.
 
-A loss is told as a message, as a spec that holds one, or by its name.  It may import the contract,
-the forms and the errors.
+A loss is told as a message, as a spec that holds one, or by its name.
 """
 
 import functools

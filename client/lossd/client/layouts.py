@@ -2,8 +2,6 @@
 
 Arrays are the last fields of a reply.  If all bytes there are those of an earlier reply but for the
 data, so are the names, types and shapes; what comes before is a message without arrays.
-
-It may import NumPy, the contract, the arrays and the types of results.
 """
 
 from collections.abc import Collection, Sequence

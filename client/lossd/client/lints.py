@@ -2,7 +2,6 @@
 
 What is looked at always, because it costs nothing, is in ``cautions``.  Here some thousand rows are
 enough: a mistake of this kind is in all of them.
-It may import NumPy, the contract, the arguments, the arrays and ``cautions``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

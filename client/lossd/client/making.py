@@ -1,6 +1,6 @@
 """Losses and metrics by their names, for names and parameters that come from a configuration.
 
-It may import the contract and the arguments; nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 from typing import Any, cast

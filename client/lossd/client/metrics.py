@@ -1,7 +1,6 @@
 """Turns arguments into evaluation requests and responses into results: pure, for both clients.
 
-It may import the contract, the arguments, the arrays, ``requests``, ``responses`` and the errors;
-nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""The options of channels to lossd, for both clients.
-
-It imports the standard library only.
-"""
+"""The options of channels to lossd, for both clients."""
 
 import json
 

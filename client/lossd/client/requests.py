@@ -1,6 +1,6 @@
 """Turns arguments into requests: pure, shared by all clients; ``responses`` is the way back.
 
-It may import the contract, the arrays and the errors; nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """Turns responses into results: pure, shared by all clients; ``requests`` is the way there.
 
-It may import the contract, the arrays and the errors; nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 import contextlib

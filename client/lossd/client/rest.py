@@ -1,7 +1,4 @@
-"""How long to do without what could not be had.
-
-It may import the standard library only.
-"""
+"""How long to do without what could not be had."""
 
 import math
 import time

@@ -1,6 +1,6 @@
 """Results of calls, as plain Python and NumPy.
 
-It imports NumPy and ``shown`` only; ``responses.read_response`` makes it.
+``responses.read_response`` makes them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Files in memory, and blocks of them that are returned automatically.
 
-It may import NumPy; it knows nothing about servers.
+Nothing here knows of servers.
 """
 
 import contextlib

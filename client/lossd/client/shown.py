@@ -1,7 +1,6 @@
 """How results look: one line in a console, a small table in a notebook.
 
 Arrays are shown by type and shape, so that nothing is long, however large the batch.
-It imports NumPy and ``histogram`` only.
 """
 
 import dataclasses

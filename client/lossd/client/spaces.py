@@ -1,7 +1,4 @@
-"""Parts of a range of bytes that are taken and returned.
-
-It may import the standard library only.
-"""
+"""Parts of a range of bytes that are taken and returned."""
 
 from collections import deque
 

@@ -1,7 +1,6 @@
 """Sums of losses: ``weighted_sum((0.7, CrossEntropy()), (0.3, Dice()))``.
 
-It may import the contract, the arguments, the arrays and the errors; nothing here does any input
-or output.
+Nothing here does any input or output.
 """
 
 from collections.abc import Mapping

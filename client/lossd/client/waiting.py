@@ -1,6 +1,6 @@
 """Waits that never outlast the call that they are for.
 
-It may import the errors; nothing here does any input or output.
+Nothing here does any input or output.
 """
 
 import contextlib

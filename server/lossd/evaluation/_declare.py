@@ -1,7 +1,6 @@
 """Declarations of metrics: inputs, parameters, formula, examples and state.
 
-It imports NumPy, the declarations of the losses and the standard library only.  Read
-``perplexity.py`` next, the smallest complete declaration.
+Read ``perplexity.py`` next, the smallest complete declaration.
 """
 
 import functools

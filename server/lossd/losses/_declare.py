@@ -1,7 +1,6 @@
 """Declarations of losses: a shape, inputs, a body, worked examples and kernel text.
 
-They import NumPy's types and the standard library only, so that the losses are a library of their
-own.  Read ``huber.py`` next, the smallest complete declaration.
+Read ``huber.py`` next, the smallest complete declaration.
 """
 
 import enum
