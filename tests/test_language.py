@@ -30,6 +30,7 @@ FOREIGN = {
     r"\b(?:gradients?|slopes?|derivatives?|differentiated)(?: of(?: [\w']+){1,3}){0,2} by\b"
     r"(?! its (?:square|scale)| \d| input\b)": "derivatives are taken with respect to something",
     r"\b(?:one|1) less\b": "write one minus",
+    r"\b(?:for|does|wakes) who\b": "write whoever, or say who it is",
     rf"\bone(?: (?:{NUMBERS}))? an? (?:{WHOLE})\b": "write one number for each example",
     rf"\b(?:{NUMBERS}) a (?:{WHOLE})\b": "write one text on each line",
 }  # fmt: skip

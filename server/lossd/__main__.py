@@ -26,7 +26,7 @@ def main() -> None:
     if sys.flags.optimize > 1:  # the descriptions of losses and metrics are those of their code
         sys.exit("Error: lossd needs its docstrings: run it without -OO or PYTHONOPTIMIZE=2")
     os.environ.setdefault(*_READING)
-    if os.environ.get(_WIDTH) == "0":  # of who does not know it: tables would have no room
+    if os.environ.get(_WIDTH) == "0":  # where it is not known: tables would have no room
         del os.environ[_WIDTH]
     try:
         from lossd.cli import command  # noqa: PLC0415 - the base install has no click

@@ -1,4 +1,4 @@
-"""The beacon: a file that a server has put into its directory, and who finds it shares that."""
+"""The beacon: a file that a server has put into its directory; whoever finds it shares that."""
 
 import errno
 import os

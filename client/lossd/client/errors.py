@@ -185,7 +185,7 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
 
 
 def is_nobody(error: LossdError) -> bool:
-    """Returns whether nobody was found to call, or who was has gone; a server gives its reason."""
+    """Returns whether no server was found, or it has gone; one that is there gives its reason."""
     return isinstance(error, UnavailableError) and not error.reason
 
 

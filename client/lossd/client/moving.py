@@ -106,7 +106,7 @@ class _Following(Standing):
     def _move(self, target: str | None) -> bool:
         """Has calls from now on go to a target; returns False where it cannot be opened now.
 
-        Who calls it has the turn, so that it is nowhere else meanwhile.
+        Whoever calls it has the turn, so that it is nowhere else meanwhile.
         """
         target = self._current.target if target is None else target
         try:

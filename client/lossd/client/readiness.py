@@ -23,7 +23,7 @@ from lossd.client.moving import Moving
 _CHECK, _SERVING = "/grpc.health.v1.Health/Check", b"\x08\x01"
 # A fork, and another target, wait for no more than one look.
 _LOOK_SECONDS = 1.0
-# A call fails in far less than that where it does not wait for who is not there.
+# A call fails in far less than that where it does not wait for a server that is not there.
 _GLANCE_SECONDS = 0.1
 
 

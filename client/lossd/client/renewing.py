@@ -2,9 +2,10 @@
 
 A call that is not waited for, or has a stream, gRPC counts as under way on its channel, and then
 begins the thread that takes what comes.  If none begins it is counted for ever, and no thread is
-begun for the calls after it: they wait beyond their timeouts, and so does who closes the channel,
-or frees it.  A signal that raises amid gRPC's lines may leave a lock taken that they need, to the
-same effect.  Such a channel is neither closed nor freed, and the next call has another.
+begun for the calls after it: they wait beyond their timeouts, and so does whoever closes the
+channel, or frees it.  A signal that raises amid gRPC's lines may leave a lock taken that they
+need, to the same effect.  Such a channel is neither closed nor freed, and the next call has
+another.
 """
 
 import contextlib

@@ -10,8 +10,8 @@ REFUSED_SECONDS = 30.0
 class Rest:
     """A time for which nothing is asked for; may be used from many threads, and waits for none.
 
-    It follows on what a server answered, or on the lack of one.  Who waits for a server ends the
-    second, and not the first until that server is lost.
+    It follows on what a server answered, or on the lack of one.  Whoever waits for a server ends
+    the second, and not the first until that server is lost.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ log = logging.getLogger("lossd.client")
 _SHORTEST_ATTEMPT = 0.01
 # By then a wait has long stopped growing, and 2 to this power is still a finite number.
 _LAST_DOUBLING = 30
-# A server that starts is there by then; who waits longer wants to know for what.
+# A server that starts is there by then; whoever waits longer wants to know for what.
 _LONG = 1.0
 
 

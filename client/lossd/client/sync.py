@@ -60,9 +60,8 @@ class LossClient(Submitting):
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
             addresses of a name, or any other target of gRPC; or a function that returns it and is
             asked again every five seconds, so that servers that come and go are found.
-        channel: A channel to use instead of the target, for example one of a service
-            mesh. It stays open
-            when the client is closed, and is not made anew in a forked process.
+        channel: A channel to use instead of the target, for example one of a service mesh.
+            It stays open when the client is closed, and is not made anew in a forked process.
         timeout: Seconds that a call may take, retries included, unless the call has its own
             timeout.
         tls: How the connection is secured: a ``TLS`` with the paths of certificates, True for a

@@ -16,7 +16,7 @@ from lossd.client.errors import DeadlineExceededError
 NEVER = math.inf
 # gRPC's clock, and that of an event loop, may end a call so much before this one.
 _SOON = 0.01
-# Who was given so many seconds, and did not answer, is slow.
+# A server that was given so many seconds, and did not answer, is slow.
 _FAIR = 0.25
 
 

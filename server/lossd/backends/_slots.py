@@ -31,7 +31,7 @@ class Ring:
     def take(self, *, wait: bool) -> TileSlot | None:
         """Returns a free slot; without waiting for one, None where there is none.
 
-        Nobody may wait for a slot who has one: all might.
+        Nobody who has a slot may wait for one: all might.
         """
         try:
             slot = self._free.get(wait)

@@ -2,7 +2,7 @@
 
 A tile is brought into pinned memory, copied to the device on one stream, computed on another and
 copied back on a third, so that copies both ways and computing go on at the same time, each for a
-tile of its own.  Who begins a tile waits for it later.
+tile of its own.  Whoever begins a tile waits for it later.
 
 Memory belongs to the stream that it was taken on, and is free again when Python drops it.  So
 inputs are taken on the stream that copies them, and all of a tile is held until it has come back.

@@ -153,7 +153,7 @@ class Call:
             self._wake = None
 
     def over(self) -> None:
-        """Wakes who waits within the call: nobody waits for its answer any more."""
+        """Wakes whoever waits within the call: nobody waits for its answer any more."""
         wake = self._wake
         if wake is not None:
             wake()

@@ -30,7 +30,7 @@ ENVIRONMENT_PREFIX = "LOSSD_"
 BUILD_VARIABLES = {"LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"}
 
 SLOWEST = 1e-4  # calls a second that may be a limit: one in three hours
-_SHORTEST = 0.01  # seconds that may be a limit: who watches looks ten times in them
+_SHORTEST = 0.01  # seconds that may be a limit: a watchdog looks ten times in them
 
 _JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses

@@ -123,10 +123,10 @@ class Server:
             log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
 
     def _outlast_calls(self, until: float) -> None:
-        """Waits until all calls are over and their answers were read, for who watches its health.
+        """Waits until all calls are over and their answers were read.
 
         gRPC closes a connection with the last of its calls, and a caller that writes to it at that
-        moment loses all answers that it has not read.  A watch keeps it open until then.
+        moment loses all answers that it has not read.  A watch of health keeps it open until then.
         """
         while self._boundary.calls and time.monotonic() < until:
             self._boundary.end_rest()

@@ -150,7 +150,7 @@ class Telemetry:
     def limit(
         self, *, calls: int, request_bytes: int, threads: int, segments: int, segment_bytes: int
     ) -> None:
-        """Says what may be, beside what is: who watches a limit need not know the settings."""
+        """Says what may be, beside what is: whoever watches a limit need not know the settings."""
         self[families.MAX_INFLIGHT_CALLS].set(calls)
         self[families.MAX_INFLIGHT_BYTES].set(request_bytes)
         self[families.COMPUTE_THREADS].set(threads)

@@ -58,7 +58,7 @@ class _Verifier:
             ) from error
         except Exception as error:  # whatever it is that the library cannot take
             raise _invalid(f"be valid, got one with: {str(error) or repr(error)}") from error
-        if not found:  # who has no name would have no share
+        if not found:  # without a name there would be no share
             raise _invalid("name its subject, got an empty one")
         return found
 

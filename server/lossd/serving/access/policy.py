@@ -9,7 +9,7 @@ from lossd.serving.access.json_web_tokens import Subject
 from lossd.serving.access.rules import Rule, Rules
 from lossd.serving.caller import EVERYTHING, FROM_ELSEWHERE, Caller
 
-TOKEN_FILE = "token"  # noqa: S105 - the name of who has one of the file's
+TOKEN_FILE = "token"  # noqa: S105 - the name of whoever has one of the file's
 
 
 @dataclass(frozen=True, slots=True)

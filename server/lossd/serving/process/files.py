@@ -5,7 +5,8 @@ import resource
 
 log = logging.getLogger(__name__)
 
-# What is open beside connections and segments: libraries, threads, pages and who asks for them.
+# What is open beside connections and segments: libraries, threads, pages and those who ask for
+# them.
 _OTHERS = 400
 _OF_A_SEGMENT = 2  # its file and its mapping
 _MOST = 2**31 - 1  # that gRPC can be told

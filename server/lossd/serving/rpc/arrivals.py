@@ -23,7 +23,7 @@ _LARGE_SECONDS, _CHUNK_SECONDS, _BRIEF_SECONDS = 5.0, 0.25, 0.05
 # many such rounds in a row end nobody; if there are more, what comes may be what takes so long.
 _PAUSED_ROUNDS = 3
 # Once those of some bytes are ended, whose memory goes in a moment, nobody else is for so long: but
-# not again and again, or who begins such calls all the time would shelter what is too large.
+# not again and again, or whoever begins such calls all the time would shelter what is too large.
 _REST_SECONDS = 1.0
 
 

@@ -7,8 +7,8 @@ from lossd.serving.rpc.resets import SEEN, SILENT, UNSEEN
 def weight_of(call: Call) -> int:
     """Returns how much a call counts that its caller dropped.
 
-    Who has made a request may think better of it, and who was sent away for silence did not drop
-    the call.
+    A caller that has made a request may think better of it, and one that was sent away for silence
+    did not drop the call.
     """
     is_common = call.has_spoken or call.gave_way or _is_late(call.context)
     return SEEN if is_common else SILENT

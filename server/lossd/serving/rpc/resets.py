@@ -37,7 +37,8 @@ _MANY = 32  # counted between two looks: a connection that takes part where its 
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
 _FORGIVEN_SECONDS = 300.0  # after which it waits as if for the first time
 # As many times as much does each call count of an address that has waited until it is forgiven, and
-# of one whose connection was ended lately: who begins another has to wait for the one after it.
+# of one whose connection was ended lately: whoever begins another has to wait for the one
+# after it.
 _AGAIN, _SUSPECTED_SECONDS = 8, 60.0
 _LATELY_SECONDS = 2.0  # in which gRPC may tell of calls whose connection was ended
 _REST_SECONDS = 1.0  # after which all may be spent again

@@ -1,7 +1,7 @@
 """The directory that a server and its clients share files in.
 
-Clients know it by a file in it, the beacon: who finds that at the path that the server names has
-the same directory there.
+Clients know it by a file in it, the beacon: a client that finds that at the path that the server
+names has the same directory there.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ import weakref
 log = logging.getLogger(__name__)
 
 BEACON_PREFIX = "lossd-beacon-"
-# The names of the files that the bundled client and the server make.  Any other file is somebody's
-# who may want it.
+# The names of the files that the bundled client and the server make.  Any other file belongs to
+# somebody who may want it.
 OURS = re.compile(rf"lossd-[0-9a-f]{{32}}|{BEACON_PREFIX}[0-9a-f]{{16}}")
 _BEACON_BYTES = 32
 
