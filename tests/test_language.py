@@ -114,6 +114,20 @@ def test_texts_use_the_words_of_the_field(docstrings: Docstrings) -> None:
     assert not foreign
 
 
+def test_each_help_stands_alone() -> None:
+    """Options are looked up one by one: the noun of a pronoun may be pages away."""
+    leaning = re.compile(
+        r"^(?:Of|After that|Before that)\b|^\w+ of its\b|\bof it of\b"
+        r"|\b(?:that|these) (?:certificate|key|tokens?)\b|\bthat (?:it|they) (?:may|must)\b"
+    )
+    found = [
+        f"{place}: {match[0]!r}: name what it stands for"
+        for place, text in helps()
+        if (match := leaning.search(text))
+    ]
+    assert not found
+
+
 def helps() -> Iterator[tuple[str, str]]:
     """Yields what ``--help`` says of each command and each of its options."""
     for name, one in {"lossd": command, **subcommands()}.items():

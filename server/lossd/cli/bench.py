@@ -89,7 +89,7 @@ Kinds = Sequence[tuple[tuple[int, ...], int]]  # the shape and the number of cal
 )  # fmt: skip
 @click.option(
     "--address", metavar="ADDRESS",
-    help="Of a running server to measure instead of one of its own, by the way it offers.",
+    help="Address of a running server to measure instead of one of its own, by the way it offers.",
 )  # fmt: skip
 @click.option(
     "--networks", type=click.Path(file_okay=False, exists=True, path_type=Path),

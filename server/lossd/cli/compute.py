@@ -84,7 +84,9 @@ from lossd.v1.losses import Loss
     help="Directory of the networks that losses of images look through, as for serve.",
 )  # fmt: skip
 @click.option(
-    "--address", help="Of a server; without it, this process computes.", metavar="ADDRESS"
+    "--address",
+    help="Address of a server that computes; without it, this process does.",
+    metavar="ADDRESS",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_credentials

@@ -59,7 +59,9 @@ _LINES = 1 << 16  # of texts, in one piece
     help="An .npz or .safetensors file for the value, the values of each class and the outputs.",
 )  # fmt: skip
 @click.option(
-    "--address", metavar="ADDRESS", help="Of a server; without it, this process computes."
+    "--address",
+    metavar="ADDRESS",
+    help="Address of a server that computes; without it, this process does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_credentials

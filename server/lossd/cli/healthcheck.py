@@ -31,7 +31,7 @@ _ADDRESS = _SETTINGS["address"]
     envvar=_ADDRESS.variable,
     show_default=True,
     show_envvar=True,
-    help="Of the server: host:port or unix:/path.",
+    help="Address of the server: host:port or unix:/path.",
 )
 @click.option(
     "--timeout", type=Real(0.001, 3600), default=1.0, show_default=True, help="Seconds to wait."

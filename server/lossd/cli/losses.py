@@ -33,7 +33,9 @@ from lossd.losses import LOSSES, Loss, Shape
     help="Draw each pointwise loss and its gradient, or NAME alone, into this file instead.",
 )  # fmt: skip
 @click.option(
-    "--address", metavar="ADDRESS", help="Of a server, to list its losses instead of one's own."
+    "--address",
+    metavar="ADDRESS",
+    help="Address of a server, to list its losses instead of one's own.",
 )
 @takes_credentials
 def losses(

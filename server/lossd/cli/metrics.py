@@ -16,7 +16,9 @@ from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 @click.option("--search", metavar="WORDS", help="List those that match all of these words.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: everything that is known.")
 @click.option(
-    "--address", metavar="ADDRESS", help="Of a server, to list its metrics instead of one's own."
+    "--address",
+    metavar="ADDRESS",
+    help="Address of a server, to list its metrics instead of one's own.",
 )
 @takes_credentials
 def metrics(

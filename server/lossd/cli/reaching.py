@@ -103,7 +103,7 @@ def takes_tls(command: Command) -> Command:
         click.option("--tls-ca", type=_FILE, help="Authorities of the server; else public ones."),
         click.option("--tls-server-name", help="Name in its certificate, if not the address's."),
         click.option("--client-cert", type=_FILE, help="Certificate to show the server."),
-        click.option("--client-key", type=_FILE, help="Key of that certificate."),
+        click.option("--client-key", type=_FILE, help="Key of --client-cert, in PEM."),
     )
     found = _named(with_tls, command)
     for flag in reversed(flags):

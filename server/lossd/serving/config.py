@@ -134,14 +134,14 @@ class Config:
     tls_cert: str = _setting(
         "", "Certificate to serve with, and its chain, in PEM; read again whenever it changes."
     )
-    tls_key: str = _setting("", "Key of the certificate, in PEM.")
+    tls_key: str = _setting("", "Key of tls_cert, in PEM.")
     tls_client_ca: str = _setting(
         "", "Authorities of clients in PEM; whoever has no certificate of theirs cannot connect."
     )
     metrics_tls_cert: str = _setting(
-        "", "Certificate for /metrics, /healthz and /readyz, which may be the same."
+        "", "Certificate for /metrics, /healthz and /readyz; it may be that of tls_cert."
     )
-    metrics_tls_key: str = _setting("", "Key of that certificate.")
+    metrics_tls_key: str = _setting("", "Key of metrics_tls_cert, in PEM.")
     token_file: str = _setting(
         "", "File with one bearer token on each line; whoever has none of them is refused."
     )
@@ -149,8 +149,8 @@ class Config:
         "", "TOML file that says who may call what and how much; see docs/operating.md."
     )
     jwks: str = _setting("", "JWKS file of the keys that sign JSON web tokens of callers.")
-    jwt_issuer: str = _setting("", "Issuer that these tokens must have; empty for any.")
-    jwt_audience: str = _setting("", "Audience that they must have; empty for any.")
+    jwt_issuer: str = _setting("", "Issuer that JSON web tokens must have; empty for any.")
+    jwt_audience: str = _setting("", "Audience that JSON web tokens must have; empty for any.")
     backend: BackendChoice = _setting(
         BackendChoice.AUTO, "Where to compute; auto takes a GPU if there is a usable one."
     )
@@ -201,11 +201,13 @@ class Config:
         Interval(0, 4096),
     )
     caller_inflight_bytes: int = _setting(
-        0, "Bytes of its requests in flight; 0 for three quarters of all.", Interval(0, 1 << 50)
+        0,
+        "Bytes of one caller's requests in flight; 0 for three quarters of all.",
+        Interval(0, 1 << 50),
     )
     caller_calls_per_second: float = _setting(
         0.0,
-        f"Calls that it may begin a second, at least {exactly(SLOWEST)}; 0 for any number.",
+        f"Calls that one caller may begin a second, at least {exactly(SLOWEST)}; 0 for any number.",
         Interval(0, 1e9),
         rule=_zero_or_from(SLOWEST),
     )
@@ -223,8 +225,8 @@ class Config:
     )
     max_connection_calls: int = _setting(
         0,
-        "Calls that one connection has open at a time beside a watch of health, more wait in the "
-        "client; 0 for twice as many as may be in flight, and at least 256.",
+        "Calls that one connection has open at a time beside a watch of health; more wait in the "
+        "client. 0 for twice as many as may be in flight, and at least 256.",
         Interval(0, 1 << 20),
     )
     max_connection_resets: int = _setting(
@@ -252,8 +254,8 @@ class Config:
     )
     caller_device_bytes: int = _setting(
         0,
-        "Bytes of it of one caller, or of one process that has no name; 0 for three quarters of "
-        "all.",
+        "Bytes of device memory of one caller, or of one process that has no name; 0 for three "
+        "quarters of all.",
         Interval(0, 1 << 50),
     )
     networks: str = _setting(
@@ -283,7 +285,9 @@ class Config:
         Interval(0, 3600),
     )
     drain_seconds: float = _setting(
-        25.0, "After that, how long accepted calls may take to finish.", Interval(0, 3600)
+        25.0,
+        "After drain_delay_seconds, how long accepted calls may take to finish.",
+        Interval(0, 3600),
     )
     reflection: bool = _setting(True, "Whether to answer gRPC server reflection.")  # noqa: FBT003 - a default
     tracing: bool = _setting(
