@@ -35,6 +35,9 @@ FOREIGN = {
     rf"\b(?:{NUMBERS}) a (?:{WHOLE})\b": "write one text on each line",
 }  # fmt: skip
 
+# Words with the ending of a verb that open no sentence about what is done.
+PLURALS = "As|Is|Its|This|Bytes|Files|Slots|Tokens"
+
 
 @pytest.fixture(scope="module")
 def docstrings() -> Docstrings:
@@ -84,6 +87,21 @@ def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
         place
         for place, node, text in docstrings
         if isinstance(node, FUNCTIONS) and not is_property(node) and text.startswith("Whether ")
+    ]
+    assert not opening
+
+
+def test_functions_open_with_a_verb(docstrings: Docstrings) -> None:
+    """They say what they do, as "Returns the mean", "Counts a call"; a property says what it is.
+
+    Losses, metrics and commands have their summary there.
+    """
+    verb = re.compile(rf"See\b|(?!(?:{PLURALS})\b)[A-Z][a-z]+s\b")
+    opening = [
+        f"{place}: {text.split()[0]!r}: begin with what it does, as Returns, Yields or Counts"
+        for place, node, text in docstrings
+        if isinstance(node, FUNCTIONS) and not (is_property(node) or is_declaration(node))
+        if not verb.match(text)
     ]
     assert not opening
 
@@ -159,3 +177,11 @@ def pages() -> Iterator[tuple[str, str]]:
 def is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Returns whether a function is decorated as a property."""
     return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def is_declaration(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Returns whether a function is a loss, a metric or a command, with its summary in it."""
+    return any(
+        re.match(r"(?:loss|metric|click\.command)\b", ast.unparse(decorator))
+        for decorator in node.decorator_list
+    )

@@ -49,7 +49,7 @@ def split(framed: Framed[M]) -> tuple[M, list[Bytes]]:
 
 
 def tensors_of(message: Message) -> Iterator[v1.Tensor]:
-    """All tensors inside a message; what holds none is not walked, however many it is."""
+    """Yields all tensors inside a message; what holds none is not walked, however many it is."""
     leading = route(message.DESCRIPTOR)
     for field, value in message.ListFields():
         if field.number not in leading:

@@ -135,7 +135,7 @@ class Framed(Generic[M]):
 
 @functools.cache
 def route(kind: Descriptor, outer: frozenset[Descriptor] = frozenset()) -> Route:
-    """The fields that lead to the data of tensors; a message inside itself leads nowhere."""
+    """Returns the fields that lead to data of tensors; a message inside itself leads nowhere."""
     if kind is v1.Tensor.DESCRIPTOR:
         return {kind.fields_by_name["data"].number: None}
     outer = outer | {kind}

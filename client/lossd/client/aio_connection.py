@@ -91,7 +91,7 @@ class AsyncConnection:
             raise closed_error()
 
     def begin_closed(self) -> None:
-        """Is closed from the beginning, as that of the parent was before a fork."""
+        """Stays closed from the beginning, as that of the parent was before a fork."""
         self._closed.set()
 
     def channel(self) -> grpc.aio.Channel:

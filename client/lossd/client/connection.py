@@ -136,7 +136,7 @@ class Connection:
             raise closed_error()
 
     def begin_closed(self) -> None:
-        """Is closed from the beginning, as that of the parent was before a fork."""
+        """Stays closed from the beginning, as that of the parent was before a fork."""
         self.close()
 
     def open_sharing(self) -> Sharing:

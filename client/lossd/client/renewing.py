@@ -142,7 +142,7 @@ class Renewing(Standing):
 
 
 def _nothing() -> None:
-    """Is done by a thread that only had to begin."""
+    """Does nothing: the thread only had to begin."""
 
 
 def _keep_for_ever(thing: Any) -> None:

@@ -220,7 +220,7 @@ class Exports:
 
     @contextlib.contextmanager
     def _stream(self, device: int) -> Iterator[Any]:
-        """A stream of one thread's own, which waits for no other."""
+        """Yields a stream of one thread's own, which waits for no other."""
         with self._on(device), self._cupy.cuda.Stream(non_blocking=True) as stream:
             yield stream
 

@@ -46,7 +46,7 @@ class KernelSource(Protocol):
         """Which kernels there are, or why there are none."""
 
     def find(self, batch: Batch) -> HostKernel | None:
-        """The kernel that takes the place of a batch's body; None if there is none.
+        """Returns the kernel that takes the place of a batch's body; None if there is none.
 
         Raises:
             InvalidParameter: if the body refuses a parameter, which the kernel does not look at.
@@ -59,7 +59,7 @@ class KernelSource(Protocol):
         """Returns what adds tokens up; None if nothing was compiled."""
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCountsKernel | None:
-        """The counter for the body of a set; None if nothing was compiled."""
+        """Returns the counter for the body of a set; None if nothing was compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ NO_KERNELS = NoKernels()
 
 
 def host_kernels() -> KernelSource:
-    """The kernels that were compiled when lossd was installed, if they can be used."""
+    """Returns the kernels that were compiled when lossd was installed, if they can be used."""
     try:
         return HostKernels(Library())
     except NoLibraryError as error:
@@ -173,7 +173,7 @@ def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
 
 
 def piece_elements(kernel: HostKernel, batch: Batch, threads: int) -> int:
-    """How many elements a piece may have: there are a few pieces for each thread.
+    """Returns how many elements a piece may have: there are a few pieces for each thread.
 
     0 is for one block, which fits a cache, where arrays of it are made beside the kernel: by the
     body, or for a gradient that the kernel cannot round.

@@ -8,7 +8,7 @@ from lossd.losses import CudaText
 
 
 def text_of(batch: Batch) -> CudaText | None:
-    """The text of the kernel that takes the body's place; None if there is none."""
+    """Returns the text of the kernel that takes the body's place; None if there is none."""
     if any(np.ndim(batch.parameters[name]) > 1 for name in batch.loss.vectors):
         return None  # kernels know numbers of columns only
     classes = any(operand.is_classes for operand in batch.operands)

@@ -70,7 +70,7 @@ def _told(error: grpc.RpcError, seconds: float) -> str:
 
 
 def _set(name: str) -> str:
-    """A setting of the server in the same environment."""
+    """Returns a setting of the server in the same environment."""
     setting = _SETTINGS[name]
     return os.environ.get(setting.variable) or str(setting.default)
 

@@ -89,7 +89,7 @@ def _kernels() -> Finding:
 
 
 def _entrance(config: Config) -> Iterator[Finding]:
-    """Who may come in, and for how long the certificates are good."""
+    """Yields who may come in, and for how long the certificates are good."""
     try:
         entered = entrance.build(config)
     except ServiceError as error:

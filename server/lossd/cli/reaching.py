@@ -112,7 +112,7 @@ def takes_tls(command: Command) -> Command:
 
 
 def _named(wrapper: Command, command: Command) -> Command:
-    """The wrapper, with what click has learnt of the command so far."""
+    """Returns the wrapper, with what click has learnt of the command so far."""
     wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
     taken = getattr(command, "__click_params__", [])
     wrapper.__click_params__ = taken  # type: ignore[attr-defined]  # click's

@@ -95,7 +95,7 @@ def _call(name: str, arguments: Sequence[str], indent: int) -> str:
 
 
 def _literal(message: str, name: str, value: Any) -> str:
-    """A parameter in Python, a member of an enum by its full name."""
+    """Returns a parameter in Python, a member of an enum by its full name."""
     if not isinstance(value, enum.Enum):
         return json.dumps(value)
     kind = getattr(v1, message).DESCRIPTOR.fields_by_name[name].enum_type

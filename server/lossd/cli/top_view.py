@@ -130,7 +130,7 @@ def view_of(url: str, between: Between) -> View:
 
 
 def _timed(between: Between, name: str, label: str) -> list[Timed]:
-    """The series of a histogram that ever saw something, those with the most first."""
+    """Returns the series of a histogram that ever saw something, those with the most first."""
     seen = [one for one, count in between.last.by(label, f"{name}_count").items() if count]
     found = [_one_timed(between, name, label, one) for one in seen]
     return sorted(found, key=lambda one: (-one.per_second, one.name))
@@ -169,7 +169,7 @@ def _loss(between: Between, loss: str) -> LossRow:
 
 
 def _metrics(between: Between) -> list[Timed]:
-    """The metrics that were ever evaluated; they are not timed one by one."""
+    """Returns the metrics that were ever evaluated; they are not timed one by one."""
     seen = between.last.by("metric", "lossd_evaluations_total")
     rates = labelled(between.rates("lossd_evaluations_total"), "metric")
     found = [Timed(one, rates.get(one, 0.0), None, None, None) for one, n in seen.items() if n]

@@ -227,7 +227,7 @@ class Metric:
         parameters: Mapping[str, Any],
         checkpoint: Checkpoint = never_stop,
     ) -> Score:
-        """The number that a state stands for; ``checkpoint`` is as that of a batch."""
+        """Returns the number that a state stands for; ``checkpoint`` is as that of a batch."""
         if state.nonfinite_count:
             return Score(
                 is_nonfinite=True,
@@ -300,7 +300,7 @@ def fraction_bytes(batch: MetricBatch, sums: int) -> int:
 
 
 def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
-    """How many classes there are: as said, as many as scores, or as the largest index tells."""
+    """Returns how many classes there are: as said, as there are scores, or as the indices tell."""
     predictions = batch.inputs.get("predictions")
     if predictions is None or "task" not in parameters:
         return 0

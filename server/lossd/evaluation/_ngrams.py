@@ -64,19 +64,19 @@ def grams(
 
 
 def union(left: Grams, right: Grams) -> Grams:
-    """All n-grams of both, each as often as the one that has it more often."""
+    """Returns all n-grams of both, each as often as the one that has it more often."""
     return left | right if isinstance(left, Counter) else np.maximum(left, right)
 
 
 def overlap(left: Grams, right: Grams) -> int:
-    """How many n-grams both have, each as often as the one that has it less often."""
+    """Returns how many n-grams both have, each as often as the one that has it less often."""
     if isinstance(left, Counter):
         return sum(min(count, right[gram]) for gram, count in left.items() if gram in right)
     return int(np.minimum(left, right).sum())
 
 
 def count_grams(length: int, order: int) -> int:
-    """How many n-grams of an order a sequence of a length has."""
+    """Returns how many n-grams of an order a sequence of a length has."""
     return max(0, length - order + 1)
 
 
@@ -87,7 +87,7 @@ def _counted(tokens: Tokens, order: int) -> Counter[Any]:
 
 
 def _as_numbers(sequences: Sequence[Tokens]) -> list[Numbers]:
-    """Numbers that are equal where tokens are."""
+    """Returns numbers that are equal where tokens are."""
     if all(isinstance(one, str) for one in sequences):
         encoded = (str(one).encode("utf-32-le", "surrogatepass") for one in sequences)
         return [np.frombuffer(one, np.uint32).astype(np.int64) for one in encoded]
@@ -103,7 +103,7 @@ def _as_numbers(sequences: Sequence[Tokens]) -> list[Numbers]:
 
 
 def _numbered(keys: list[Numbers], checkpoint: Checkpoint) -> tuple[list[Numbers], int]:
-    """The rank of each key among those of all sequences, and how many ranks there are."""
+    """Returns the rank of each key among those of all sequences, and how many ranks there are."""
     checkpoint()
     names, ranks = np.unique(np.concatenate(keys), return_inverse=True)
     return np.split(ranks, np.cumsum([len(one) for one in keys])[:-1]), len(names)

@@ -97,7 +97,7 @@ def observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
 
 
 def listed(sequence: Tokens) -> Tokens:
-    """A sequence as Python's own, which are quick to look at one by one."""
+    """Returns a sequence as Python's own, which are quick to look at one by one."""
     return sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
 
 

@@ -231,7 +231,7 @@ def bleu(
 
 
 def _unsplit(sequence: Any) -> Tokens:
-    """Tokens are split already."""
+    """Returns the tokens, which are split already."""
     tokens: Tokens = sequence
     return tokens
 

@@ -135,7 +135,7 @@ def chrf(
 
 
 def _counts(each: Sequence[Tokens], orders: int, checkpoint: Checkpoint) -> list[list[int]]:
-    """For each reference and order the n-grams of the hypothesis, of the reference, and of both."""
+    """Returns how many n-grams the hypothesis, each reference and both have, for each order."""
     hypothesis, *references = each
     counts: list[list[int]] = [[] for _ in references]
     for order, found_in_each in enumerate(grams(each, orders, checkpoint), start=1):

@@ -234,6 +234,6 @@ def launch_tokens(name: str, rows: int) -> Launch:
 
 
 def _room(frames: int, classes: int, labels: int) -> int:
-    """The numbers of float64 that a sequence is aligned in: room_for in alignments.hpp."""
+    """Returns the numbers of float64 that a sequence is aligned in: room_for in alignments.hpp."""
     slots = 1 + min(labels, classes)
     return (2 * frames + 12) * (labels + 3) + frames * (slots + 13) + classes

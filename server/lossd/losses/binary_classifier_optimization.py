@@ -112,7 +112,7 @@ def binary_classifier_optimization(
 
 
 def _halfway(rewards: Array, desirable: Array, tokens: Tokens) -> float:
-    """Halfway between the means of both kinds, or the mean of the one there is."""
+    """Returns the middle between the means of both kinds, or the mean of the one there is."""
     kinds = rewards[desirable == 1], rewards[desirable != 1]
     counts = [tokens.total(np.ones(len(kind))) for kind in kinds]
     sums = [tokens.total(kind) for kind in kinds]

@@ -220,7 +220,7 @@ def _computed(
     pair: tuple[Distribution, Distribution],
     beta: float,
 ) -> tuple[Array, Array, tuple[Array, Array]]:
-    """The value of each token, its derivatives, and what both sides give to the classes."""
+    """Returns the value of each token, its derivatives, and what both sides give to the classes."""
     student, teacher = pair
     terms, derivative = divergence_of(xp, kind, student, teacher, beta)
     classes = student.shares.shape[-1] - int(support is DistillationSupport.TAIL_BUCKET)

@@ -99,7 +99,7 @@ def parse_host(host: str) -> str:
 
 
 def parse_mode(text: str) -> int | None:
-    """The mode of a socket; None where none is given.
+    """Returns the mode of a socket; None where none is given.
 
     Raises:
         ValueError: if it is none, with the rule.

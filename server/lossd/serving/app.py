@@ -364,7 +364,7 @@ def _entered(config: Config, telemetry: Telemetry) -> Entrance:
 def _counted(
     gate: Gate, telemetry: Telemetry, method: str, context: grpc.ServicerContext
 ) -> Caller:
-    """Who makes a call that the boundary does not see."""
+    """Returns who makes a call that the boundary does not see, and counts a refusal."""
     try:
         return gate.admit(method, context)
     except ServiceError as error:

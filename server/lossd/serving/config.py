@@ -71,7 +71,7 @@ def _setting(
 
 
 def job_names(text: str) -> frozenset[str]:
-    """The names of a list with commas between.
+    """Returns the names of a list with commas between.
 
     Raises:
         ValueError: with what they must be.

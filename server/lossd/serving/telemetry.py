@@ -193,7 +193,7 @@ class Telemetry:
                 self._of(families.RELOAD_FAILURES, name)
 
     def reload_failed(self, name: str) -> None:
-        """A changed file could not be used."""
+        """Counts a changed file that could not be used."""
         with self._lock:
             self._of(families.RELOAD_FAILURES, name).add()
 
@@ -253,7 +253,7 @@ class Telemetry:
         self._later(self._count_computed, loss, backend, examples, nonfinite)
 
     def trained(self, loss: str, job: str, value: float) -> None:
-        """A batch of a training job was answered."""
+        """Notes the loss of a batch of a training job."""
         curve = (loss, job)
         is_known = curve in self._last
         self._last[curve] = value
@@ -263,7 +263,7 @@ class Telemetry:
         self._later(self._count_trained, loss, job)
 
     def gradient(self, loss: str, job: str, norm: float) -> None:
-        """The norm of the gradients of a batch of a training job was looked at."""
+        """Notes the norm of the gradients of a batch of a training job."""
         self._of(families.GRADIENT_NORM, loss, job).set(norm)
 
     def evaluated(self, metric: str, examples: int) -> None:

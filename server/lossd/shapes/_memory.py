@@ -37,7 +37,7 @@ def row_bytes(job: Job, rows: int) -> int:
 
 
 def laid_bytes(layout: Layout, arrays: Mapping[str, Array]) -> int:
-    """The copies of inputs that have to lie, or be typed, otherwise."""
+    """Returns the bytes of copies of inputs that have to lie, or be typed, otherwise."""
     found = 0
     for slot in layout.slots:
         array = arrays.get(slot.name)
@@ -59,7 +59,7 @@ def own_bytes(spread: Array) -> int:
 def gradient_bytes(
     job: Job, layout: Layout, arrays: Mapping[str, Array], *, only_moved: bool = False
 ) -> int:
-    """The gradients of a job; or those alone that are computed in another order than they lie."""
+    """Returns the bytes of gradients, or of those alone that lie in another order than computed."""
     found = 0
     for slot in layout.slots:
         array = arrays.get(slot.name)
@@ -75,19 +75,19 @@ def _is_wanted(job: Job, declared: Any) -> bool:
 
 
 def elements_at_once(rows: int, length: int, workers: int, *, may_be_cut: bool) -> int:
-    """How many elements are looked at together, at most."""
+    """Returns how many elements are looked at together, at most."""
     if may_be_cut or length <= BLOCK_ELEMENTS:
         return min(rows * length, BLOCK_ELEMENTS)
     return min(rows, workers) * length
 
 
 def widened(dtype: np.dtype[Any], nbytes: int) -> int:
-    """Bytes that were said for float32, in the type that is computed in."""
+    """Returns the bytes that were said for float32, in the type that is computed in."""
     return nbytes * dtype.itemsize // 4
 
 
 def largest(shapes: Sequence[tuple[int, ...]]) -> int:
-    """The most elements that any of some shapes has."""
+    """Returns the most elements that any of some shapes has."""
     return max(map(math.prod, shapes), default=0)
 
 

@@ -97,7 +97,7 @@ class ShapeRules(abc.ABC):
         dtype: np.dtype[Any],
         workers: int,
     ) -> int:
-        """The bytes that a job takes beside its inputs and gradients; ``workers`` compute it."""
+        """Returns the bytes of a job beside its inputs and gradients; ``workers`` compute it."""
         if layout.rows * layout.length <= FEW_ELEMENTS:
             return 0
         moved = gradient_bytes(job, layout, arrays, only_moved=True)
@@ -114,7 +114,7 @@ class ShapeRules(abc.ABC):
     def working(
         self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
     ) -> int:
-        """The bytes of what the body makes on its way, computing in float32."""
+        """Returns the bytes of what the body makes on its way, computing in float32."""
 
     def plan(
         self,

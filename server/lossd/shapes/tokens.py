@@ -114,7 +114,7 @@ class TokensShape(ShapeRules):
         return (*of_tokens, "(N,)") if may_be_one else of_tokens
 
     def lay_out(self, given: Given) -> Layout:
-        """Slots of all inputs that are given, of sides that have as many sequences each."""
+        """Returns slots of all inputs that are given, of sides that have as many sequences each."""
         present = [i for i in given.loss.inputs if i.name in given.arrays]
         forms = {side: TokenForm.of(given, side) for side in dict.fromkeys(i.side for i in present)}
         first = next(iter(forms.values()))
@@ -163,7 +163,7 @@ class TokensShape(ShapeRules):
         excluded: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
-        """The operands as they are: what lays tokens out was checked for the plan."""
+        """Returns the operands as they are: what lays tokens out was checked for the plan."""
         del loss, excluded, parameters
         return operands
 

@@ -38,7 +38,7 @@ def _clipped(
 
 
 def _kl(coefficient: float) -> dict[str, Any]:
-    """The term of GRPO, or none."""
+    """Returns the term of GRPO, or none."""
     if not coefficient:
         return {}
     return {"kl_estimator": v1.KL_ESTIMATOR_K3, "kl_coefficient": coefficient}

@@ -73,12 +73,12 @@ def weights(gradients: Array, offsets: Array) -> list[Array]:
 
 
 def _flat(tensor: Any) -> Array:
-    """The numbers of a tensor of any floating-point type, bfloat16 included."""
+    """Returns the numbers of a tensor of any floating-point type, bfloat16 included."""
     return to_array("log_probabilities", tensor.detach().cpu()).reshape(-1)
 
 
 def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> dict[str, Any]:
-    """The inputs that all data have, one after the other.
+    """Returns the inputs that all data have, one after the other.
 
     Raises:
         ValueError: for one that is not as long as its log-probabilities, or that some have not.

@@ -41,7 +41,7 @@ class BuildError(Exception):
 
 
 def compiler() -> list[str]:
-    """The command of the C++ compiler: that of CXX, or the first that there is.
+    """Returns the command of the C++ compiler: that of CXX, or the first that there is.
 
     Raises:
         BuildError: if there is none.
@@ -107,7 +107,7 @@ class _Source:
 def _sources(
     folder: Path, machine: str, variants: Collection[str] | None, types: Collection[str]
 ) -> Iterator[_Source]:
-    """The largest first, so that no processor waits for the last."""
+    """Yields the sources, the largest first, so that no processor waits for the last."""
     if machine not in VARIANTS:
         raise BuildError(f"machine must be among {', '.join(VARIANTS)}, got {machine}")
     for type_name in types:

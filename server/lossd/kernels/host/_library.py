@@ -77,7 +77,7 @@ class Library:
         return machine if self.variant == "v0" else f"{machine}-{self.variant}".replace("_", "-")
 
     def kernel(self, text: HostText, dtype: np.dtype[Any]) -> HostKernel:
-        """The kernel of a text, for float32 or float64."""
+        """Returns the kernel of a text, for float32 or float64."""
         type_name = _type_name(dtype)
         entry = self._entry(text.name, dtype)
         arguments = signature(text, type_name)
@@ -118,7 +118,7 @@ def _type_name(dtype: np.dtype[Any]) -> str:
 
 
 def _call_prepared(path: Path) -> Any:
-    """The function that makes prepared calls.
+    """Returns the function that makes prepared calls.
 
     They take less time than another thread would to take the interpreter's lock and give it back,
     so it keeps the lock.
@@ -130,6 +130,6 @@ def _call_prepared(path: Path) -> Any:
 
 
 def _usable_variants(level: int) -> tuple[str, ...]:
-    """The instruction sets of this machine, from the plainest on."""
+    """Returns the instruction sets of this machine, from the plainest on."""
     known = VARIANTS.get(platform.machine(), {})
     return tuple(name for name in known if int(name[1:]) <= level)

@@ -59,7 +59,7 @@ class HostText:
 
 
 def host_texts() -> Iterator[HostText]:
-    """Every text of the catalogue that there is a template for."""
+    """Yields every text of the catalogue that there is a template for."""
     for loss in COMPUTED.values():
         for number in range(len(loss.cuda)):
             if (text := HostText(loss, number)).template:
@@ -67,7 +67,7 @@ def host_texts() -> Iterator[HostText]:
 
 
 def library_source(type_name: str) -> str:
-    """All kernels that compute in ``float`` or ``double``."""
+    """Returns all kernels that compute in ``float`` or ``double``."""
     parts = [_ground(type_name)]
     parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
     parts += ("namespace counts {", template("counts.hpp"), "}  // namespace")
@@ -89,19 +89,19 @@ def library_source(type_name: str) -> str:
 
 
 def entry_source() -> str:
-    """The functions that serve all kernels, whatever type they compute in."""
+    """Returns the functions that serve all kernels, whatever type they compute in."""
     return "\n".join([_ground("void"), template("entry.cpp")])
 
 
 def _ground(type_name: str) -> str:
-    """The structures that a kernel is called with, of numbers of a type."""
+    """Returns the structures that a kernel is called with, of numbers of a type."""
     return "\n".join([
         template("base.hpp"), f"typedef {type_name} T;", template("structures.hpp"),
     ])  # fmt: skip
 
 
 def _shared(names: Sequence[str]) -> tuple[str, ...]:
-    """Files for both devices, whose functions are no other object's."""
+    """Returns files for both devices, whose functions are no other object's."""
     if not names:
         return ()
     return _SHARED, "namespace {", *map(read_template, names), "}  // namespace"
@@ -115,14 +115,14 @@ def digest() -> str:
 
 
 def signature(text: HostText, type_name: str) -> tuple[Argument, ...]:
-    """The parameters of a kernel, as its text has them."""
+    """Returns the parameters of a kernel, as its text has them."""
     names = {p.name for p in text.loss.parameters}
     kernel = kernel_source(text.loss, text.text, TYPES[type_name])
     return tuple(argument for argument in kernel.signature if argument.name in names)
 
 
 def _kernel(text: HostText, type_name: str) -> str:
-    """A text in its template, and its entry point."""
+    """Returns a text in its template, and its entry point."""
     macros = {**_macros_of_inputs(text), **_macros_of_parameters(text, type_name)}
     # A function of the text that was called, not inlined, would keep loops from becoming vectors.
     inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.host_text)
@@ -155,7 +155,7 @@ def _entry(name: str, type_name: str, function: str, call: str = "Call") -> str:
 
 
 def _macros_of_inputs(text: HostText) -> dict[str, Any]:
-    """The inputs beyond two, and how often a text takes room for a row."""
+    """Returns the inputs beyond two, and how often a text takes room for a row."""
     others = [declared.name for declared in text.loss.inputs[2:]]
     packs = (f"const T* const pack_of_{n} = given.inputs[{i}];" for i, n in enumerate(others, 2))
     rooms = {
@@ -174,7 +174,7 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
 
 
 def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
-    """The parameters, and the versions of a text for some of them."""
+    """Returns the parameters, and the versions of a text for some of them."""
     is_pointwise = _template(text).name == "pointwise"
     parameters = signature(text, type_name)
     lists = [a.name for a in parameters if a.kind is Kind.ARRAY]
@@ -207,7 +207,7 @@ def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
 
 
 def _versions(powers: Sequence[str], cases: int | None) -> str:
-    """The functions that a text is compiled to, for each case of its switches and power."""
+    """Returns the functions that a text is compiled to, for each case of its switches and power."""
     if cases is None:
         return ", ".join(f"evaluate<{power}>" for power in powers)
     rows = (
@@ -217,7 +217,7 @@ def _versions(powers: Sequence[str], cases: int | None) -> str:
 
 
 def _power(text: str) -> str:
-    """The exponent of a text's powers, which is the same in all of them and knows no element."""
+    """Returns the exponent of a text's powers, which is the same in all and knows no element."""
     found = re.findall(
         r"\bpow\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*, ((?:[^(),]|\([^()]*\))*)\)", text
     )

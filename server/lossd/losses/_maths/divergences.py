@@ -39,14 +39,14 @@ class Distribution:
 
 
 def normalized(xp: Any, logits: Array, temperature: float) -> Distribution:
-    """The softmax; of the logits themselves a quotient might be infinite."""
+    """Returns the softmax; of the logits themselves a quotient might be infinite."""
     logs = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     logs = logs - xp.log(xp.exp(logs).sum(axis=-1, keepdims=True))
     return Distribution(xp.exp(logs), logs)
 
 
 def with_rest(xp: Any, logs: Array, least: float) -> Distribution:
-    """The distribution of some classes, and as the last one all others, at least ``least``."""
+    """Returns the distribution of some classes; the last one is all others, at least ``least``."""
     shares = xp.exp(logs)
     rest = xp.maximum(1 - shares.sum(axis=-1, keepdims=True), least)
     return Distribution(
@@ -106,7 +106,7 @@ def _to_mixture(
     beta: float,
     weights: tuple[float, float],
 ) -> tuple[Array, Array]:
-    """The weighed divergences of both from their mixture, which moves with the student."""
+    """Returns the weighed divergences of both from their mixture, which moves with the student."""
     s, t = student.shares, teacher.shares
     own = 1 - beta
     mixture = beta * t + own * s

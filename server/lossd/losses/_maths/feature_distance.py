@@ -170,7 +170,7 @@ def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
 
 
 def _turned(matrices: Array) -> Array:
-    """The transposed matrix of each example."""
+    """Returns the transposed matrix of each example."""
     return matrices.transpose(0, 2, 1)
 
 

@@ -110,7 +110,7 @@ def check_objective(
 
 
 def log_ratio(ratio: PolicyRatio, given: Array, sampling: Array | None, tokens: Tokens) -> Array:
-    """The logarithm of each token's ratio."""
+    """Returns the logarithm of each token's ratio."""
     if ratio is PolicyRatio.NONE or sampling is None:
         return np.zeros(len(given))
     apart = given - sampling
@@ -203,7 +203,7 @@ def _dual_clip(given: PolicyTokens, bounds: Bounds) -> Surrogate:
 
 
 def _clipped(given: PolicyTokens, low: float, high: float, most: float) -> Surrogate:
-    """The worse of r A and clip(r) A: of a gain the smaller ratio counts, of a cost the larger."""
+    """Returns the worse of r A and clip(r) A: the smaller ratio of a gain, the larger of a cost."""
     ratios, advantages = given.ratios, given.advantages
     is_gain = advantages > 0
     ceiling = np.where(is_gain, high, most)
@@ -245,7 +245,7 @@ def _dro(given: PolicyTokens, bounds: Bounds) -> Surrogate:
 
 
 def _within(given: PolicyTokens, divergence: Array, bounds: Bounds) -> Surrogate:
-    """The ratio, of tokens that did not go too far in the direction of their advantage."""
+    """Returns the ratio, of tokens that did not go too far in the direction of their advantage."""
     (most,) = _numbers(bounds, "divergence_threshold")
     apart = given.logs - given.sampled
     advantages = given.advantages
@@ -289,7 +289,7 @@ OBJECTIVES: Mapping[PolicyObjective, Callable[[PolicyTokens, Bounds], Surrogate]
 def kl_of(
     estimator: KlEstimator, coefficient: float, given: Array, reference: Array | None
 ) -> tuple[Array, Array] | None:
-    """An estimate of the divergence of each token, and its derivative; None for no estimator.
+    """Returns an estimate of each token's divergence, and its derivative; None for no estimator.
 
     Raises:
         ParameterError: for an estimator without a reference, or the other way round.

@@ -71,7 +71,7 @@ class Cost:
 
 
 def of_log_probabilities(name: str, description: str, side: str, *, is_free: bool = False) -> Input:
-    """An input of log-probabilities of tokens, or of their sums."""
+    """Returns an input of log-probabilities of tokens, or of their sums."""
     derivative = Differentiable.NO if is_free else Differentiable.BY_DEFAULT
     of_reference = name.startswith("reference_")
     return Input(
@@ -94,7 +94,7 @@ REFERENCE = Input(
 
 
 def scores(given: Array, reference: Array | None, tokens: Tokens, *, average: bool) -> Array:
-    """The log-probability of each answer, less that of the reference."""
+    """Returns the log-probability of each answer, less that of the reference."""
     apart = given if reference is None else given - reference
     found = tokens.sums(apart)
     return found / np.maximum(tokens.counts, 1) if average and tokens.counts is not None else found
@@ -108,7 +108,7 @@ def score_slope(derivative: Array, tokens: Tokens, *, average: bool) -> Array:
 
 
 def bell(numbers: Array) -> Array:
-    """The derivative of the sigmoid."""
+    """Returns the derivative of the sigmoid."""
     tail = np.exp(-abs(numbers))
     return tail / (1 + tail) ** 2
 
@@ -122,7 +122,7 @@ def _by_difference(value: Array, derivative: Array) -> Cost:
 
 
 def _log_sigmoid(difference: Array, no: float) -> tuple[Array, Array]:
-    """-(1 - no) log sigmoid(x) - no log sigmoid(-x), and its derivative."""
+    """Returns -(1 - no) log sigmoid(x) - no log sigmoid(-x), and its derivative."""
     weights = (np.full_like(difference, weight) for weight in (1 - no, no, 2 * no - 1))
     positive, negative, apart = weights
     parts = sigmoid_cost(np, difference, positive, negative, apart=apart)

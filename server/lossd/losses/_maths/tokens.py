@@ -106,23 +106,23 @@ class Tokens:
     of_batch: Part | None = None
 
     def sums(self, values: Array) -> Array:
-        """The sum over each sequence, token after token, so that its bits depend on it alone."""
+        """Sums over each sequence, token after token, so that its bits depend on it alone."""
         found = np.bincount(self.sequence, values, self.number)
         return found if self.of_sequence is None else self.of_sequence.joined(_added, found)
 
     def total(self, values: Array) -> float:
-        """The sum of numbers of sequences, over the batch."""
+        """Returns the sum of numbers of sequences, over the batch."""
         found = values.sum()
         return float(found if self.of_batch is None else self.of_batch.joined(_added, found))
 
     def means(self, values: Array) -> Array:
-        """The mean over each sequence; 0 where it has no token."""
+        """Returns the mean over each sequence; 0 where it has no token."""
         if self.counts is None:
             raise TypeError("means take the number of tokens")
         return self.sums(values) / np.maximum(self.counts, 1)
 
     def largest(self, values: Array) -> Array:
-        """The largest of each sequence; 0 where it has no token."""
+        """Returns the largest of each sequence; 0 where it has no token."""
         found = np.zeros(self.number)
         if len(values):
             starts = np.flatnonzero(np.diff(self.sequence, prepend=-1))
@@ -130,7 +130,7 @@ class Tokens:
         return found if self.of_sequence is None else self.of_sequence.joined(_largest, found)
 
     def ordered(self, values: Array) -> Array:
-        """The values of each sequence in ascending order."""
+        """Returns the values of each sequence in ascending order."""
         if self.of_sequence is not None:
             checkpoint = self.of_sequence.whole.checkpoint
             join = functools.partial(_in_order, checkpoint=checkpoint)
@@ -138,7 +138,7 @@ class Tokens:
         return values[np.lexsort((values, self.sequence))]
 
     def percentile(self, ordered: Array, percent: int) -> Array:
-        """The least value of each sequence that so many of a hundred are at most; 0 of no token.
+        """Returns the least value of each sequence that so many percent are at most; 0 of no token.
 
         It is one of the values, so that what lies between a finite and an infinite one is not made
         up.
@@ -152,7 +152,7 @@ class Tokens:
         return found
 
     def spread(self, numbers: Array) -> Array:
-        """For each token what its sequence has."""
+        """Returns for each token what its sequence has."""
         return numbers[self.sequence]
 
 
@@ -180,7 +180,7 @@ COUNTED = Interval(0, np.inf, high_open=True)
 
 
 def layout_inputs(side: str = "", of: str = "", *, may_be_sums: bool = False) -> tuple[Input, ...]:
-    """The inputs that say which tokens there are and which of them count."""
+    """Returns the inputs that say which tokens there are and which of them count."""
     sums = ", or how many each sum is of" if may_be_sums else ""
 
     def declared(name: str, description: str, content: Content, axes: Axes) -> Input:

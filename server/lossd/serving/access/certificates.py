@@ -33,7 +33,7 @@ class Pair:
 
     @property
     def configuration(self) -> grpc.ServerCertificateConfiguration:
-        """Returns the pair as gRPC takes it."""
+        """The pair as gRPC takes it."""
         return grpc.ssl_server_certificate_configuration(
             [(self.key, self.certificate)], self.client_ca
         )
@@ -103,13 +103,13 @@ def expiry(certificate: bytes) -> float:
 
 
 def _expiries(content: bytes) -> Iterator[float]:
-    """When each certificate of a file expires."""
+    """Yields when each certificate of a file expires."""
     for found in _CERTIFICATE.findall(content.decode("ascii")):
         yield _expiry(memoryview(ssl.PEM_cert_to_DER_cert(found)))
 
 
 def _expiry(der: memoryview) -> float:
-    """The second time in the fourth field: serial, algorithm, issuer, validity (RFC 5280, 4.1)."""
+    """Returns the second time in the field after serial, algorithm and issuer (RFC 5280, 4.1)."""
     _, whole, _ = _element(der)
     _, rest, _ = _element(whole)
     if rest[0] == _VERSION:
@@ -127,7 +127,7 @@ def _expiry(der: memoryview) -> float:
 
 
 def _element(der: memoryview) -> tuple[int, memoryview, memoryview]:
-    """Tag, contents, and what follows, of the first element of DER."""
+    """Returns the tag and the contents of the first element of DER, and what follows it."""
     length, start = der[1], 2
     if length & 0x80:
         start += length & 0x7F
@@ -137,7 +137,7 @@ def _element(der: memoryview) -> tuple[int, memoryview, memoryview]:
 
 @contextlib.contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path for what the library takes from files alone; it is in memory, and nobody else's."""
+    """Yields a path for what the library takes from files alone; it is in memory, and private."""
     descriptor = os.memfd_create("lossd", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, content)

@@ -49,7 +49,7 @@ class Entrance:
         return None if found is None else found.value
 
     def certificates(self) -> Mapping[str, Reloaded[Pair]]:
-        """The certificates by their settings."""
+        """Returns the certificates by their settings."""
         found = {"tls_cert": self.tls, "metrics_tls_cert": self.pages_tls}
         return {setting: pair for setting, pair in found.items() if pair is not None}
 
@@ -148,7 +148,7 @@ class _Files:
         return self._make(setting, [path], make) if path else None
 
     def pair(self, setting: str, paths: Sequence[str]) -> Reloaded[Pair] | None:
-        """A certificate and its key, if they are set."""
+        """Returns a certificate and its key, if they are set."""
         return self._make(setting, paths, certificates.pair) if paths[0] else None
 
     def _make(self, setting: str, paths: Sequence[str], make: Callable[..., Any]) -> Reloaded[Any]:

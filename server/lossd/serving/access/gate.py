@@ -88,7 +88,7 @@ class Gate:
 
 
 def host_of(peer: str) -> str:
-    """The host of gRPC's name of a peer; empty for this one."""
+    """Returns the host of gRPC's name of a peer; empty for this one."""
     if peer.startswith("unix"):
         return ""
     found = _HOST.fullmatch(urllib.parse.unquote(peer))

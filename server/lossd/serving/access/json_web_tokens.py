@@ -123,7 +123,7 @@ def _verifies(key: dict[str, Any]) -> bool:
 
 
 def _fitting(keys: Sequence[Any], header: Mapping[str, Any]) -> list[Any]:
-    """The keys that a token may be signed with: of its algorithm, and the one that it names."""
+    """Returns the keys that may have signed a token: of its algorithm, and the one it names."""
     found = [
         key
         for key in keys

@@ -100,7 +100,7 @@ def _rule(name: str, where: str, table: Mapping[str, Any]) -> Rule:
 
 
 def _bounded(where: str, value: Any) -> Any:
-    """The number, if there is one."""
+    """Returns the number, if there is one."""
     quota = where.rpartition(".")[2]
     bounds, may_be_part = _BOUNDS[quota], quota == "calls_per_second"
     kinds = (int, float) if may_be_part else (int,)
@@ -123,7 +123,7 @@ def _table(where: str, value: Any) -> Mapping[str, Any]:
 
 
 def _check_keys(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    """A misspelt key would grant or limit nothing, without a word."""
+    """Refuses a misspelt key, which would grant or limit nothing."""
     for key in table:
         if key not in known:
             raise AccessError(f"{where} must have keys of {', '.join(known)}, got {key!r:.40}")

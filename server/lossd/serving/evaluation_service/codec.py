@@ -41,7 +41,7 @@ class Requested:
     path: str
 
     def score(self, state: State, checkpoint: Callable[[], None], hold: Hold) -> Score:
-        """The number that a state stands for; ``hold`` is told first what it takes.
+        """Returns the number that a state stands for; ``hold`` is told first what it takes.
 
         Raises:
             Overloaded: if there is no room.
@@ -54,7 +54,7 @@ class Requested:
         return self.metric is other.metric and self.parameters == other.parameters
 
     def observe(self, batch: MetricBatch, hold: Hold = hold_nothing) -> State:
-        """The state of one batch; ``hold`` is told first what it takes.
+        """Returns the state of one batch; ``hold`` is told first what it takes.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
@@ -231,7 +231,7 @@ def _texts(named: v1.NamedSequences) -> tuple[str, ...]:
 
 
 def _tokens(named: v1.NamedSequences, path: str, read: RequestReader) -> list[tensors.Array]:
-    """The tokens of each sequence, where they lie: a number of Python's takes 40 bytes."""
+    """Returns the tokens of each sequence, where they lie: a number of Python's takes 40 bytes."""
     if len(named.texts):
         raise InvalidTensor("tokens must be unset beside texts, got both", field=f"{path}.tokens")
     tokens = read.tensor(named.tokens, "tokens", f"{path}.tokens")

@@ -31,7 +31,7 @@ def euclidean_norm(arrays: Iterable[Array], on_device: Norm = lambda _: 0.0) -> 
 
 
 def _norm(block: Array) -> float:
-    """The norm of some numbers, whose squares may be beyond any number, or below."""
+    """Returns the norm of some numbers, whose squares may be beyond any number, or below."""
     with np.errstate(over="ignore", under="ignore"):
         square = float(block @ block)
     if _LEAST_SQUARE <= square < math.inf:

@@ -206,11 +206,11 @@ class LossServicer:
             yield from chunks.encoded_chunks(following)
 
     def _granted(self, call: Call) -> SharedMemory | None:
-        """The memory that a caller may share."""
+        """Returns the memory that a caller may share."""
         return self._shared if call.caller.may(Group.SHARED_MEMORY) else None
 
     def _device_lease(self, request: v1.ComputeLossRequest, call: Call) -> DeviceLease:
-        """The device memory that a call may use."""
+        """Returns the device memory that a call may use."""
         is_granted = call.caller.may(Group.SHARED_MEMORY)
         return DeviceLease(
             self._device if is_granted else None,

@@ -16,7 +16,7 @@ OpenedCall = Assembly[v1.ComputeLossRequest]
 def open_call(
     encoded: bytes, limits: Limits, max_bytes: int, collect: Hold, checkpoint: Checkpoint
 ) -> OpenedCall:
-    """The call that a message begins; ``collect`` counts what it takes beyond its bytes.
+    """Returns the call that a message begins; ``collect`` counts what it takes beyond its bytes.
 
     Raises:
         InvalidRequest: if it begins no call, or announces tensors that break a rule.

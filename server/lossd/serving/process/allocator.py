@@ -47,7 +47,7 @@ class InFlight(Protocol):
         """Bytes in flight."""
 
     def take_most(self) -> int:
-        """The most of them since it was asked before."""
+        """Returns the most since the last call."""
 
 
 class Relief:

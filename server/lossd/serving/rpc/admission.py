@@ -89,7 +89,7 @@ class Admission:
         return self._bytes.used
 
     def take_most(self) -> int:
-        """The most bytes that were in flight since it was asked before."""
+        """Returns the most bytes that were in flight since the last call."""
         most, self._bytes.most = self._bytes.most, self._bytes.used
         return most
 

@@ -175,7 +175,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._receiving.close()
 
     def end_rest(self) -> None:
-        """Once it is closed, ends streams that rest between two batches, with a status of its own.
+        """Ends streams that rest between two batches, once it is closed, with a status of its own.
 
         One that has just been answered has a moment, in which it may end by itself.
         """

@@ -86,7 +86,7 @@ def _connection_options(config: Config, most: int) -> list[tuple[str, int]]:
 
 
 def _longest_message(config: Config) -> int:
-    """As long as may be; but one that can never fit is refused before it comes, if it is large.
+    """Returns the most bytes of a message; one that can never fit is refused before it comes.
 
     Of others we can tell the caller what gRPC cannot: the limit and the number.
     """
@@ -94,7 +94,7 @@ def _longest_message(config: Config) -> int:
 
 
 def _compression_options(version: str) -> list[tuple[str, int]]:
-    """A thousandth of the memory that a message takes would be enough to send it."""
+    """Returns options that refuse compression: a small message could take 1000 times its bytes."""
     major, minor, *_ = version.split(".")
     if (int(major), int(minor)) >= _INFLATES_TO_THE_LIMIT:
         return []
@@ -105,7 +105,7 @@ def _compression_options(version: str) -> list[tuple[str, int]]:
 
 
 def _age_options(config: Config) -> list[tuple[str, int]]:
-    """A connection that is old takes no new calls, and ends when those under way have."""
+    """Returns options under which an old connection takes no new calls."""
     if not config.max_connection_age_seconds:
         return []
     grace = config.max_call_seconds + _AFTER_CALLS_SECONDS

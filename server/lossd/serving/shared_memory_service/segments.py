@@ -334,7 +334,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _holder(descriptor: int) -> int:
-    """The process that holds the lock of a file; 0 where it cannot be seen from here."""
+    """Returns the process that holds the lock of a file; 0 where it cannot be seen from here."""
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, asked)
     return int(struct.unpack(_FLOCK, answer)[-1])
