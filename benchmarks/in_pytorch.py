@@ -129,7 +129,7 @@ def _counts(shares: Any, truth: Any, axes: tuple[int, ...]) -> tuple[Any, Any, A
 
 
 def _overlap(twice: float, share: float) -> Function:
-    """One less the mean index of each example: 2 and 1 for Dice, 1 and 1 for Jaccard."""
+    """One minus the mean index of each example: 2 and 1 for Dice, 1 and 1 for Jaccard."""
 
     def loss(logits: Any, truth: Any) -> Any:
         axes = tuple(range(1, logits.ndim))

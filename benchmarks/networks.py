@@ -1,4 +1,4 @@
-"""A perceptual loss and its gradient by the pixels: lossd's engine on the CPU against PyTorch.
+"""A perceptual loss and its gradient with respect to pixels: lossd on the CPU against PyTorch.
 
     python benchmarks/networks.py [--shape 4 3 224 224] [--rounds N] [--profile]
 
@@ -77,7 +77,7 @@ def lossd_runs(threads: int) -> Callable[[Case], Run]:
 
 
 def torch_runs(threads: int) -> Callable[[Case], Run]:
-    """The same in PyTorch, eagerly: the targets without a graph, and no gradient by the weights."""
+    """The same in PyTorch, eagerly: targets without a graph, and no gradient of the weights."""
     import torch  # noqa: PLC0415 - an oracle, not a requirement
 
     torch.set_num_threads(threads)

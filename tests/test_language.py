@@ -121,7 +121,7 @@ def test_texts_use_the_words_of_the_field(docstrings: Docstrings) -> None:
     texts = [
         *comments().items(), *helps(), *descriptions(), *pages(),
         *((place, text) for place, _, text in docstrings),
-        *((place, text) for place, _, text in documented("examples")),
+        *((place, text) for place, _, text in documented("examples", "tests", "benchmarks")),
     ]  # fmt: skip
     foreign = [
         f"{place}: {found[0]!r}: {advice}"

@@ -163,7 +163,7 @@ def test_gradients_by_parameters_are_those_of_the_terms(
         assert alone.gradients[own] != 0
     bare = _run(engine, *terms, inputs=_vectors(), gradients=("queries",))
     assert_same_bits(result.gradients["queries"], bare.gradients["queries"])
-    assert result.terms == bare.terms, "the norm is of the gradient by the inputs"
+    assert result.terms == bare.terms, "the norm is of the gradient with respect to the inputs"
 
 
 @pytest.mark.parametrize("name", OF_PARAMETERS)

@@ -1,4 +1,4 @@
-"""The manual pages: one a command, with every flag, and readable by man."""
+"""The manual pages: one for each command, with every flag, and readable by man."""
 
 import re
 import shutil

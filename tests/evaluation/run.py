@@ -26,7 +26,7 @@ _TEXTS = ("hypotheses", "references")
 
 
 def sequences(name: str, given: Sequence[Any]) -> Sequences:
-    """Hypotheses as one an example; references as they are."""
+    """One hypothesis for each example; references as they are."""
     groups = [[one] for one in given] if name == "hypotheses" else given
     made = tuple(
         tuple(one if isinstance(one, str) else tuple(one) for one in group) for group in groups

@@ -136,7 +136,7 @@ class Case:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def expected(self) -> tuple[Array, Array]:
-        """Values and scaled gradients by the NumPy body."""
+        """Values and scaled gradients, as the NumPy body computes them."""
         loss = self.variant.loss
         targets = np.where(_along(self.excluded, self.targets), 0, self.targets)
         given = (self.predictions, targets, *self.others.values())[: len(loss.inputs)]
@@ -176,7 +176,7 @@ class Case:
         with_gradient: bool = True,
         most_bytes: int = SHARED_BYTES,
     ) -> tuple[Array, Array | None]:
-        """Values and scaled gradients by the kernel.  Not ``by_row``: no scales, none silent.
+        """Values and scaled gradients of the kernel.  Not ``by_row``: no scales, none silent.
 
         That the kernel flags the rows which are not finite is checked on the way.
         """

@@ -180,7 +180,7 @@ def test_a_confident_prediction_keeps_its_gradient(
     ids=str,
 )
 def test_an_unlikely_best_class_keeps_its_digits(simt: Execute, variant: Variant) -> None:
-    """One less what is nearly one would lose them."""
+    """One minus what is nearly one would lose them."""
     found = []
     for dtype in cases.DTYPES:
         case = make_case(variant, dtype, 5003).rows(slice(0, 1))

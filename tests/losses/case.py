@@ -102,7 +102,7 @@ def class_input(loss: Loss) -> str:
 
 
 def by_row(numbers: Array, array: Array) -> Array:
-    """One number a row, shaped to go with the elements of an array's rows."""
+    """One number for each row, shaped to go with the elements of an array's rows."""
     return numbers.reshape(-1, *(1,) * (array.ndim - 1))
 
 

@@ -1,4 +1,4 @@
-"""Losses of feature maps: layers of any shapes, and gradients by each of them."""
+"""Losses of feature maps: layers of any shapes, and the gradient of each of them."""
 
 from collections.abc import Iterator
 from typing import Any

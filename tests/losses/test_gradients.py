@@ -51,7 +51,7 @@ def _values(engine: Engine, case: Case) -> Array:
 
 
 def distance_to_kinks(case: Case, name: str) -> Array:
-    """How far each element of an input is from where there is no derivative by it."""
+    """How far each element of an input is from where the derivative does not exist."""
     if name not in case.loss.kinks:
         return np.full(case.inputs[name].shape, np.inf)
     return np.asarray(case.loss.kinks[name](*case.inputs.values(), **case.parameters))

@@ -185,7 +185,7 @@ def test_what_is_ignored_or_of_weight_zero_may_hold_anything(engine: Engine, los
 
 
 def test_a_cotangent_scales_the_terms_and_not_the_loss(engine: Engine, loss: Loss) -> None:
-    """One an example, the gradient is that of the weighted sum."""
+    """With one number for each example, the gradient is that of the weighted sum."""
     for case in cases(loss, rows=3, length=2):
         plain_result = _run(engine, case, reduction=Reduction.SUM)
         cotangent = np.linspace(-2, 3, _examples(case))

@@ -422,7 +422,7 @@ def test_a_sure_row_takes_no_power_more_of_its_length(engine: Engine, loss: Loss
 
 
 def test_pytorch_agrees_on_long_rows(engine: Engine, loss: Loss) -> None:
-    """Value, and gradient by logits; by log-probabilities PyTorch's is not the derivative."""
+    """Value and gradient of logits; of log-probabilities PyTorch's is not the derivative."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(6)
     for blank, size in ((0, 1.0), (4, 30.0)):

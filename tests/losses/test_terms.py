@@ -65,7 +65,7 @@ def alone(engine: Engine, case: Case, **options: object) -> Result:
 
 
 def arrays(result: Result) -> dict[str, Array]:
-    """The gradients by name, those with respect to several tensors under names of their own."""
+    """The named gradients; those with respect to several tensors have names of their own."""
     found: dict[str, Array] = {}
     for name, gradient in result.gradients.items():
         several = gradient if isinstance(gradient, list) else [gradient]

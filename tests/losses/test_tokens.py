@@ -48,7 +48,7 @@ def declared(case: Case, name: str) -> Input:
 
 
 def is_of_tokens(case: Case, name: str) -> bool:
-    """Whether an input has a number a token here."""
+    """Whether an input has a number for each token here."""
     axes = {Axes.TOKENS: 2, Axes.EITHER: 2, Axes.CLASSES: 3}
     return case.inputs[name].ndim == axes.get(declared(case, name).axes)
 

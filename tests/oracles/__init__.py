@@ -108,7 +108,7 @@ def coupled_slope(case: Case, name: str, scales: Array, way: Array) -> float:
 
 
 def token_slopes(case: Case, name: str, scales: Array) -> Array:
-    """The derivative of the sum of scales times values by each number of an input."""
+    """The derivatives of the sum of scales times values with respect to the numbers of an input."""
     oracle, given = ORACLES[case.loss.name], {**_whole(case), **case.parameters}
     derivatives = []
     for position in range(case.inputs[name].size):

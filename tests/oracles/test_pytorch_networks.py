@@ -73,7 +73,7 @@ def test_both_players_of_every_objective(engine: Engine, name: str) -> None:
 
 @pytest.mark.parametrize("parameters", [{}, {"one_sided": True}, {"target_norm": 0.5}])
 def test_a_penalty_goes_on_into_the_critic(engine: Engine, parameters: dict[str, Any]) -> None:
-    """The gradient by the critic's gradients, followed into its weights, is autograd's own."""
+    """The gradient with respect to the critic's gradients goes on into its weights."""
     rng = np.random.default_rng(3)
     points = torch.tensor(rng.normal(size=(9, 4)), requires_grad=True)
     first, last = (torch.tensor(rng.normal(size=shape)) for shape in ((4, 8), (8, 1)))

@@ -38,7 +38,7 @@ Matrix = list[list[Number]]
 
 @dataclass(frozen=True)
 class Row:
-    """The value of an anchor, its slopes by quotients, and what these are differences of."""
+    """The value of an anchor, its slopes with respect to quotients, and what they are made of."""
 
     value: Number
     derivatives: list[Number]

@@ -25,7 +25,7 @@ def engine() -> Iterator[Engine]:
 
 
 def by_autograd(given: dict[str, Array], loss: Any) -> tuple[float, Array]:
-    """The loss of tensors, and its gradient by the log-probabilities."""
+    """The loss of tensors, and its gradient with respect to the log-probabilities."""
     tensors = {name: torch.tensor(array) for name, array in given.items()}
     tensors[LOGS].requires_grad_()
     found = loss(

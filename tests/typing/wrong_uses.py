@@ -1,4 +1,4 @@
-"""Thirty wrong uses of the client, one a line, which type checkers find before anything runs."""
+"""Thirty wrong uses of the client, one on each line: type checkers find them before they run."""
 
 import numpy as np
 

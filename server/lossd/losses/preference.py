@@ -160,7 +160,7 @@ _EXO_SHARE = 3 / 4
             ([-0.125], [0.0625]),
             margin=-LOG_3,
         ),
-        # Probabilities of a half: the odds ratio is 1, and each derivative by it 2.
+        # Probabilities of a half: the odds ratio is 1, and log odds have the derivative 2.
         _case(
             _O.ORPO,
             _free([[-LOG_2, -LOG_2]], [[-LOG_2]]),

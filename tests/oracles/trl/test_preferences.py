@@ -62,7 +62,7 @@ def dpo_trainer(kind: str, **settings: Any) -> SimpleNamespace:
 
 
 def by_dpo_trainer(given: dict[str, Array], kind: str, **settings: Any) -> tuple[float, Any, Any]:
-    """The loss of TRL, its gradients by both answers, and what it logs."""
+    """The loss of TRL, its gradients with respect to both answers, and what it logs."""
     trainers = pytest.importorskip("trl.trainer.dpo_trainer", reason="TRL is not installed")
     masks = [
         np.arange(LENGTH) < given[f"{side}_lengths"][:, None] for side in ("chosen", "rejected")

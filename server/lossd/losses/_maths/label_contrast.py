@@ -20,8 +20,8 @@ from lossd.losses._maths.pairwise_similarities import (
 from lossd.schema import Array
 
 # Takes ``xp``, the similarities of some rows, -inf for a row with itself, their divisor,
-# which are positives, and how many: returns the values and turns the similarities into gradients by
-# their quotients, in place.
+# which are positives, and how many: returns the values and turns the similarities, in place, into
+# gradients with respect to their quotients.
 Objective = Callable[[Any, Array, Any, Array, Array], Array]
 
 

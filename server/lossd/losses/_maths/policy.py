@@ -1,6 +1,6 @@
 """Parts of policy gradients: ratios, objectives of a token, divergences, corrections.
 
-Each objective is a value of a token and its derivative with respect to the log-probability or by
+Each objective is a value of a token and its derivative with respect to the log-probability or to
 the logarithm of the ratio; nothing here knows how tokens are aggregated.
 """
 
@@ -142,7 +142,7 @@ class PolicyTokens:
 class Surrogate:
     """An objective of tokens: its value, its derivative, and which tokens are clipped.
 
-    The derivative is with respect to the logarithm of the ratio, or by the log-probability.
+    The derivative is with respect to the logarithm of the ratio, or to the log-probability.
     """
 
     value: Array
