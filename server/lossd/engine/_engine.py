@@ -173,7 +173,7 @@ class Engine:
     ) -> tuple[float, float | None]:
         """Returns the sum of the losses and the aggregate, also where adding up is beyond float64.
 
-        What values are not kept for is computed once more then, into the same buffers.
+        If the values were not kept, the batch is computed once more, into the same buffers.
         """
         # Of infinities of both signs, which are flagged, and of numbers beyond float64.
         with np.errstate(over="ignore", invalid="ignore"):

@@ -167,7 +167,7 @@ class _Run:
         self._nonfinite = no_flags(batch.rows)
         self._is_flagged = False
         self._statuses: list[tuple[slice, Array]] = []  # few losses have any
-        # What the parts of long rows add to its mean: a sum may be beyond the type.
+        # What the parts of long rows add to their means: a sum may be beyond the type.
         self._parts = np.zeros((batch.rows, pieces.segments)) if pieces.segments > 1 else None
 
     def compute(self, index: int) -> None:
@@ -196,7 +196,7 @@ class _Run:
             self._statuses.append((cut.rows, found.statuses))
         if found.is_flagged is None:
             nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
-            if nonfinite is not None and np.count_nonzero(nonfinite):  # a sixth of any()
+            if nonfinite is not None and np.count_nonzero(nonfinite):  # 6 times as quick as any()
                 self._flag(cut.rows, nonfinite)
         elif found.is_flagged:
             self._is_flagged = True

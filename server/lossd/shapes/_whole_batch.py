@@ -235,8 +235,8 @@ class _Results:
     def _spread_gradients(self, found: BodyResult) -> tuple[Flags | None, bool]:
         """Writes gradients to their positions, and flags the examples whose own are not finite.
 
-        The flags are None where all are.  Returns besides whether those that belong to no example
-        are finite, which decides the status of the whole.
+        The flags are None where all are finite.  Returns besides whether those that belong to no
+        example are finite, which decides the status of the whole.
         """
         nonfinite, is_sound = None, True
         for name, out in self.buffers.gradients.items():

@@ -39,7 +39,7 @@ _ANY, _BETWEEN, _EITHER, _BETWEEN_OR_NAN = range(4)
 
 
 class CallSizes(NamedTuple):
-    """The fields of a Call before its inputs, named and in the order as there."""
+    """The fields of a Call before its inputs, with its names and in its order."""
 
     rows: int
     columns: int

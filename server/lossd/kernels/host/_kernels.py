@@ -145,9 +145,10 @@ class HostKernel:
         scale: float,
         elements: int,
     ) -> PreparedCall | None:
-        """Prepares calls for a few rows, all of which are summed together; the rest is as there.
+        """Prepares calls for a few rows, all of which are summed together.
 
-        Returns None where a call would have to do more than that.
+        The other arguments are those of ``__call__``.  Returns None where a call would have to do
+        more than that.
         """
         rows, *inner = inputs[0].shape
         labels = [number for number, one in enumerate(inputs) if one.classes is not None]

@@ -148,7 +148,7 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
 
 
 def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
-    """Returns what ``_style`` does, from (d'd), (s's) and (s'd), with d and s as there.
+    """Returns what ``_style`` does, from (d'd), (s's) and (s'd), with its d and s.
 
     |d s' + s d'|^2 = 2 <d'd, s's> + 2 <s'd, d's>, in float64, since the two may cancel.
     """

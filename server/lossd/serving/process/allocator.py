@@ -100,7 +100,7 @@ class Relief:
             self._burst, self._settled = 0, self._kept()
 
     def _stay_below(self) -> None:
-        """Gives back what would be worth it; of the kept some is never given back."""
+        """Gives freed memory back if that frees much; some of it the allocator keeps anyway."""
         grown = resident_bytes() - self._idle
         self._grown_left = min(self._grown_left, grown)
         if grown <= self._ceiling:

@@ -54,7 +54,8 @@ class GivingWay:
     ) -> Iterator[AdmissionTicket | None]:
         """Lets a call in once another one has given way, which takes a moment; yields its ticket.
 
-        As many are served so as there are slots; the other threads that refuse never serve.
+        At most as many late calls are served at a time as there are slots; the other threads that
+        refuse never serve.
         """
         if not self._late.acquire(blocking=False):
             yield None
