@@ -73,7 +73,7 @@ def weigh(
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _MessageKind:
     """A kind of message: what one takes without its fields, and what its fields are."""
 
     nbytes: int
@@ -92,12 +92,12 @@ _TEXT_TYPES = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
 @functools.cache
-def _kind(kind: Descriptor) -> _Kind:
+def _kind(kind: Descriptor) -> _MessageKind:
     alone = [field for field in kind.fields if field.containing_oneof is None]
     scalars = (f for f in kind.fields if f.message_type is None)
     numbers = [f.number for f in scalars if f.type not in _TEXT_TYPES]
     fixed = {f.number: _FIXED_TYPES[f.type] for f in kind.fields if f.type in _FIXED_TYPES}
-    return _Kind(
+    return _MessageKind(
         nbytes=_HEADER + _VIEW * (len(alone) + len(kind.oneofs)) + _GROWN * _POINTER,
         inner={f.number: f.message_type for f in kind.fields if f.message_type is not None},
         packed=frozenset(numbers) - frozenset(fixed),
@@ -116,7 +116,7 @@ class _SizeWalk:
         self._longest = longest
         self._checkpoint = checkpoint
 
-    def message(self, view: memoryview, kind: _Kind, depth: int) -> None:
+    def message(self, view: memoryview, kind: _MessageKind, depth: int) -> None:
         """Weighs a message and all inside it."""
         self.nbytes += kind.nbytes
         at, end = 0, len(view)
@@ -142,7 +142,7 @@ class _SizeWalk:
                 at += 8 if wire == _FIXED64 else 4
                 self.nbytes += _NUMBER
 
-    def _delimited(self, body: memoryview, number: int, kind: _Kind, depth: int) -> None:
+    def _delimited(self, body: memoryview, number: int, kind: _MessageKind, depth: int) -> None:
         if number in kind.inner:
             if depth == MAX_DEPTH:
                 raise IrregularError

@@ -71,7 +71,7 @@ class Door:
         else:
             incoming = Incoming.to(self.dispatch, self.served.append, peer)
             incoming.threads, incoming.ticket = self.calls, ticket
-        incoming.door, incoming.entrance = self, peer
+        incoming.door, incoming.arrival = self, peer
         return incoming
 
     def again(self, peer: str) -> Incoming:
@@ -236,7 +236,7 @@ def test_grpc_hands_over_whose_call_it_is() -> None:
         def again(self, _: None) -> Incoming:
             incoming = Incoming.to(there.dispatch, method)
             incoming.threads, incoming.late = there.calls, Overloaded("no room")
-            incoming.door, incoming.entrance = self, None
+            incoming.door, incoming.arrival = self, None
             return incoming
 
         def refuse(

@@ -92,7 +92,7 @@ class _Derivatives:
             )
         step = _STEP * np.maximum(1.0, np.abs(at))
         weights = None if sample_weight is None else _doubles("weights", sample_weight)
-        problem = _Problem(at, to_array("targets", targets), weights)
+        problem = _ScoredExamples(at, to_array("targets", targets), weights)
         first, slopes, may_jump = self._slopes(problem, step)
         if may_jump.any():
             nearer = self._slopes(problem.part(may_jump), step[may_jump] / 2)[1]
@@ -100,7 +100,9 @@ class _Derivatives:
             slopes[may_jump] = np.where(nearer > 1.5 * wide, 0.0, np.minimum(nearer, wide))
         return first, np.maximum(slopes, self.least)
 
-    def _slopes(self, problem: "_Problem", step: Floats) -> tuple[Floats, Floats, npt.NDArray[Any]]:
+    def _slopes(
+        self, problem: "_ScoredExamples", step: Floats
+    ) -> tuple[Floats, Floats, npt.NDArray[Any]]:
         """Returns derivatives, their central differences, and where they may jump.
 
         Over a jump the difference doubles with half of the step, or the jump is beyond that.
@@ -132,17 +134,17 @@ class _Derivatives:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Problem:
+class _ScoredExamples:
     """Scores of examples, with their targets and weights."""
 
     scores: Floats
     targets: npt.NDArray[Any]
     weights: Floats | None
 
-    def part(self, some: npt.NDArray[Any]) -> "_Problem":
+    def part(self, some: npt.NDArray[Any]) -> "_ScoredExamples":
         """Returns some examples."""
         weights = None if self.weights is None else self.weights[some]
-        return _Problem(self.scores[some], self.targets[some], weights)
+        return _ScoredExamples(self.scores[some], self.targets[some], weights)
 
 
 def _least(given: object) -> float:

@@ -178,7 +178,7 @@ def blaming_caller(work: Callable[[], Result]) -> Callable[[], Result]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Caller:
+class _CallingLine:
     """A line of code, with the names of its module."""
 
     file: str
@@ -187,10 +187,10 @@ class _Caller:
 
 
 # Whose batch it is that a thread works on; None for that of who called it.
-_blamed: ContextVar[_Caller | None] = ContextVar("_blamed", default=None)
+_blamed: ContextVar[_CallingLine | None] = ContextVar("_blamed", default=None)
 
 
-def _caller() -> _Caller | None:
+def _caller() -> _CallingLine | None:
     """Returns the nearest line outside this package; None if that is of a thread or an event loop.
 
     Lines further out than those tell only where the thread or the loop was started.
@@ -200,7 +200,7 @@ def _caller() -> _Caller | None:
         frame = frame.f_back
     if frame is None or _RUNS_OTHERS.match(_module(frame)):
         return None
-    return _Caller(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+    return _CallingLine(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
 
 
 def _module(frame: FrameType) -> str:

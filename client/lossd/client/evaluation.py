@@ -37,7 +37,7 @@ def _states(states: tuple[bytes, ...]) -> Part:
     return Part(part=metrics.build_request((), {}, states=states))
 
 
-class _Answer(Generic[Results]):
+class _EvaluationAnswer(Generic[Results]):
     """The answer to an evaluation: results, and the state if it was asked for."""
 
     def __init__(self, *, is_one: bool, return_state: bool) -> None:
@@ -77,7 +77,7 @@ def _nothing() -> None:
     """Moves no bar on, before there is one."""
 
 
-class _Evaluation(Generic[Connected, Results]):
+class _EvaluationBase(Generic[Connected, Results]):
     """An evaluation that may be opened once; threads and asyncio send and wait in different ways.
 
     ``_opened`` ends the bar, the call and the span, in this order, as does an opening that fails.
@@ -98,7 +98,9 @@ class _Evaluation(Generic[Connected, Results]):
         self._call = call
         self._seconds = call.left()
         self._first = first
-        self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
+        self._answer: _EvaluationAnswer[Results] = _EvaluationAnswer(
+            is_one=is_one, return_state=first.return_state
+        )
         self._stream: Any = None
         self._opened = contextlib.ExitStack()
         self._process = os.getpid()
@@ -148,7 +150,7 @@ class _Evaluation(Generic[Connected, Results]):
         return self._call
 
 
-class Evaluation(_Evaluation[Connection, Results]):
+class Evaluation(_EvaluationBase[Connection, Results]):
     """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
 
     Batches go to one server as they come, at most two ahead of it.  It is entered as soon as one
@@ -259,7 +261,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         self._answer.take(self._stream.answer(self._call.left()))
 
 
-class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
+class AsyncEvaluation(_EvaluationBase[AsyncConnection, Results]):
     """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
 
     ``update``, ``merge``, ``result`` and ``state`` are awaited, by any number of tasks.  If one of

@@ -53,7 +53,7 @@ def _called(problem: Problem, inputs: Any, extras: Any, wanted: tuple[str, ...])
     gradients = {name: jax.tree.map(_widened, inputs[name]) for name in wanted}
     axes = jax.tree.map(lambda leaf: leaf.ndim, (inputs, extras))
     found: tuple[Any, Any] = jax.pure_callback(
-        _Call(problem, wanted, np.dtype(dtype), shape, axes),
+        _Callback(problem, wanted, np.dtype(dtype), shape, axes),
         (_shape(shape, dtype), gradients),
         inputs,
         extras,
@@ -115,7 +115,7 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # JAX wants it to have a hash
-class _Call:
+class _Callback:
     """The callback outside of JAX.  ``axes`` are those of each array before axes are mapped."""
 
     problem: Problem

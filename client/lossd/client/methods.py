@@ -17,20 +17,20 @@ class Standing:
         """
         raise NotImplementedError
 
-    def unary_unary(self, path: str, *arguments: Any, **named: Any) -> "_Method":
+    def unary_unary(self, path: str, *arguments: Any, **named: Any) -> "_ChannelMethod":
         """Returns a method, as gRPC's channels do; so do the others."""
-        return _Method(self, "unary_unary", path, *arguments, **named)
+        return _ChannelMethod(self, "unary_unary", path, *arguments, **named)
 
-    def stream_unary(self, path: str, *arguments: Any, **named: Any) -> "_Method":
+    def stream_unary(self, path: str, *arguments: Any, **named: Any) -> "_ChannelMethod":
         """Returns a method that takes a stream."""
-        return _Method(self, "stream_unary", path, *arguments, **named)
+        return _ChannelMethod(self, "stream_unary", path, *arguments, **named)
 
-    def stream_stream(self, path: str, *arguments: Any, **named: Any) -> "_Method":
+    def stream_stream(self, path: str, *arguments: Any, **named: Any) -> "_ChannelMethod":
         """Returns a method that takes a stream and answers with one."""
-        return _Method(self, "stream_stream", path, *arguments, **named)
+        return _ChannelMethod(self, "stream_stream", path, *arguments, **named)
 
 
-class _Method:
+class _ChannelMethod:
     """A method, called on the channel as it is at that moment."""
 
     def __init__(

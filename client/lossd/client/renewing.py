@@ -33,7 +33,7 @@ Open = Callable[[], Any]
 _PATIENCE = 5.0
 
 
-class _Present:
+class _PresentChannel:
     """A channel, with the turn of whoever begins a call on it."""
 
     def __init__(self, channel: Any) -> None:
@@ -59,7 +59,7 @@ class Renewing(Standing):
         self._is_lent = lent is not None
         self._renewal = threading.RLock()  # never held while a call begins, which may take for ever
         self._is_closed = False
-        self._opened = _Present(open_one() if lent is None else lent)
+        self._opened = _PresentChannel(open_one() if lent is None else lent)
 
     @classmethod
     def of(cls, lent: grpc.Channel) -> "Renewing":
@@ -108,14 +108,14 @@ class Renewing(Standing):
                     raise no_thread_error(error) from error
                 return
 
-    def _whole(self) -> _Present:
+    def _whole(self) -> _PresentChannel:
         """Returns a channel that is not lost."""
         with self._renewal:
             if self._opened.is_lost:
                 if self._is_closed:
                     raise closed_error()
                 begin_thread(threading.Thread(target=_nothing))  # or another one would be lost too
-                self._opened = _Present(self._open())
+                self._opened = _PresentChannel(self._open())
             return self._opened
 
     def lose_stuck(self) -> None:

@@ -53,12 +53,12 @@ def tracer(tracing: Any) -> Trace:
         carried: dict[str, str] = {}
         propagate.inject(carried, trace.set_span_in_context(span))
         failed = trace.Status(trace.StatusCode.ERROR)
-        return _Begun(span, tuple((key.lower(), text) for key, text in carried.items()), failed)
+        return _OpenSpan(span, tuple((key.lower(), text) for key, text in carried.items()), failed)
 
     return begin
 
 
-class _Begun:
+class _OpenSpan:
     """A span that ends with its context, and tells how the call did."""
 
     def __init__(self, span: Any, metadata: Metadata, failed: Any) -> None:

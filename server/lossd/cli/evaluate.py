@@ -128,7 +128,7 @@ class _Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
+class _WholeInput:
     """A batch that is read at once."""
 
     sources: Mapping[str, str]
@@ -141,7 +141,7 @@ class _Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class _TextLines:
     """Texts, a line each, with weights and masks beside them."""
 
     sources: Mapping[str, str]
@@ -177,7 +177,7 @@ def _uneven(counts: Mapping[str, int]) -> InvalidRequestError:
     return InvalidRequestError(f"{name} must be given for each of {wanted} {first}, got {count}")
 
 
-def _pieces(batches: Sequence[_Whole | _Lines | LargeBatch]) -> Iterator[_Placed]:
+def _pieces(batches: Sequence[_WholeInput | _TextLines | LargeBatch]) -> Iterator[_Placed]:
     for number, batch in enumerate(batches, 1):
         named = [f"in batch {number} of {len(batches)}"] if len(batches) > 1 else []
         with told(_where(named)):
@@ -190,19 +190,19 @@ def _where(facts: Sequence[str]) -> str:
     return f" ({', '.join(facts)})" if facts else ""
 
 
-def _batches(files: dict[str, list[str]]) -> Iterator[_Whole | _Lines | LargeBatch]:
+def _batches(files: dict[str, list[str]]) -> Iterator[_WholeInput | _TextLines | LargeBatch]:
     for chosen in zip(*files.values(), strict=True):
         sources = dict(zip(files, chosen, strict=True))
         if any(name in _TEXTS for name in sources):
             yield _texts(sources)
             continue
         large = large_batch({name: load_rows(name, source) for name, source in sources.items()})
-        yield _Whole(sources) if large is None else large
+        yield _WholeInput(sources) if large is None else large
 
 
-def _texts(sources: Mapping[str, str]) -> _Lines:
+def _texts(sources: Mapping[str, str]) -> _TextLines:
     sizes = [Path(one).stat().st_size for one in sources.values() if Path(one).exists()]
-    return _Lines(sources, 1 + max(sizes, default=0) // PIECE_BYTES)
+    return _TextLines(sources, 1 + max(sizes, default=0) // PIECE_BYTES)
 
 
 def _lines(name: str, source: str) -> Iterator[Sequence[str]]:

@@ -143,7 +143,7 @@ def _above(scores: Array, limit: float, dtype: np.dtype[Any]) -> Flags:
     return above
 
 
-def _class_decisions(found: "_Found", classes: int | None) -> Decisions:
+def _class_decisions(found: "_Checked", classes: int | None) -> Decisions:
     targets, predicted = found.targets, found.predictions
     if not found.has_scores:
         width = classes or 1 + max(int(targets.max(initial=1)), int(predicted.max(initial=1)))
@@ -201,7 +201,7 @@ def lay_out_probabilities(
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Checked:
     """Both inputs, checked, with one row for each example that counts and whose scores are not NaN.
 
     Predictions are scores of 32 bits or more, or answers of the kind of the targets.
@@ -232,7 +232,7 @@ def _lay_out(
     ignore_index: int | None,
     kind: DistributionKind,
     classes: int | None = None,
-) -> _Found:
+) -> _Checked:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
     task = task or _task(predictions, targets)
     may_be_float = task is not MULTICLASS or not targets.size  # an empty list has no type
@@ -254,10 +254,10 @@ def _lay_out(
         given = _scores(rows, kind, selection)
     else:
         given = _answers("predictions", rows, task, count, selection)
-    return _without_nan(_Found(task, width, given, answers, selection, 0, batch.checkpoint))
+    return _without_nan(_Checked(task, width, given, answers, selection, 0, batch.checkpoint))
 
 
-def _without_nan(found: _Found) -> _Found:
+def _without_nan(found: _Checked) -> _Checked:
     """Leaves out, and counts, the examples that have a score of NaN."""
     scores = found.predictions
     if not found.has_scores:

@@ -76,7 +76,7 @@ def lpips(xp: Any, *arrays: Array) -> BodyResult:
     gradients: dict[str, Array] = {}
     for layer in range(layers):
         head = arrays[2 * layers + layer][None, :, None]
-        sides = [_Directions.of(xp, arrays[layer + side * layers]) for side in (0, 1)]
+        sides = [_ChannelDirections.of(xp, arrays[layer + side * layers]) for side in (0, 1)]
         apart = sides[0].scaled() - sides[1].scaled()
         weighted = head * apart
         positions = apart.shape[2]
@@ -88,14 +88,14 @@ def lpips(xp: Any, *arrays: Array) -> BodyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Directions:
+class _ChannelDirections:
     """The direction of the channels at each position, 0 where there is none, and their length."""
 
     units: Array
     lengths: Array
 
     @classmethod
-    def of(cls, xp: Any, maps: Array) -> "_Directions":
+    def of(cls, xp: Any, maps: Array) -> "_ChannelDirections":
         """Returns the directions of maps, without overflow."""
         largest = abs(maps).max(axis=1, keepdims=True)
         scale = xp.where((largest > 0) & (largest < xp.inf), largest, 1)

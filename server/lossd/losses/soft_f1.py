@@ -116,7 +116,7 @@ def soft_f1(
         if found is not None:
             return found
 
-        def slopes(part: _Part) -> Array:
+        def slopes(part: _ExampleRows) -> Array:
             found = part.by_predictions(scaled)
             if of_faint is not None:
                 found[faint] = of_faint.by_predictions(part) / number
@@ -125,7 +125,7 @@ def soft_f1(
         return pieces.derivatives("predictions", slopes)
 
     def by_targets() -> Array:
-        def slopes(part: _Part) -> Array:
+        def slopes(part: _ExampleRows) -> Array:
             found = part.by_targets(scaled)
             if of_faint is not None:
                 found[faint] = of_faint.by_targets(part) / number
@@ -207,7 +207,7 @@ class _CutBatch:
         largest, missed = bounds[0].max(axis=-1), bounds[1].sum(axis=-1)
         scale = faint_scale(xp, F1, largest, missed)
 
-        def relative(part: _Part) -> Array:
+        def relative(part: _ExampleRows) -> Array:
             (logs, _), true, false = part.faint(faint)
             return xp.stack(faint_counts(xp, scale, logs, true, false))
 
@@ -215,14 +215,14 @@ class _CutBatch:
         return _Faint(faint, faint_index(xp, F1, scale, missed, (counts[0], counts[1])))
 
     def _summed(
-        self, numbers: int, add: "Callable[[_Part], Array]", labels: int | None = None
+        self, numbers: int, add: "Callable[[_ExampleRows], Array]", labels: int | None = None
     ) -> Array:
         shape = numbers, self.predictions.shape[1] if labels is None else labels
         return _summed(
             self.xp, shape, len(self.slices), self.batch, lambda index: add(self._part(index))
         )
 
-    def derivatives(self, name: str, slopes_of: "Callable[[_Part], Array]") -> Array:
+    def derivatives(self, name: str, slopes_of: "Callable[[_ExampleRows], Array]") -> Array:
         """Returns the derivatives of all examples, from those of each piece by label."""
         found = self.batch.places.get(name)
         if found is None:
@@ -235,16 +235,16 @@ class _CutBatch:
         self.batch.for_each(len(self.slices), write)
         return found
 
-    def _part(self, index: int) -> "_Part":
+    def _part(self, index: int) -> "_ExampleRows":
         piece = self.slices[index]
         given, truth = (
             self.xp.ascontiguousarray(a[piece].T) for a in (self.predictions, self.targets)
         )
-        return _Part(self.xp, given, truth, self.batch.weights[piece], self.kind)
+        return _ExampleRows(self.xp, given, truth, self.batch.weights[piece], self.kind)
 
 
 @dataclass(frozen=True)
-class _Part:
+class _ExampleRows:
     """Some examples, one row for each label: sums along the last axis are fixed and accurate."""
 
     xp: Any
@@ -369,14 +369,14 @@ class _Faint:
     labels: Array
     loss: FaintLoss
 
-    def by_predictions(self, part: _Part) -> Array:
+    def by_predictions(self, part: _ExampleRows) -> Array:
         """Returns derivatives of some examples."""
         given = part.given[self.labels]
         return answer_shares(part.xp, given, part.kind).spread(
             self.loss.by_inside(*part.faint(self.labels))
         )
 
-    def by_targets(self, part: _Part) -> Array:
+    def by_targets(self, part: _ExampleRows) -> Array:
         """Returns derivatives of some examples."""
         shares, _, _ = part.faint(self.labels)
         return part.weights * self.loss.by_truth(shares)

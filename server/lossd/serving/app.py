@@ -106,14 +106,14 @@ def start(
         first_message=config.first_message_seconds,
         idle=config.idle_seconds,
     )
-    door = _door(config, entered, watchdogs, telemetry, process.line)
+    entry = _entry(config, entered, watchdogs, telemetry, process.line)
     boundary = _boundary(
-        services, process, watchdogs, door, admission, telemetry=telemetry, tracing=tracing
+        services, process, watchdogs, entry, admission, telemetry=telemetry, tracing=tracing
     )
     _reflect(config, services, process, telemetry, entered)
     server, listening_at = _serve(config, services, process, boundary, entered)
     address = listening_at.address
-    door.resets.start(functools.partial(doors.let_wait, addresses.port_of(address)))
+    entry.resets.start(functools.partial(doors.let_wait, addresses.port_of(address)))
     if is_wanted():
         process.health.enter(ServerState.READY)
         _tell(checked)
@@ -130,7 +130,7 @@ def start(
         _pulse=process.pulse,
         _boundary=boundary,
         _arrivals=_arrivals(config, admission, telemetry, watchdogs, process.prompt),
-        _resets=door.resets,
+        _resets=entry.resets,
         _relief=_relief(config, admission, watchdogs, process.prompt),
         _http=process.pages,
         _shared=services.shared,
@@ -187,7 +187,7 @@ def _process(
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
+class _Entry:
     """Who is let in, what becomes of those who are not, and who serves which."""
 
     doorman: Doorman
@@ -195,20 +195,20 @@ class _Door:
     dispatch: Dispatch
 
 
-def _door(
+def _entry(
     config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry, line: Threads
-) -> _Door:
+) -> _Entry:
     crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
     dispatch = Dispatch(crowd, lambda: resets.ended, line)
-    return _Door(Doorman(crowd, entered.gate, Shares(config)), resets, dispatch)
+    return _Entry(Doorman(crowd, entered.gate, Shares(config)), resets, dispatch)
 
 
 def _boundary(
     services: Services,
     process: _Process,
     watchdogs: Watchdogs,
-    door: _Door,
+    entry: _Entry,
     admission: Admission,
     *,
     telemetry: Telemetry,
@@ -223,11 +223,11 @@ def _boundary(
         watchdogs=watchdogs,
         threads=process.calls,
         refusing_threads=process.refusing,
-        dispatch=door.dispatch,
+        dispatch=entry.dispatch,
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
-        let_in=door.doorman.let_in,
-        turned_away=door.doorman.turned_away,
-        dropped=door.resets.note,
+        let_in=entry.doorman.let_in,
+        turned_away=entry.doorman.turned_away,
+        dropped=entry.resets.note,
         trace=None if tracing is None else tracing.begin,
     )
 

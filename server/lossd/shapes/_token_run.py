@@ -21,7 +21,7 @@ PIECE_TOKENS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _TokenPiece:
     """Some tokens as the body computed them: the rows they are of, those present, their cells."""
 
     found: BodyResult
@@ -100,18 +100,18 @@ class TokenRun(TokenResults):
                 count = float(self._counts[rows.start])
                 tokens, places = self._side.block(rows.start, block, count, part)
                 found = self._evaluated(rows, tokens, places)
-                piece = _Piece(found, rows, 1, tokens, places)
+                piece = _TokenPiece(found, rows, 1, tokens, places)
                 if writes and not part.is_short:
                     total += np.bincount(tokens.sequence, found.value, 1)
                     self._write_gradients(block, piece)
             is_known = not whole.learn()
         if writes:
-            last = _Piece(found, present, number, tokens, places)
+            last = _TokenPiece(found, present, number, tokens, places)
             self._write_results(rows, last, total[:number])
         else:
             self._write_outputs(rows, present, found)
 
-    def _write_results(self, rows: slice, piece: _Piece, sums: Array) -> None:
+    def _write_results(self, rows: slice, piece: _TokenPiece, sums: Array) -> None:
         present = piece.present
         shares = None if self._shares is None else self._shares[present]
         self._write_rows(present, sums if shares is None else sums * shares)
@@ -119,11 +119,11 @@ class TokenRun(TokenResults):
         self._statuses[present] = said[: piece.number]
         self._write_outputs(rows, present, piece.found)
 
-    def _computed(self, rows: slice) -> _Piece:
+    def _computed(self, rows: slice) -> _TokenPiece:
         """Returns what the body makes of some rows."""
         present, number = self._present(rows)
         tokens, cells = self._side.tokens(present, number)
-        return _Piece(self._evaluated(present, tokens, cells), present, number, tokens, cells)
+        return _TokenPiece(self._evaluated(present, tokens, cells), present, number, tokens, cells)
 
     def _evaluated(self, rows: Any, tokens: Tokens, cells: Any) -> BodyResult:
         given = {}
@@ -134,7 +134,7 @@ class TokenRun(TokenResults):
             given[operand.name] = tokens.spread(numbers) if is_spread else numbers
         return self._run_body(given, {"": tokens})
 
-    def _write_gradients(self, cells: slice, piece: _Piece) -> None:
+    def _write_gradients(self, cells: slice, piece: _TokenPiece) -> None:
         """Scales derivatives and writes them to their places among some cells; 0 to the others."""
         scales = self._scales(piece.present, piece.number)
         if self._shares is not None:

@@ -150,7 +150,7 @@ def _fetched(tensor: torch.Tensor) -> torch.Tensor:
     return pinned.copy_(tensor)
 
 
-class _Memory:
+class _WritableMemory:
     """The memory of a read-only array, as a writable one."""
 
     def __init__(self, array: Array) -> None:
@@ -168,4 +168,4 @@ def _writable(array: Array) -> Array:
     if array.flags.writeable or not array.size:
         return array
     bits = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
-    return np.asarray(_Memory(bits)).view(array.dtype)
+    return np.asarray(_WritableMemory(bits)).view(array.dtype)

@@ -46,7 +46,7 @@ def feature_distance(
 
 
 @dataclass(frozen=True, slots=True)
-class _Term:
+class _MapDistance:
     """A distance of each example, and its gradients with respect to both maps."""
 
     value: Array
@@ -54,8 +54,8 @@ class _Term:
     by_truth: Array
     zero_norm: Array | None = None
 
-    def plus(self, weight: float, other: "_Term") -> "_Term":
-        return _Term(
+    def plus(self, weight: float, other: "_MapDistance") -> "_MapDistance":
+        return _MapDistance(
             self.value + weight * other.value,
             self.by_given + weight * other.by_given,
             self.by_truth + weight * other.by_truth,
@@ -68,10 +68,10 @@ class _Measure:
     """A distance of two maps, which grows by t^degree where maps are scaled by t."""
 
     degree: int
-    apply: Callable[[Any, Array, Array], _Term]
+    apply: Callable[[Any, Array, Array], _MapDistance]
 
 
-def _measured(xp: Any, measure: _Measure, given: Array, truth: Array) -> _Term:
+def _measured(xp: Any, measure: _Measure, given: Array, truth: Array) -> _MapDistance:
     """Computes a distance, once more with maps scaled to size 1 where numbers overflowed."""
     found = measure.apply(xp, given, truth)
     lost = xp.flatnonzero(~xp.isfinite(found.value))
@@ -92,30 +92,30 @@ def _measured(xp: Any, measure: _Measure, given: Array, truth: Array) -> _Term:
     return found
 
 
-def _squared(xp: Any, given: Array, truth: Array) -> _Term:
+def _squared(xp: Any, given: Array, truth: Array) -> _MapDistance:
     del xp
     difference = given - truth
     count = _count(difference)
     derivatives = difference * (2 / count)
     value = _sums(difference * difference) / count
-    return _Term(value, derivatives, -derivatives)
+    return _MapDistance(value, derivatives, -derivatives)
 
 
-def _euclidean(xp: Any, given: Array, truth: Array) -> _Term:
+def _euclidean(xp: Any, given: Array, truth: Array) -> _MapDistance:
     difference = given - truth
     count = _count(difference)
     norm, direction = _polar(xp, difference)
     derivatives = direction / count**0.5
-    return _Term(norm / count**0.5, derivatives, -derivatives)
+    return _MapDistance(norm / count**0.5, derivatives, -derivatives)
 
 
-def _cosine(xp: Any, given: Array, truth: Array) -> _Term:
+def _cosine(xp: Any, given: Array, truth: Array) -> _MapDistance:
     left, right = (maps.reshape(len(maps), _count(maps)) for maps in (given, truth))
     found, dtype = cosines(xp, left, right), given.dtype
     by_left, by_right = (
         -derivative.astype(dtype).reshape(given.shape) for derivative in found.derivatives()
     )  # fmt: skip
-    return _Term(found.gap.astype(dtype), by_left, by_right, found.has_zero)
+    return _MapDistance(found.gap.astype(dtype), by_left, by_right, found.has_zero)
 
 
 def _polar(xp: Any, vectors: Array) -> tuple[Array, Array]:
@@ -127,7 +127,7 @@ def _polar(xp: Any, vectors: Array) -> tuple[Array, Array]:
     return scale * norm, parts / _each(xp.where(norm == 0, 1, norm))
 
 
-def _style(xp: Any, given: Array, truth: Array) -> _Term:
+def _style(xp: Any, given: Array, truth: Array) -> _MapDistance:
     """Returns the squared distance of the Gram matrices.
 
     With d = x - y and s = x + y their difference is (d s' + s d') / 2, which keeps its digits where
@@ -140,14 +140,14 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
     count = _count(given)
     product = xp.matmul(given - truth, _turned(given + truth))
     difference = (product + _turned(product)) / (2 * count)
-    return _Term(
+    return _MapDistance(
         _sums(difference * difference),
         xp.matmul(difference, given) * (4 / count),
         xp.matmul(difference, truth) * (-4 / count),
     )
 
 
-def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
+def _style_by_places(xp: Any, given: Array, truth: Array) -> _MapDistance:
     """Returns what ``_style`` does, from (d'd), (s's) and (s'd), with its d and s.
 
     |d s' + s d'|^2 = 2 <d'd, s's> + 2 <s'd, d's>, in float64, since the two may cancel.
@@ -166,7 +166,7 @@ def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
         return found.astype(dtype)
 
     value = xp.maximum(_sums(product), 0) / (2 * count) / count
-    return _Term(value.astype(dtype), derivatives(given, 1), derivatives(truth, -1))
+    return _MapDistance(value.astype(dtype), derivatives(given, 1), derivatives(truth, -1))
 
 
 def _turned(matrices: Array) -> Array:

@@ -176,14 +176,14 @@ def _frames(plan: Plan) -> list[bytes]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Layout:
+class _MessageLayout:
     """Messages of one length whose data lies at the same places, and plans by all else of them."""
 
     between: tuple[slice, ...]  # the data
     plans: dict[bytes, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, places: Iterable[tuple[int, int]], length: int) -> "_Layout":
+    def of(cls, places: Iterable[tuple[int, int]], length: int) -> "_MessageLayout":
         edges = [0, *(edge for place in places for edge in place), length]
         return cls(tuple(map(slice, edges[::2], edges[1::2])))
 
@@ -199,8 +199,8 @@ class Plans(Generic[Kept]):
         self._most = most
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._layouts: dict[int, tuple[_Layout, ...]] = {}  # by the length of a message
-        self._kept: OrderedDict[Kept, tuple[int, _Layout, bytes]] = OrderedDict()
+        self._layouts: dict[int, tuple[_MessageLayout, ...]] = {}  # by the length of a message
+        self._kept: OrderedDict[Kept, tuple[int, _MessageLayout, bytes]] = OrderedDict()
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -220,7 +220,7 @@ class Plans(Generic[Kept]):
 
     def keep(self, message: bytes, places: Sequence[tuple[int, int]], planned: Kept) -> None:
         """Keeps what is planned for a message, and drops those that were not used for longest."""
-        made = _Layout.of(places, len(message))
+        made = _MessageLayout.of(places, len(message))
         header = made.header(message)
         nbytes = _bytes_of(planned, header)
         if nbytes > self._most_bytes:
@@ -235,7 +235,7 @@ class Plans(Generic[Kept]):
             while len(self._kept) > self._most or self.nbytes > self._most_bytes:
                 self._drop(next(iter(self._kept)))
 
-    def _layout(self, length: int, made: _Layout) -> _Layout:
+    def _layout(self, length: int, made: _MessageLayout) -> _MessageLayout:
         """Returns the layout of messages of a length that is like one, which may become it."""
         known = self._layouts.get(length, ())
         for layout in known:

@@ -239,26 +239,28 @@ class LossServicer:
     ) -> tuple[Result, list[loss_metrics.MetricOutcome]]:
         """Computes result and metrics; frees the request before the reply takes as much memory."""
         with call.phase("decode"):
-            task = self._task(read(), call, lease, device)
+            found = self._request(read(), call, lease, device)
         with self._compute_slots.slot(call), call.collecting() as hold:
             with call.phase("compute"):
-                run = task.runner(self._engine)
+                run = found.runner(self._engine)
                 # What arrays of a reply to the wire take is the engine's to count.
                 is_wire = not (lease.is_used or device.is_used)
                 result = run(
                     allocate=None if is_wire else lease.allocate,
-                    place=functools.partial(_resident, device, task.stays),
+                    place=functools.partial(_resident, device, found.stays),
                     checkpoint=call.checkpoint,
                     hold=hold,
                 )
-            evaluated = self._evaluate(task, call, hold)
+            evaluated = self._evaluate(found, call, hold)
         lease.check()
-        if task.on_device:
-            result = device.answered(result, task.on_device)
+        if found.on_device:
+            result = device.answered(result, found.on_device)
         self._count(call.labels["loss"], result, call, device)
         return result, evaluated
 
-    def _task(self, request: Request, call: Call, lease: Lease, device: DeviceLease) -> "_Task":
+    def _request(
+        self, request: Request, call: Call, lease: Lease, device: DeviceLease
+    ) -> "_ReadRequest":
         """Reads a request, and labels the call as soon as it is known what it is about."""
         message = request.message
         call.labels["loss"] = self._telemetry.loss_label(message.loss.WhichOneof("kind") or "")
@@ -269,7 +271,7 @@ class LossServicer:
         kinds = evaluation_codec.kinds(message.metrics)
         call.labels["metrics"] = self._telemetry.metric_labels(kinds)
         metrics = loss_metrics.requested(message.metrics, job) if isinstance(job, Job) else []
-        return _Task(job, plan, metrics, on_device, stays)
+        return _ReadRequest(job, plan, metrics, on_device, stays)
 
     def _read(
         self, request: Request, lease: Lease, device: DeviceLease
@@ -291,12 +293,14 @@ class LossServicer:
             return frozenset()
         return self._engine.resident(job)
 
-    def _evaluate(self, task: "_Task", call: Call, hold: Hold) -> list[loss_metrics.MetricOutcome]:
+    def _evaluate(
+        self, found: "_ReadRequest", call: Call, hold: Hold
+    ) -> list[loss_metrics.MetricOutcome]:
         """Returns the metrics of a batch; without any it takes no time."""
-        if not task.metrics or isinstance(task.job, SumJob):
+        if not found.metrics or isinstance(found.job, SumJob):
             return []
         with call.phase("evaluate"):
-            evaluated = loss_metrics.evaluate(task.metrics, task.job, call.checkpoint, hold)
+            evaluated = loss_metrics.evaluate(found.metrics, found.job, call.checkpoint, hold)
         for one in evaluated:
             self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
         return evaluated
@@ -318,7 +322,7 @@ class LossServicer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class _ReadRequest:
     """A request that was read: its job with a plan, if there is one, and its metrics.
 
     ``on_device`` are the inputs that lie in device memory, and ``stays`` those that are used there.

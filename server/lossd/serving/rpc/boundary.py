@@ -129,45 +129,45 @@ class Boundary(grpc.GenericRpcHandler):
         if details.method not in self._methods and details.method not in self._conversations:
             return None
         self._telemetry.started(details.method)
-        entrance = _Entrance(details.method, request_id(details), time.perf_counter())
+        arrival = _Arrival(details.method, request_id(details), time.perf_counter())
         kind = _conversation if details.method in self._conversations else _unary
-        return kind(self.incoming(entrance))
+        return kind(self.incoming(arrival))
 
-    def incoming(self, entrance: "_Entrance") -> Incoming:
+    def incoming(self, arrival: "_Arrival") -> Incoming:
         """Looks for room for a call, and returns what is to run for it, and where."""
-        is_conversation = entrance.method in self._conversations
+        is_conversation = arrival.method in self._conversations
         try:
             self._check_open()
             ticket = self._admission.enter()
         except Draining as error:
-            incoming = Incoming.to(self._dispatch, self.refuse, entrance, error)
+            incoming = Incoming.to(self._dispatch, self.refuse, arrival, error)
             incoming.threads = self._refusing_threads
         except Overloaded as error:
             # The error must not be kept with its traceback, which has this frame.
             late = error.with_traceback(None)
             serve_late = self._converse_late if is_conversation else self._serve_late
-            incoming = Incoming.to(self._dispatch, serve_late, entrance, late)
+            incoming = Incoming.to(self._dispatch, serve_late, arrival, late)
             incoming.threads, incoming.late = self._refusing_threads, late
         else:
             serve = self._converse if is_conversation else self._serve
-            incoming = Incoming.to(self._dispatch, serve, entrance, ticket)
+            incoming = Incoming.to(self._dispatch, serve, arrival, ticket)
             incoming.threads, incoming.ticket = self._threads, ticket
-        incoming.door, incoming.entrance = self, entrance
+        incoming.door, incoming.arrival = self, arrival
         return incoming
 
-    def again(self, entrance: "_Entrance") -> Incoming:
+    def again(self, arrival: "_Arrival") -> Incoming:
         """Looks for room for a call that waited in line, where its caller may have dropped it."""
-        entrance.has_waited = True
-        return self.incoming(entrance)
+        arrival.has_waited = True
+        return self.incoming(arrival)
 
     def refuse(
-        self, entrance: "_Entrance", error: ServiceError, _: Requests, context: grpc.ServicerContext
+        self, arrival: "_Arrival", error: ServiceError, _: Requests, context: grpc.ServicerContext
     ) -> None:
         """Answers a call with a status, and with nothing else."""
-        call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
+        call = Call(context, arrival.request_id, trace=self._traced(arrival, context))
         if not context.is_active():
-            self._dropped(context.peer(), weight_unseen(context, has_waited=entrance.has_waited))
-        self._end(entrance, call, context, error)
+            self._dropped(context.peer(), weight_unseen(context, has_waited=arrival.has_waited))
+        self._end(arrival, call, context, error)
 
     def close(self) -> None:
         """Refuses all calls from now on, and tells them that others will answer."""
@@ -188,87 +188,87 @@ class Boundary(grpc.GenericRpcHandler):
 
     def _serve_late(
         self,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         error: Overloaded,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
         """Serves a call for which another one gives way, or refuses it."""
-        with self._giving_way.entered(entrance.method, context) as ticket:
+        with self._giving_way.entered(arrival.method, context) as ticket:
             if ticket is not None:
-                return self._serve(entrance, ticket, requests, context)
-        self.refuse(entrance, error, requests, context)
+                return self._serve(arrival, ticket, requests, context)
+        self.refuse(arrival, error, requests, context)
         return None
 
     def _converse_late(
         self,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         error: Overloaded,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
-        with self._giving_way.entered(entrance.method, context) as ticket:
+        with self._giving_way.entered(arrival.method, context) as ticket:
             if ticket is not None:
-                yield from self._converse(entrance, ticket, requests, context)
+                yield from self._converse(arrival, ticket, requests, context)
                 return
-        self.refuse(entrance, error, requests, context)
+        self.refuse(arrival, error, requests, context)
 
     def _serve(
         self,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         ticket: AdmissionTicket,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
-        call = self._begun(entrance, ticket, context)
+        call = self._begun(arrival, ticket, context)
         try:
-            call.caller = self._let_in(entrance.method, context, ticket)
-            reply = self._methods[entrance.method](entrance, ticket, requests, call)
+            call.caller = self._let_in(arrival.method, context, ticket)
+            reply = self._methods[arrival.method](arrival, ticket, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            self._end(entrance, call, context, error)
+            self._end(arrival, call, context, error)
             return None
         else:
-            self._ended(entrance, call, grpc.StatusCode.OK)
-            context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+            self._ended(arrival, call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(((REQUEST_ID, arrival.request_id),))
             return reply
         finally:
             ticket.finish()
 
     def _converse(
         self,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         ticket: AdmissionTicket,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
-        call = self._begun(entrance, ticket, context)
-        handler = self._conversations[entrance.method]
+        call = self._begun(arrival, ticket, context)
+        handler = self._conversations[arrival.method]
         try:
-            call.caller = self._let_in(entrance.method, context, ticket)
-            call.spent("queue", entrance.age())
-            received = self._receiving.all(entrance.method, requests, call, self._between)
+            call.caller = self._let_in(arrival.method, context, ticket)
+            call.spent("queue", arrival.age())
+            received = self._receiving.all(arrival.method, requests, call, self._between)
             for reply in handler(received, call, ticket):
-                self._telemetry.sent(entrance.method, len(reply))
+                self._telemetry.sent(arrival.method, len(reply))
                 call.sent(max(len(reply), READING_BYTES))  # a piece has a second at least
                 yield reply
                 call.read_by = math.inf
         except GeneratorExit:  # nobody reads the rest
-            self._ended(entrance, call, grpc.StatusCode.CANCELLED)
+            self._ended(arrival, call, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            self._end(entrance, call, context, error)
+            self._end(arrival, call, context, error)
         else:
-            self._ended(entrance, call, grpc.StatusCode.OK)
-            context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+            self._ended(arrival, call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(((REQUEST_ID, arrival.request_id),))
         finally:
             ticket.finish()
 
     def _begun(
-        self, entrance: "_Entrance", ticket: AdmissionTicket, context: grpc.ServicerContext
+        self, arrival: "_Arrival", ticket: AdmissionTicket, context: grpc.ServicerContext
     ) -> Call:
         """Returns the call, whose ticket leaves when it ends, and which is cut off after a time."""
-        call = Call(context, entrance.request_id, ticket.hold, ticket.collecting)
-        call.trace = self._traced(entrance, context)
+        call = Call(context, arrival.request_id, ticket.hold, ticket.collecting)
+        call.trace = self._traced(arrival, context)
         release = self._watchdog.watch(context.cancel, call.who_does_not_read)
 
         def over(amount: int | None = None) -> None:
@@ -279,15 +279,15 @@ class Boundary(grpc.GenericRpcHandler):
                 self._dropped(context.peer(), amount or weight_of(call))
 
         if not context.add_callback(over):  # it ended before it began
-            over(weight_unseen(context, has_waited=entrance.has_waited))
+            over(weight_unseen(context, has_waited=arrival.has_waited))
         return call
 
-    def _traced(self, entrance: "_Entrance", context: grpc.ServicerContext) -> Trace | None:
+    def _traced(self, arrival: "_Arrival", context: grpc.ServicerContext) -> Trace | None:
         if self._trace is None:
             return None
         metadata: Metadata = context.invocation_metadata()
         try:
-            return self._trace(entrance.method, entrance.request_id, metadata, entrance.arrived)
+            return self._trace(arrival.method, arrival.request_id, metadata, arrival.arrived)
         except Exception as error:  # noqa: BLE001 - of a sampler: no call fails for its trace
             log.warning("call is not traced", extra={"because": str(error) or repr(error)})
             return None
@@ -295,46 +295,46 @@ class Boundary(grpc.GenericRpcHandler):
     def _answer(
         self,
         handler: Handler,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         ticket: AdmissionTicket,
         requests: Requests,
         call: Call,
     ) -> bytes:
-        call.spent("queue", entrance.age())
-        data = self._receiving.one(entrance.method, requests, call, self._first_message)
+        call.spent("queue", arrival.age())
+        data = self._receiving.one(arrival.method, requests, call, self._first_message)
         if data is None:
             raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
         ticket.hold(len(data))
         received = Received(data)
         del data
-        return self._sent(entrance, ticket, call, handler(received, call))
+        return self._sent(arrival, ticket, call, handler(received, call))
 
     def _sent(
-        self, entrance: "_Entrance", ticket: AdmissionTicket, call: Call, reply: bytes
+        self, arrival: "_Arrival", ticket: AdmissionTicket, call: Call, reply: bytes
     ) -> bytes:
         """Counts a reply until it has been read; the bytes of the request stand for a small one."""
         if len(reply) > max(ticket.held, _FEW_BYTES):
             ticket.hold(len(reply) - ticket.held)
         call.sent(len(reply))
-        self._telemetry.sent(entrance.method, len(reply))
+        self._telemetry.sent(arrival.method, len(reply))
         return reply
 
     def _follow(
         self,
         handler: StreamHandler,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         ticket: AdmissionTicket,
         requests: Requests,
         call: Call,
     ) -> bytes:
-        call.spent("queue", entrance.age())
-        received = self._receiving.all(entrance.method, requests, call, self._idle)
+        call.spent("queue", arrival.age())
+        received = self._receiving.all(arrival.method, requests, call, self._idle)
         reply = handler(received, call, ticket)
-        return self._sent(entrance, ticket, call, reply)
+        return self._sent(arrival, ticket, call, reply)
 
     def _end(
         self,
-        entrance: "_Entrance",
+        arrival: "_Arrival",
         call: Call,
         context: grpc.ServicerContext,
         error: Exception,
@@ -347,30 +347,30 @@ class Boundary(grpc.GenericRpcHandler):
             error = call.why_over("call must be waited for, got one that ended while it was read")
         if isinstance(error, DeviceLost):
             self._device_lost()
-        told = _told(error, entrance.request_id)
+        told = _told(error, arrival.request_id)
         code = code_of(told)
         self._telemetry.rejected(told.reason)
-        self._ended(entrance, call, code)
-        context.abort_with_status(status_of(told, code, entrance.request_id))
+        self._ended(arrival, call, code)
+        context.abort_with_status(status_of(told, code, arrival.request_id))
 
-    def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
+    def _ended(self, arrival: "_Arrival", call: Call, code: grpc.StatusCode) -> None:
         call.is_answered = code not in _UNANSWERED
-        seconds = entrance.age()
+        seconds = arrival.age()
         # Its name, which takes two calls of Python's to ask for in the usual way.
-        self._telemetry.ended(entrance.method, call, code._name_, seconds)
+        self._telemetry.ended(arrival.method, call, code._name_, seconds)
         if call.trace is not None:
             call.trace.end(code.name, code.value[0], call.last_labels)
         if log.isEnabledFor(logging.DEBUG):
-            facts = {"method": entrance.method, "request_id": call.request_id, "code": code.name}
+            facts = {"method": arrival.method, "request_id": call.request_id, "code": code.name}
             labels = call.last_labels
             log.debug("call", extra={**facts, "seconds": round(seconds, 6), **labels})
 
 
-_Answering = Callable[["_Entrance", AdmissionTicket, Requests, Call], bytes]
+_Answering = Callable[["_Arrival", AdmissionTicket, Requests, Call], bytes]
 
 
 @dataclass(slots=True)
-class _Entrance:
+class _Arrival:
     """The facts about a call when it comes in."""
 
     method: str

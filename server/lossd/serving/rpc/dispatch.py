@@ -28,10 +28,10 @@ _LONGEST = 1024  # calls that wait: what comes beyond is refused by the ordinary
 class Door(Protocol):
     """Where calls come in."""
 
-    def again(self, entrance: Any, /) -> "Incoming":
+    def again(self, arrival: Any, /) -> "Incoming":
         """Looks for room for a call that waited in line, and returns what is to run for it."""
 
-    def refuse(self, entrance: Any, error: ServiceError, /, *given: Any) -> Any:
+    def refuse(self, arrival: Any, error: ServiceError, /, *given: Any) -> Any:
         """Refuses a call; ``given`` is what gRPC gives a method."""
 
 
@@ -41,14 +41,14 @@ class Incoming(Pinned):
     Attributes:
         threads: The threads that run it.
         door: Where it comes in.
-        entrance: What is known of it there.
+        arrival: What is known of it there.
         ticket: Its room, if it has any.
         late: Why there was no room for it.
     """
 
     threads: ThreadPoolExecutor
     door: Door
-    entrance: Any
+    arrival: Any
     ticket: AdmissionTicket | None = None
     late: Overloaded | None = None
 
@@ -65,11 +65,11 @@ class Incoming(Pinned):
 
     def again(self) -> "Incoming":
         """Looks for room once more, and returns the call as it is then."""
-        return self.door.again(self.entrance)
+        return self.door.again(self.arrival)
 
     def refusing(self, error: ServiceError) -> Callable[..., Any]:
         """Returns the method that refuses it with an error."""
-        return functools.partial(self.door.refuse, self.entrance, error)
+        return functools.partial(self.door.refuse, self.arrival, error)
 
 
 class Dispatch(ThreadPoolExecutor):

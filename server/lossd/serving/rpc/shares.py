@@ -63,7 +63,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class _CallerLimits:
     """How much a caller may take."""
 
     calls: int
@@ -74,7 +74,7 @@ class _Limits:
 class _Share:
     """The room that a caller takes, under limits that may change meanwhile."""
 
-    def __init__(self, limits: _Limits) -> None:
+    def __init__(self, limits: _CallerLimits) -> None:
         self._limits = limits
         self.admission = Admission(
             calls=limits.calls, request_bytes=limits.request_bytes, whose=" of one caller"
@@ -86,7 +86,7 @@ class _Share:
         """Whether it may be forgotten: nothing is taken, and no rate is spent."""
         return not self.admission.calls and (self.rate is None or self.rate.is_rested())
 
-    def obey(self, limits: _Limits) -> None:
+    def obey(self, limits: _CallerLimits) -> None:
         """Changes the limits, of what it has taken too."""
         if limits == self._limits:
             return
@@ -98,7 +98,7 @@ class _Share:
             self.rate.per_second = limits.calls_per_second
 
 
-def _rate_of(limits: _Limits) -> Rate | None:
+def _rate_of(limits: _CallerLimits) -> Rate | None:
     return Rate(limits.calls_per_second) if limits.calls_per_second else None
 
 
@@ -106,12 +106,12 @@ class Shares:
     """The shares of all callers; may be used from many threads."""
 
     def __init__(self, config: Config) -> None:
-        self._usual = _Limits(
+        self._usual = _CallerLimits(
             config.caller_calls or three_quarters(config.max_calls),
             config.caller_inflight_bytes or three_quarters(config.max_inflight_bytes),
             config.caller_calls_per_second,
         )
-        self._whole = _Limits(config.max_calls, config.max_inflight_bytes, 0.0)
+        self._whole = _CallerLimits(config.max_calls, config.max_inflight_bytes, 0.0)
         self._shares: ByKey[str, _Share] = ByKey(
             lambda _: _Share(self._usual), lambda share: share.is_idle
         )
@@ -153,9 +153,9 @@ class Shares:
         share.obey(self._limits(caller.key, caller.quotas))
         return share
 
-    def _limits(self, key: str, quotas: Quotas) -> _Limits:
+    def _limits(self, key: str, quotas: Quotas) -> _CallerLimits:
         usual = self._whole if key == THIS_HOST else self._usual
-        return _Limits(
+        return _CallerLimits(
             quotas.calls or usual.calls,
             quotas.inflight_bytes or usual.request_bytes,
             quotas.calls_per_second or usual.calls_per_second,

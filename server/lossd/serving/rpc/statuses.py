@@ -49,7 +49,7 @@ _LONGEST = 1200  # bytes of a message
 
 
 @dataclass(frozen=True, slots=True)
-class _Status(grpc.Status):
+class _CallStatus(grpc.Status):
     code: grpc.StatusCode
     details: str
     trailing_metadata: tuple[tuple[str, str | bytes], ...]
@@ -70,7 +70,7 @@ def status_of(error: ServiceError, code: grpc.StatusCode, request_id: str) -> gr
         code=code.value[0], message=said, details=_details(error, said, request_id)
     )
     metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, request_id))
-    return _Status(code, said, metadata)
+    return _CallStatus(code, said, metadata)
 
 
 def cancel_with(context: Any, error: ServiceError) -> None:
