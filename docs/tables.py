@@ -7,6 +7,7 @@ A table stands between two comments, which name it.
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -113,9 +114,18 @@ def _calls(
 def _preset_row(name: str, made: Callable[..., Message], given: dict[str, Any]) -> tuple[str, ...]:
     message = made(**given)
     _, _, rest = inspect.cleandoc(made.__doc__ or "").partition("Source: ")
-    source = " ".join(rest.partition("\n\n")[0].split())
+    source = _source_of(" ".join(rest.partition("\n\n")[0].split()), given.get("dialect"))
     call = ", ".join(f"{key}={value!r}" for key, value in given.items())
     return (f"`{name}({call})`", f"`{short(message)}`", source)
+
+
+def _source_of(sources: str, dialect: str | None) -> str:
+    """Returns the source of a dialect, of ``common "one": its own; "other": its own``."""
+    if dialect is None:
+        return sources
+    common, *parts = re.split(r'(?:; )?"([\w-]+)": ', sources)
+    own = dict(zip(parts[::2], parts[1::2], strict=True))
+    return f"{common}{own[dialect].removesuffix('.')}."
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

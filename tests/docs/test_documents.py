@@ -221,6 +221,12 @@ def test_tables_are_those_of_the_code() -> None:
         assert current == right, f"{path} is out of date: run nox -s tables"
 
 
+def test_each_dialect_of_a_preset_has_a_source_of_its_own() -> None:
+    rows = rows_of(Path("docs/presets.md"), "| call | message | source |")
+    sources = [row[-1] for row in rows if "dialect=" in row[0]]
+    assert len(set(sources)) == len(sources) > 0
+
+
 @documents
 def test_links_lead_somewhere(document: Path) -> None:
     for target in links(document):

@@ -34,9 +34,10 @@ _GKD: Mapping[str, v1.DistillationDivergence] = MappingProxyType(
 def gkd(dialect: Literal["paper", "trl", "interpolated"], *, beta: float = 0.5) -> v1.Distillation:
     """Returns generalized knowledge distillation, in one of its living conventions.
 
-    Source: R. Agarwal et al., On-policy distillation of language models, 2024, eq. 1 ("paper": 0 at
-    both ends of beta); TRL 1.16.0 ("trl": the same, but forward KL at 0 and reverse KL at 1, where
-    it jumps); ms-swift from 2026-09 ("interpolated": goes steadily from one to the other).
+    Source: "paper": R. Agarwal et al., On-policy distillation of language models, 2024, eq. 1: 0 at
+    both ends of beta; "trl": TRL 1.16.0: the paper's, but forward KL at 0 and reverse KL at 1,
+    where it jumps; "interpolated": ms-swift from 2026-09: it goes steadily from forward KL at 0 to
+    reverse KL at 1.
 
     Raises:
         ValueError: if there is no such dialect.

@@ -177,11 +177,14 @@ _CISPO: Mapping[str, tuple[float, float | None, v1.TokenAggregation]] = MappingP
 def cispo(dialect: Cispo, *, high: float | None = None) -> v1.PolicyGradient:
     """Returns CISPO: the clipped ratio, held constant, times the log-probability.
 
-    Source: MiniMax, MiniMax-M1, 2025 ("minimax", whose bound the paper does not tell: give
-    ``high``; there is none below); Tinker's as in miles of 2026 ([0, 4]); TRL 1.16.0, whose
-    documentation recommends 5; verl 0.9.1, whose bounds are its ``clip_ratio`` ([0.8, 1.2]); SkyRL
-    of 2026-08, its JAX backend ([0.8, 1.2]) and its train backend ([0, 5]); TuFT of 2026-08 ([0.9,
-    1.1]).  Those that add up tokens go with ``reduction="sum"``.
+    Those that add up tokens go with ``reduction="sum"``.
+
+    Source: "minimax": MiniMax, MiniMax-M1, 2025, which does not tell its upper bound (give
+    ``high``) and has no lower one; "tinker": Tinker's as in miles of 2026 ([0, 4]); "trl": TRL
+    1.16.0, whose documentation recommends 5; "verl": verl 0.9.1, whose bounds are its
+    ``clip_ratio`` ([0.8, 1.2]); "skyrl-jax": SkyRL of 2026-08, its JAX backend ([0.8, 1.2]);
+    "skyrl-train": SkyRL of 2026-08, its train backend ([0, 5]); "tuft": TuFT of 2026-08 ([0.9,
+    1.1]).
 
     Raises:
         ValueError: if there is no such dialect, or it has no bound and none is given.
@@ -216,8 +219,8 @@ def sapo(*, positive: float = 1.0, negative: float = 1.05) -> v1.PolicyGradient:
 def dro(dialect: Dro) -> v1.PolicyGradient:
     """Returns DRO of tokens: log-probability, less the square of how far it went.
 
-    Source: P. H. Richemond et al., Offline regularised reinforcement learning, 2024, of
-    tokens as in miles (0.05) and TuFT (0.01) of 2026-08.
+    Source: P. H. Richemond et al., Offline regularised reinforcement learning, 2024, of tokens as
+    in "tuft": TuFT of 2026-08 (0.01); "miles": miles of 2026-08 (0.05).
 
     Raises:
         ValueError: if there is no such dialect.

@@ -28,7 +28,7 @@ def length_normalized_dpo(*, beta: float = 0.1) -> v1.Preference:
 def ipo(*, tau: float = 0.1, dialect: Literal["paper", "trl"] = "paper") -> v1.Preference:
     """Returns IPO, of sums as the paper's equation, or of means as TRL.
 
-    Source: M. G. Azar et al., 2023, eq. 17; TRL 1.16.0, ``loss_type="ipo"``.
+    Source: "paper": M. G. Azar et al., 2023, eq. 17; "trl": TRL 1.16.0, ``loss_type="ipo"``.
 
     Raises:
         ValueError: if there is no such dialect.
