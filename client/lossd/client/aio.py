@@ -19,6 +19,7 @@ from lossd.client import arguments, hints, readiness
 from lossd.client import metrics as metrics_wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
+from lossd.client.asked import asked_of
 from lossd.client.call import (
     EVALUATE,
     GET_SERVER_INFO,
@@ -162,20 +163,11 @@ class AsyncLossClient:
             if inputs:
                 names = await self._names(loss, call, len(inputs), named_inputs)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
-            asked: dict[str, Any] = {
-                "weights": weights,
-                "mask": mask,
-                "reduction": reduction,
-                # Read once, since it may be an iterator and a request may be built twice.
-                "gradients": arguments.selection(gradients),
-                "per_example": per_example,
-                "cotangent": cotangent,
-                "normalizer": normalizer,
-                "empty": empty,
-                "nonfinite": nonfinite,
-                "metrics": metrics_wire.beside(metrics),
-                "lint": arguments.flag("lint", lint),
-            }
+            asked = asked_of(
+                weights=weights, mask=mask, reduction=reduction, gradients=gradients,
+                per_example=per_example, cotangent=cotangent, normalizer=normalizer, empty=empty,
+                nonfinite=nonfinite, metrics=metrics, lint=lint,
+            )  # fmt: skip
             connection = self._connection()
             known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
