@@ -76,12 +76,6 @@ def feature_matching(
     Reference: L. A. Gatys et al., A neural algorithm of artistic style, 2015; J. Johnson et al.,
     Perceptual losses, 2016, section 3.2; for critics: T. Salimans et al., 2016, section 3.1.
     """
-    layers = len(maps) // 2
     return feature_distance(
-        xp,
-        maps[:layers],
-        maps[layers:],
-        layer_weights=layer_weights,
-        distance=distance,
-        style_weight=style_weight,
+        xp, maps, layer_weights=layer_weights, distance=distance, style_weight=style_weight
     )

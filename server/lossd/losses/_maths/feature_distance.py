@@ -14,8 +14,7 @@ from lossd.schema import Array
 
 def feature_distance(
     xp: Any,
-    given: Sequence[Array],
-    truth: Sequence[Array],
+    maps: Sequence[Array],
     *,
     layer_weights: Array,
     distance: Distance,
@@ -23,8 +22,9 @@ def feature_distance(
 ) -> BodyResult:
     """Returns the weighted sum over layers of the distance between maps.
 
-    They are (examples, channels, positions).
+    They are (examples, channels, positions): one of each layer, then as many to compare them with.
     """
+    given, truth = maps[: len(maps) // 2], maps[len(maps) // 2 :]
     weights = layer_weights if len(layer_weights) else xp.ones(len(given), given[0].dtype)
     style = given[0].dtype.type(style_weight)  # where a small weight may round to 0
     value = xp.zeros(len(given[0]), given[0].dtype)
