@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossd.losses._maths.auc_pairs import LARGE, SMALL, falling_bits
+from lossd.losses._maths.masked_products import product
 from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.sigmoid import softplus
 from lossd.schema import Array
@@ -59,9 +60,9 @@ def squared_hinges(scores: Array, is_above: Array, weights: Array, margin: float
     positive = np.take_along_axis(is_above, order, axis=1)
     own = np.take(weights, order)
     ways = _ways(raw, positive, margin)
-    far = _product(ways, _before(own * ~positive)[:, :-1])
+    far = product(np, ways, _before(own * ~positive)[:, :-1])
     firsts = _before(far)
-    seconds = _before(_product(ways, 2 * firsts[:, :-1] + far))[:, 1:]
+    seconds = _before(product(np, ways, 2 * firsts[:, :-1] + far))[:, 1:]
     values = np.where(positive, own * seconds, 0).sum(axis=1) / weight
     back = _back(ways, own * positive)
     walked = own * np.where(positive, -firsts[:, 1:], back) * (2 / weight)[:, None]
@@ -131,16 +132,8 @@ def _ways(raw: Array, positive: Array, margin: float) -> Array:
 def _back(ways: Array, of_above: Array) -> Array:
     """Returns the sums of the distances to the positives still to come."""
     out = np.concatenate((np.zeros((len(ways), 1)), ways[:, :0:-1]), axis=1)
-    firsts = _before(_product(out, _before(of_above[:, ::-1])[:, :-1]))
+    firsts = _before(product(np, out, _before(of_above[:, ::-1])[:, :-1]))
     return firsts[:, :0:-1]
-
-
-def _product(ways: Array, sums: Array) -> Array:
-    """Returns products in which 0 times infinity is 0."""
-    products = ways * sums
-    if not np.isfinite(products).all():
-        products[(ways == 0) | (sums == 0)] = 0
-    return products
 
 
 def _before(steps: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lossd.losses._body import BatchContext
+from lossd.losses._maths.masked_products import product
 from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.sigmoid import softplus
 from lossd.ordering import ordered, sort_in_place
@@ -165,9 +166,9 @@ class _MergedWalk:
             part = self._part(number)
             ways = self._ways(last, part)
             before = _before(xp, passed, part.of_below)
-            far = _product(xp, ways, before[:-1])
+            far = product(xp, ways, before[:-1])
             firsts = _before(xp, first, far)
-            seconds = _before(xp, second, _product(xp, ways, 2 * firsts[:-1] + far))
+            seconds = _before(xp, second, product(xp, ways, 2 * firsts[:-1] + far))
             passed, first, second = before[-1], firsts[-1], seconds[-1]
             yield replace(part, first=firsts[1:], second=seconds[1:])
             last = part
@@ -181,7 +182,7 @@ class _MergedWalk:
             out = xp.zeros(1) if after is None else self._ways(part, after)[:1]
             ways = xp.concatenate((out, self._ways(None, part)[:0:-1]))
             before = _before(xp, passed, part.of_above[::-1])
-            firsts = _before(xp, first, _product(xp, ways, before[:-1]))
+            firsts = _before(xp, first, product(xp, ways, before[:-1]))
             passed, first = before[-1], firsts[-1]
             yield part, firsts[:0:-1]
             after = part
@@ -270,14 +271,6 @@ def _falling(xp: Any, label: Label, places: Array) -> Array:
     order = xp.argsort(xp.negative(falling, out=falling), kind="stable")
     del falling
     return places[order]
-
-
-def _product(xp: Any, ways: Array, sums: Array) -> Array:
-    """Returns products in which 0 times infinity is 0: no way, or nobody who goes it."""
-    products = ways * sums
-    if not xp.isfinite(products).all():
-        products[(ways == 0) | (sums == 0)] = 0
-    return products
 
 
 def _before(xp: Any, first: Any, steps: Array) -> Array:

@@ -32,3 +32,11 @@ def weighted(xp: Any, shares: Array, costs: Array) -> Array:
     if not xp.isfinite(products).all():
         products[(shares == 0) & xp.isnan(products)] = 0
     return products
+
+
+def product(xp: Any, ways: Array, sums: Array) -> Array:
+    """Returns ways times sums, where 0 on either side gives 0: no way, or nobody who goes it."""
+    products = ways * sums
+    if not xp.isfinite(products).all():
+        products[(ways == 0) | (sums == 0)] = 0
+    return products
