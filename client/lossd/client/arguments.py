@@ -121,6 +121,11 @@ def bind(
     return bound | dict(named)
 
 
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that are given: None is none."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def member(name: str, members: Mapping[str, Any], value: object) -> Any:
     """Returns the member of an enum that a text names.
 

@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from lossd.client.extras import missing
@@ -110,10 +110,10 @@ def remote_loss(
         names = (
             Allowance(timeout).names_of(remote, loss, len(inputs), named_inputs) if inputs else ()
         )
-        given = _present(arguments.bind(names, inputs, named_inputs))
+        given = arguments.present(arguments.bind(names, inputs, named_inputs))
         declared.check(given)
         extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
-        beside = {name: array_of(name, one) for name, one in _present(extras).items()}
+        beside = {name: array_of(name, one) for name, one in arguments.present(extras).items()}
         arrays = {name: arrays_of(name, one) for name, one in given.items()}
         found: jax.Array = value(*alike((arrays, beside | _divisor(normalizer, reduction))))
         return found
@@ -134,10 +134,6 @@ def _divisor(normalizer: Any, reduction: Reduction) -> dict[str, Any]:
             f"normalizer must be a number, got the shape {list(found.shape)}", field="normalizer"
         )
     return {"normalizer": found}
-
-
-def _present(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _differentiable(problem: Problem, possible: Differentiability) -> Callable[..., Any]:

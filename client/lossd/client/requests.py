@@ -79,8 +79,8 @@ def request_for(
         "normalizer": normalizer,
         "gradients": arguments.selection(gradients),
     }
-    beside = _present({"weights": weights, "mask": mask, "cotangent": cotangent})
-    given = _present(inputs)
+    beside = arguments.present({"weights": weights, "mask": mask, "cotangent": cotangent})
+    given = arguments.present(inputs)
     spec = kinds.spec_of(loss)
     kinds.refuse_parameters(spec, inputs)
     if names is not None:
@@ -132,11 +132,6 @@ def known_request(
                 return None
             named.append((name, array))
     return headers.find(_kind(asked, named, beside), [array for _, array in named])
-
-
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values that are given."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _asked(
