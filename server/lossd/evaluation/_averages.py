@@ -96,6 +96,7 @@ class Counts:
 
 def f_score(
     state: State,
+    *,
     beta: float,
     average: Average,
     zero_division: ZeroDivision,

@@ -2,27 +2,14 @@
 
 from typing import Annotated
 
-from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
 from lossd.evaluation._classification import DECISIONS, Decisions
-from lossd.evaluation._declare import FACTOR, BatchState, MetricExample, Score, metric
-from lossd.evaluation._state import State
-
-
-def _result(
-    state: State,
-    *,
-    average: Average,
-    zero_division: ZeroDivision,
-    beta: float,
-    checkpoint: Checkpoint,
-) -> Score:
-    return f_score(state, beta, average, zero_division, checkpoint)
+from lossd.evaluation._declare import FACTOR, BatchState, MetricExample, metric
 
 
 @metric(
     DECISIONS,
-    result=_result,
+    result=f_score,
     is_result_long=True,
     surrogate="Tversky",
     tallies=COUNTS,

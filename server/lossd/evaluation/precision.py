@@ -1,25 +1,15 @@
 """Precision."""
 
-from lossd.checkpoints import Checkpoint
+import functools
+
 from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
 from lossd.evaluation._classification import DECISIONS, Decisions
-from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
-from lossd.evaluation._state import State
-
-
-def _result(
-    state: State,
-    *,
-    average: Average,
-    zero_division: ZeroDivision,
-    checkpoint: Checkpoint,
-) -> Score:
-    return f_score(state, 0.0, average, zero_division, checkpoint)
+from lossd.evaluation._declare import BatchState, MetricExample, metric
 
 
 @metric(
     DECISIONS,
-    result=_result,
+    result=functools.partial(f_score, beta=0.0),
     is_result_long=True,
     surrogate="Tversky",
     tallies=COUNTS,
