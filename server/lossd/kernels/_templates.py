@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 from lossd.kernels._launch import (
     KEPT,
-    MOST_OF_CLASSES,
-    MOST_OF_SEQUENCE,
-    MOST_OF_TOKENS,
-    MOST_THREADS,
     SHARED_BYTES,
     WORKSPACE,
     Argument,
@@ -68,7 +64,6 @@ class Template:
     call: str = "Call"  # what it is called with there
     knows_choices: bool = False  # whether a text knows the parameters that are members of enums
     unknown: tuple[Content, ...] = ()  # the inputs that no text knows
-    most_threads: int = MOST_THREADS
     functions: tuple[str, ...] = ()  # of its file on the host, that are called beside texts
     counts_narrowly: bool = False  # columns there, in integers as wide as the numbers
 
@@ -124,7 +119,6 @@ CLASSWISE = Template(
     shared=("overlaps.hpp", "class_overlaps.hpp"),
     checks_domains=True,
     knows_choices=True,
-    most_threads=MOST_OF_CLASSES,
 )
 VECTORWISE = Template(
     "vectorwise",
@@ -170,7 +164,6 @@ TEMPLATES: Mapping[Shape, Template] = {
         gives_statuses=True,
         checks_domains=True,
         checks_on_host=False,
-        most_threads=MOST_OF_SEQUENCE,
     ),
     # No backend launches tokenwise.cuh yet: losses of tokens are computed on the host, and tests
     # alone compile and run it.
@@ -191,7 +184,6 @@ TEMPLATES: Mapping[Shape, Template] = {
         call="TokenCall",
         knows_choices=True,
         unknown=(Content.FLAGS, Content.LENGTHS, Content.OFFSETS, Content.LABELS),
-        most_threads=MOST_OF_TOKENS,
         functions=("add_up",),
     ),
     Shape.VECTORS: VECTORWISE,
