@@ -31,7 +31,9 @@ def engine() -> Engine:
 
 def computed(engine: Engine, work: Workload, shape: tuple[int, ...]) -> LossResult[Any]:
     """One call, from message to message."""
-    request = requests.read_request(build_request(work.message, work.draw(shape)), Limits())
+    request = requests.read_request(
+        build_request(work.message, work.random_inputs(shape)), Limits()
+    )
     return read_response(replies.response(sums.run(engine, request)))
 
 
@@ -53,7 +55,7 @@ def test_every_loss_takes_what_is_drawn_for_it(engine: Engine, any_loss: Loss, d
 
     assert math.isfinite(result.loss)
     assert (result.nonfinite_count, result.statuses, result.status) == (0, {}, None)
-    drawn = work.draw(shape)
+    drawn = work.random_inputs(shape)
     first = drawn[any_loss.inputs[0].name]
     assert (first.shape, first.dtype) == (shape, DTYPES[dtype])
     assert any(np.any(np.asarray(found)) for found in result.gradients.values())
@@ -62,7 +64,7 @@ def test_every_loss_takes_what_is_drawn_for_it(engine: Engine, any_loss: Loss, d
 def test_every_usual_shape_is_one_that_the_loss_takes(any_loss: Loss) -> None:
     work, _ = small(any_loss)
     for shape in work.usual_shapes():
-        assert work.draw((2, *shape[1:]))
+        assert work.random_inputs((2, *shape[1:]))
 
 
 @pytest.mark.parametrize("kind", ["LOGITS", "LOG_PROBABILITIES", "PROBABILITIES"])
@@ -89,7 +91,7 @@ def test_optional_inputs_are_sent_when_asked_for(engine: Engine, any_loss: Loss)
         if one.name in needed or one.content is Content.OFFSETS:
             continue
         work, shape = small(any_loss, also=(one.name,))
-        assert one.name in work.draw(shape)
+        assert one.name in work.random_inputs(shape)
     if any_loss.name == "info_nce":
         work, shape = small(any_loss, also=("negatives", "ids"))
         assert set(computed(engine, work, shape).gradients) == {"queries", "keys", "negatives"}
@@ -146,4 +148,4 @@ def test_what_nobody_can_measure_is_one_clear_line(
 )
 def test_a_shape_that_no_input_has_is_refused(loss: str, shape: tuple[int, ...], said: str) -> None:
     with pytest.raises(click.UsageError, match=said):
-        workload(loss, (), (), "float32").draw(shape)
+        workload(loss, (), (), "float32").random_inputs(shape)

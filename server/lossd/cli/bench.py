@@ -152,7 +152,7 @@ def _measured(
     """Yields the measurements of a server that runs, or of one for each transport."""
     effort = _effort(**pace)
     for shape, _ in kinds:
-        work.draw(shape, most=2)  # refuses a shape before a server is started
+        work.random_inputs(shape, most=2)  # refuses a shape before a server is started
     if address is None:
         for transport in transports:
             yield from _of_own(transport, work, kinds, effort, networks)

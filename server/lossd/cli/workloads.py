@@ -12,11 +12,11 @@ import numpy as np
 from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
-from lossd.cli.drawing import draw, usual_shapes
 from lossd.cli.failures import told
 from lossd.cli.measuring import Subject
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
+from lossd.cli.random_inputs import random_inputs, usual_shapes
 from lossd.cli.snippets import argument
 from lossd.client import LossClient
 from lossd.engine import Engine
@@ -45,17 +45,19 @@ class Workload:
         """Returns shapes to measure where none is given."""
         return usual_shapes(self.loss, self._values())
 
-    def draw(self, shape: tuple[int, ...], most: int | None = None) -> dict[str, Any]:
-        """Draws its inputs, the first of a shape, or of a smaller one as ``drawing.draw`` says.
+    def random_inputs(self, shape: tuple[int, ...], most: int | None = None) -> dict[str, Any]:
+        """Draws its inputs, the first of a shape, or of a smaller one as ``random_inputs`` says.
 
         Raises:
             click.UsageError: if the first input cannot have it.
         """
-        return draw(self.loss, self._values(), self.inputs, shape, DTYPES[self.dtype], most=most)
+        return random_inputs(
+            self.loss, self._values(), self.inputs, shape, DTYPES[self.dtype], most=most
+        )
 
     def subject(self, client: LossClient, shape: tuple[int, ...], *, is_shared: bool) -> Subject:
         """Returns what to time; for shared memory its large inputs lie there already."""
-        inputs = self.draw(shape)
+        inputs = self.random_inputs(shape)
         first = inputs[self.loss.inputs[0].name]
         if is_shared:
             inputs = {
@@ -67,7 +69,9 @@ class Workload:
 
     def is_accepted(self) -> bool:
         """Returns whether no rule between parameters and inputs refuses it."""
-        inputs = {name: [array] for name, array in self.draw(self.usual_shapes()[0]).items()}
+        inputs = {
+            name: [array] for name, array in self.random_inputs(self.usual_shapes()[0]).items()
+        }
         job = Job(loss=self.loss, parameters=self._given(), inputs=inputs)
         with contextlib.closing(Engine(NumpyBackend(threads=1))) as engine:
             try:

@@ -33,7 +33,7 @@ def usual_shapes(loss: Loss, parameters: Mapping[str, Any]) -> Sequence[tuple[in
     return _USUAL.get(count, ((2,) * count,))
 
 
-def draw(
+def random_inputs(
     loss: Loss,
     parameters: Mapping[str, Any],
     names: Collection[str],
