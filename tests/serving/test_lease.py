@@ -84,7 +84,7 @@ def test_only_rows_of_floats_stay_where_a_client_can_change_them(
     shared: SharedMemory, token: bytes
 ) -> None:
     held: list[int] = []
-    job = loss_requests.job(Framed(request(token)), Limits(), Lease(shared, held.append))
+    job = loss_requests.read_job(Framed(request(token)), Limits(), Lease(shared, held.append))
     shared.find(token).mapping.bytes[:] = 1
 
     assert (job.inputs["predictions"][0] != 0).all()
@@ -99,7 +99,7 @@ def test_only_rows_of_floats_stay_where_a_client_can_change_them(
 def test_rows_along_another_axis_are_copied(shared: SharedMemory, token: bytes) -> None:
     made = request(token)
     made.loss.cross_entropy.class_axis = 0
-    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
+    job = loss_requests.read_job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
     assert (job.inputs["predictions"][0] == 0).all()
 
@@ -110,7 +110,7 @@ def test_what_sorts_its_inputs_gets_a_copy(shared: SharedMemory, token: bytes) -
         place = v1.SharedMemory(segment=token, offset=0)
         array = np.zeros((2, 3), np.float32)
         tensors.refer(made.inputs.add(name=name).tensors.add(), array, place)
-    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
+    job = loss_requests.read_job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
     assert all((arrays[0] == 0).all() for arrays in job.inputs.values())
 
@@ -125,7 +125,7 @@ def test_numbers_of_tokens_stay_and_what_lays_them_out_does_not(
     for name in contents:
         place = v1.SharedMemory(segment=token, offset=0)
         tensors.refer(made.inputs.add(name=name).tensors.add(), np.zeros((2, 3), "f4"), place)
-    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
+    job = loss_requests.read_job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
     for name, content in contents.items():
         assert (job.inputs[name][0] != 0).all() == (content is Content.FLOATS), name
@@ -137,7 +137,7 @@ def test_numbers_of_classes_of_tokens_are_copied(shared: SharedMemory, token: by
     for name in names:
         place = v1.SharedMemory(segment=token, offset=0)
         tensors.refer(made.inputs.add(name=name).tensors.add(), np.zeros((2, 3, 4), "f4"), place)
-    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
+    job = loss_requests.read_job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
     assert names
     assert all((arrays[0] == 0).all() for arrays in job.inputs.values())
@@ -148,9 +148,9 @@ def test_copies_count_as_memory_of_the_call(shared: SharedMemory, token: bytes) 
         raise Overloaded(f"bytes must be none, got {amount}")
 
     with pytest.raises(Overloaded):
-        loss_requests.job(Framed(request(token)), Limits(), Lease(shared, refuse))
+        loss_requests.read_job(Framed(request(token)), Limits(), Lease(shared, refuse))
 
 
 def test_inputs_are_never_written_to(shared: SharedMemory, token: bytes) -> None:
-    job = loss_requests.job(Framed(request(token)), Limits(), Lease(shared, lambda _: None))
+    job = loss_requests.read_job(Framed(request(token)), Limits(), Lease(shared, lambda _: None))
     assert not job.inputs["predictions"][0].flags.writeable

@@ -43,13 +43,13 @@ def test_every_reduction_is_told_from_the_others(reduction: Reduction) -> None:
     number = v1.Reduction.Value(f"REDUCTION_{reduction.name}")
 
     assert (
-        loss_requests.job(request(loss=CROSS_ENTROPY, reduction=number), LIMITS).reduction
+        loss_requests.read_job(request(loss=CROSS_ENTROPY, reduction=number), LIMITS).reduction
         is reduction
     )
 
 
 def test_what_is_not_set_has_its_default() -> None:
-    job = loss_requests.job(request(loss=CROSS_ENTROPY), LIMITS)
+    job = loss_requests.read_job(request(loss=CROSS_ENTROPY), LIMITS)
 
     assert (job.reduction, job.empty, job.nonfinite) == (
         Reduction.MEAN,
@@ -68,7 +68,7 @@ def test_zero_and_absent_parameters_differ() -> None:
         )
     )
 
-    assert loss_requests.job(request(loss=spec), LIMITS).parameters == {
+    assert loss_requests.read_job(request(loss=spec), LIMITS).parameters == {
         "ignore_index": 0,
         "prediction_kind": DistributionKind.PROBABILITIES,
     }
@@ -78,13 +78,13 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(prediction_kind=77))  # type: ignore[arg-type]
 
     with pytest.raises(InvalidParameter, match=r"prediction_kind must be one of LOGITS, .*got 77"):
-        loss_requests.job(request(loss=spec), LIMITS)
+        loss_requests.read_job(request(loss=spec), LIMITS)
 
 
 def test_a_list_of_choices_is_read_in_order() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=["ENTROPY", "LOG_SUM_EXP"]))
 
-    chosen = loss_requests.job(request(loss=spec), LIMITS).parameters["outputs"]
+    chosen = loss_requests.read_job(request(loss=spec), LIMITS).parameters["outputs"]
     assert chosen == (CrossEntropyOutput.ENTROPY, CrossEntropyOutput.LOG_SUM_EXP)
 
 
@@ -94,7 +94,7 @@ def test_a_choice_that_does_not_exist_is_refused_by_its_place(number: int) -> No
 
     words = rf"outputs\[1\] must be one of LOG_SUM_EXP, .*got {number}"
     with pytest.raises(InvalidParameter, match=words) as caught:
-        loss_requests.job(request(loss=spec), LIMITS)
+        loss_requests.read_job(request(loss=spec), LIMITS)
     assert caught.value.field == "loss.cross_entropy.outputs[1]"
 
 
@@ -155,7 +155,7 @@ def test_gradients_are_not_asked_for_a_million_times() -> None:
     with pytest.raises(
         TooLarge, match=r"gradients.inputs must have at most \d+ entries, got 1000000"
     ):
-        loss_requests.job(made, LIMITS)
+        loss_requests.read_job(made, LIMITS)
 
 
 def test_a_choice_is_not_made_a_million_times() -> None:
@@ -163,12 +163,14 @@ def test_a_choice_is_not_made_a_million_times() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=chosen))
 
     with pytest.raises(TooLarge, match="outputs must have at most 64 entries, got 1000000"):
-        loss_requests.job(request(loss=spec), LIMITS)
+        loss_requests.read_job(request(loss=spec), LIMITS)
 
 
 def test_outputs_are_named_tensors() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=["PREDICTED_CLASS", "LOG_SUM_EXP"]))
-    reply = loss_replies.response(ENGINE.run(loss_requests.job(request(loss=spec), LIMITS))).message
+    reply = loss_replies.response(
+        ENGINE.run(loss_requests.read_job(request(loss=spec), LIMITS))
+    ).message
 
     found = {named.name: tensors.read(named.tensors[0]) for named in reply.outputs}
     assert list(found) == ["predicted_class", "log_sum_exp"]
@@ -180,7 +182,7 @@ def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
     made = request(loss=CROSS_ENTROPY)
     made.message.gradients.SetInParent()
 
-    assert loss_requests.job(made, LIMITS).gradients == ()
+    assert loss_requests.read_job(made, LIMITS).gradients == ()
 
 
 def test_statuses_have_their_numbers_of_the_contract() -> None:
@@ -194,7 +196,7 @@ def test_statuses_have_their_numbers_of_the_contract() -> None:
     for name, array in given.items():
         tensors.fill(made.inputs.add(name=name).tensors.add(), array)
 
-    reply = loss_replies.response(ENGINE.run(loss_requests.job(Framed(made), LIMITS))).message
+    reply = loss_replies.response(ENGINE.run(loss_requests.read_job(Framed(made), LIMITS))).message
 
     assert tensors.read(reply.statuses.indices).tolist() == [1, 2]
     numbers = tensors.read(reply.statuses.statuses)
@@ -214,7 +216,7 @@ def test_a_set_has_a_status_and_no_single_losses() -> None:
     for name in ("predictions", "targets"):
         tensors.fill(made.inputs.add(name=name).tensors.add(), np.zeros(3, np.float32))
 
-    reply = loss_replies.response(ENGINE.run(loss_requests.job(Framed(made), LIMITS))).message
+    reply = loss_replies.response(ENGINE.run(loss_requests.read_job(Framed(made), LIMITS))).message
 
     assert (reply.status, reply.loss) == (v1.STATUS_UNDEFINED, 0)
     assert not reply.HasField("per_example")
@@ -296,7 +298,7 @@ def refused(encoded: bytes) -> ServiceError | None:
     """The error that the bytes are answered with, if they are not served."""
     try:
         request = parse_framed(v1.ComputeLossRequest, encoded, hold_nothing, never_stop)
-        loss_replies.response(ENGINE.run(loss_requests.job(request, LIMITS)))
+        loss_replies.response(ENGINE.run(loss_requests.read_job(request, LIMITS)))
     except ServiceError as error:
         return error
     return None

@@ -43,38 +43,9 @@ def read_request(
         InvalidRequest: if a field breaks its rule.
         TooLarge: if it has too many tensors or numbers.
     """
-    if framed.message.loss.WhichOneof("kind") != WEIGHTED_SUM:
-        return job(framed, limits, lease, device)
-    request = framed.message
-    if len(request.metrics):
-        raise InvalidRequest(
-            f"metrics must go with a single loss, got {len(request.metrics)} with a sum of losses",
-            field="metrics",
-        )
-    lease = lease or Lease(None, lambda _: None)
-    read = RequestReader(framed.payloads, limits, lease, device=device)
-    _take_regions(request, lease, device)
-    given = request.loss.weighted_sum.terms
-    if not 1 <= len(given) <= MAX_TERMS:
-        raise InvalidParameter(
-            f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
-        )
-    for position, term in enumerate(given):
-        if term.loss.WhichOneof("kind") == WEIGHTED_SUM:
-            raise UnknownLoss(
-                f"terms[{position}].loss must be a single loss, got a sum of losses",
-                field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
-            )
-    terms = [
-        _term(position, term, _term_job(position, request, term.loss, read, limits))
-        for position, term in enumerate(given)
-    ]
-    return SumJob(
-        terms=tuple(terms),
-        inputs=read.inputs(request.inputs),
-        gradients=_gradients(request, limits),
-        per_example=terms[0].job.per_example,
-    )
+    if framed.message.loss.WhichOneof("kind") == WEIGHTED_SUM:
+        return _sum_job(framed, limits, lease or Lease(None, lambda _: None), device)
+    return read_job(framed, limits, lease, device)
 
 
 def names_on_device(request: v1.ComputeLossRequest) -> frozenset[str]:
@@ -86,7 +57,7 @@ def names_on_device(request: v1.ComputeLossRequest) -> frozenset[str]:
     )
 
 
-def job(
+def read_job(
     framed: Framed[v1.ComputeLossRequest],
     limits: Limits,
     lease: Lease | None = None,
@@ -100,7 +71,7 @@ def job(
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
 
 
-def job_like(
+def read_job_like(
     asked: Job, framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease
 ) -> Job:
     """Reads the tensors of a request that asks for the same as a job; raises as ``read_request``.
@@ -158,6 +129,40 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
             )
     names = {name: term.input_names.get(name, name) for name in own}
     return Term(weight=weight, job=found, names=names)
+
+
+def _sum_job(
+    framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease, device: DeviceLease
+) -> SumJob:
+    request = framed.message
+    if len(request.metrics):
+        raise InvalidRequest(
+            f"metrics must go with a single loss, got {len(request.metrics)} with a sum of losses",
+            field="metrics",
+        )
+    read = RequestReader(framed.payloads, limits, lease, device=device)
+    _take_regions(request, lease, device)
+    given = request.loss.weighted_sum.terms
+    if not 1 <= len(given) <= MAX_TERMS:
+        raise InvalidParameter(
+            f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
+        )
+    for position, term in enumerate(given):
+        if term.loss.WhichOneof("kind") == WEIGHTED_SUM:
+            raise UnknownLoss(
+                f"terms[{position}].loss must be a single loss, got a sum of losses",
+                field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
+            )
+    terms = [
+        _term(position, term, _term_job(position, request, term.loss, read, limits))
+        for position, term in enumerate(given)
+    ]
+    return SumJob(
+        terms=tuple(terms),
+        inputs=read.inputs(request.inputs),
+        gradients=_gradients(request, limits),
+        per_example=terms[0].job.per_example,
+    )
 
 
 def _term_job(

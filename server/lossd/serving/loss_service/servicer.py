@@ -129,7 +129,7 @@ class LossServicer:
         if request.payloads is None:
             request = Framed.parse(v1.ComputeLossRequest, message, least=0)
         call.labels["loss"] = request.message.loss.WhichOneof("kind") or ""
-        job = loss_requests.job(request, self._limits)
+        job = loss_requests.read_job(request, self._limits)
         planned = Planned.of(request, self._engine.plan(job))
         if planned is not None and request.payloads is not None:
             self._plans.keep(message, request.payloads.places, planned)
@@ -280,7 +280,7 @@ class LossServicer:
         header = header_of(request.message, self._limits.tensors)
         plan = None if header is None else self._plans_by_header.find(header)
         if plan is not None:
-            return loss_requests.job_like(plan.asked, request, self._limits, lease), plan
+            return loss_requests.read_job_like(plan.asked, request, self._limits, lease), plan
         job = loss_requests.read_request(request, self._limits, lease, device)
         if header is not None and isinstance(job, Job):
             plan = self._engine.plan(job)
