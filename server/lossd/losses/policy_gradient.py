@@ -381,17 +381,17 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     """
     del xp
     tokens, sampling = sides[""], sampling_log_probabilities
-    bounds = {
+    numbers = {
         "clip_low": clip_low, "clip_high": clip_high, "dual_clip": dual_clip,
         "positive_temperature": positive_temperature,
         "negative_temperature": negative_temperature,
         "quadratic_coefficient": quadratic_coefficient,
         "divergence_threshold": divergence_threshold,
     }  # fmt: skip
-    check_objective(objective, ratio, bounds, has_sampling=sampling is not None)
+    check_objective(objective, ratio, numbers, has_sampling=sampling is not None)
     ratios = np.exp(log_ratio(ratio, log_probabilities, sampling, tokens))
     given = PolicyTokens(log_probabilities, sampling, rollout_log_probabilities, advantages, ratios)
-    surrogate = OBJECTIVES[objective](given, bounds)
+    surrogate = OBJECTIVES[objective](given, numbers)
     weights = rollout_weights(rollout_correction, (rollout_low, rollout_high), given, tokens)
     cost = surrogate.weighted(weights).weighted(token_weights)
     if ratio is PolicyRatio.SEQUENCE:

@@ -59,7 +59,7 @@ class RolloutCorrection(enum.Enum):
     SEQUENCE_MASK = "weight each sequence, and drop those out of bounds"
 
 
-Bounds = Mapping[str, float | None]
+Numbers = Mapping[str, float | None]
 
 # Which numbers an objective takes; they have no default, and no other may be given.
 TAKES: Mapping[PolicyObjective, frozenset[str]] = MappingProxyType(
@@ -80,7 +80,7 @@ _BY_TOKEN = (PolicyObjective.DPPO_TV, PolicyObjective.DPPO_KL)
 
 
 def check_objective(
-    objective: PolicyObjective, ratio: PolicyRatio, bounds: Bounds, *, has_sampling: bool
+    objective: PolicyObjective, ratio: PolicyRatio, numbers: Numbers, *, has_sampling: bool
 ) -> None:
     """Raises ParameterError for a ratio or a number that does not go with the objective."""
     rule = ""
@@ -99,7 +99,7 @@ def check_objective(
             f"objective must go with sampling_log_probabilities if it is {objective.name}, "
             "got none",
         )
-    for name, number in bounds.items():
+    for name, number in numbers.items():
         if (name in TAKES[objective]) != (number is not None):
             is_taken = name in TAKES[objective]
             raise ParameterError(
@@ -173,33 +173,33 @@ class Surrogate:
         return replace(self, value=self.value + cost, derivative=self.derivative + by_log)
 
 
-def _numbers(bounds: Bounds, *names: str) -> list[float]:
-    return [float(number) for name in names if (number := bounds[name]) is not None]
+def _taken(numbers: Numbers, *names: str) -> list[float]:
+    return [float(number) for name in names if (number := numbers[name]) is not None]
 
 
 def _none(given: PolicyTokens) -> Array:
     return np.zeros(len(given.logs), np.bool_)
 
 
-def _reinforce(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    del bounds
+def _reinforce(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    del numbers
     value = -selected(np, given.advantages, given.logs)
     return Surrogate(value, -given.advantages, _none(given), is_by_ratio=False)
 
 
-def _importance_sampling(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    del bounds
+def _importance_sampling(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    del numbers
     value = -selected(np, given.advantages, given.ratios)
     return Surrogate(value, value, _none(given))
 
 
-def _ppo_clip(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    low, high = _numbers(bounds, "clip_low", "clip_high")
+def _ppo_clip(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    low, high = _taken(numbers, "clip_low", "clip_high")
     return _clipped(given, low, high, np.inf)
 
 
-def _dual_clip(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    return _clipped(given, *_numbers(bounds, "clip_low", "clip_high", "dual_clip"))
+def _dual_clip(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    return _clipped(given, *_taken(numbers, "clip_low", "clip_high", "dual_clip"))
 
 
 def _clipped(given: PolicyTokens, low: float, high: float, most: float) -> Surrogate:
@@ -214,16 +214,16 @@ def _clipped(given: PolicyTokens, low: float, high: float, most: float) -> Surro
     return Surrogate(value, derivative, outside)
 
 
-def _cispo(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    low, high = _numbers(bounds, "clip_low", "clip_high")
+def _cispo(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    low, high = _taken(numbers, "clip_low", "clip_high")
     shares = np.clip(given.ratios, low, high) * given.advantages
     value = -selected(np, shares, given.logs)
     outside = (given.ratios < low) | (given.ratios > high)
     return Surrogate(value, -shares, outside, is_by_ratio=False)
 
 
-def _sapo(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    positive, negative = _numbers(bounds, "positive_temperature", "negative_temperature")
+def _sapo(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    positive, negative = _taken(numbers, "positive_temperature", "negative_temperature")
     heat = np.where(given.advantages > 0, positive, negative)
     tail = np.exp(-abs(heat * (given.ratios - 1)))
     gate = np.where(given.ratios >= 1, 1, tail) / (1 + tail)
@@ -234,8 +234,8 @@ def _sapo(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     return Surrogate(value, derivative, _none(given))
 
 
-def _dro(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    (coefficient,) = _numbers(bounds, "quadratic_coefficient")
+def _dro(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    (coefficient,) = _taken(numbers, "quadratic_coefficient")
     apart = given.logs - given.sampled
     value = -selected(np, given.advantages, given.logs)
     if coefficient:
@@ -244,9 +244,9 @@ def _dro(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     return Surrogate(value, derivative, _none(given), is_by_ratio=False)
 
 
-def _within(given: PolicyTokens, divergence: Array, bounds: Bounds) -> Surrogate:
+def _within(given: PolicyTokens, divergence: Array, numbers: Numbers) -> Surrogate:
     """Returns the ratio, of tokens that did not go too far in the direction of their advantage."""
-    (most,) = _numbers(bounds, "divergence_threshold")
+    (most,) = _taken(numbers, "divergence_threshold")
     apart = given.logs - given.sampled
     advantages = given.advantages
     ahead = ((advantages > 0) & (apart > 0)) | ((advantages < 0) & (apart < 0))  # none is NaN
@@ -255,18 +255,18 @@ def _within(given: PolicyTokens, divergence: Array, bounds: Bounds) -> Surrogate
     return Surrogate(value, value, outside)
 
 
-def _dppo_tv(given: PolicyTokens, bounds: Bounds) -> Surrogate:
-    return _within(given, abs(np.exp(given.logs) - np.exp(given.sampled)), bounds)
+def _dppo_tv(given: PolicyTokens, numbers: Numbers) -> Surrogate:
+    return _within(given, abs(np.exp(given.logs) - np.exp(given.sampled)), numbers)
 
 
-def _dppo_kl(given: PolicyTokens, bounds: Bounds) -> Surrogate:
+def _dppo_kl(given: PolicyTokens, numbers: Numbers) -> Surrogate:
     logs, sampled = given.logs, given.sampled
     of_token = selected(np, np.exp(sampled), sampled - logs)
     of_others = selected(np, -np.expm1(sampled), log_rest(sampled) - log_rest(logs))
-    return _within(given, of_token + of_others, bounds)
+    return _within(given, of_token + of_others, numbers)
 
 
-OBJECTIVES: Mapping[PolicyObjective, Callable[[PolicyTokens, Bounds], Surrogate]] = (
+OBJECTIVES: Mapping[PolicyObjective, Callable[[PolicyTokens, Numbers], Surrogate]] = (
     MappingProxyType(
         {
             PolicyObjective.REINFORCE: _reinforce,
