@@ -9,7 +9,7 @@ from lossd.serving.access.json_web_tokens import Subject
 from lossd.serving.access.rules import Rule, Rules
 from lossd.serving.caller import EVERYTHING, FROM_ELSEWHERE, Caller
 
-TOKEN_FILE = "token"  # noqa: S105 - the name of whoever has one of the file's
+TOKEN_CALLER = "token"  # noqa: S105 - the name of a caller with a token of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Policy:
         if rule:
             return _ruled(rule, host)
         if is_listed:
-            return _trusted(TOKEN_FILE, host)
+            return _trusted(TOKEN_CALLER, host)
         if self.subject is None or token.count(".") != 2:
             raise Unauthenticated("token must be a known one, got another", reason="TOKEN_UNKNOWN")
         subject = self.subject(token)
