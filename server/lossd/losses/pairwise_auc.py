@@ -89,19 +89,11 @@ def pairwise_auc(
     multivariate performance measures, 2005; logistic: Y. Freund et al., An efficient boosting
     algorithm for combining preferences, 2003.
     """
-    if surrogate is not AucSurrogate.SQUARED_HINGE and margin != 1:
-        raise ParameterError(
-            "margin",
-            f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {exactly(margin)}",
-        )
+    _check_margin(surrogate, margin)
     defined = _labels_with_pairs(xp, targets)
     number = max(len(defined), 1)
-    derivatives = batch.places.get("predictions")
-    if derivatives is None and "predictions" in batch.wanted:
-        derivatives = xp.empty(predictions.shape, predictions.dtype)
     are_all = len(defined) == targets.shape[1]
-    if derivatives is not None and not are_all:
-        derivatives[...] = 0
+    derivatives = _places_for(xp, predictions, batch, are_all_written=are_all)
     scales, is_logistic = batch.scales / number, surrogate is AucSurrogate.LOGISTIC
 
     def alone(column: int) -> Any:
@@ -134,6 +126,26 @@ def pairwise_auc(
         {} if derivatives is None else {"predictions": derivatives},
         status=None if are_all else Status.UNDEFINED,
     )
+
+
+def _check_margin(surrogate: AucSurrogate, margin: float) -> None:
+    if surrogate is not AucSurrogate.SQUARED_HINGE and margin != 1:
+        raise ParameterError(
+            "margin",
+            f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {exactly(margin)}",
+        )
+
+
+def _places_for(
+    xp: Any, predictions: Array, batch: BatchContext, *, are_all_written: bool
+) -> Array | None:
+    """Returns where derivatives go, 0 unless all are to be written; None if none are wanted."""
+    derivatives = batch.places.get("predictions")
+    if derivatives is None and "predictions" in batch.wanted:
+        derivatives = xp.empty(predictions.shape, predictions.dtype)
+    if derivatives is not None and not are_all_written:
+        derivatives[...] = 0
+    return derivatives
 
 
 def _labels_with_pairs(xp: Any, targets: Array) -> list[int]:
