@@ -338,7 +338,9 @@ def test_with_tls_everybody_asks_by_it() -> None:
 
     assert (end["scheme"], end["tlsConfig"]) == ("https", {"insecureSkipVerify": True})
     assert service["spec"]["ports"][0]["appProtocol"] == "https"
-    # By these `lossd healthcheck` asks the page, whatever certificates the server wants of callers.
+    # By these `lossd healthcheck` asks the page, whatever certificates the server wants of callers;
+    # with an address it would ask there.
+    assert container["args"] == ["healthcheck"]
     assert given.pop("LOSSD_METRICS_HOST") == service["metadata"]["name"]
     assert int(given.pop("LOSSD_METRICS_PORT")) == service["spec"]["ports"][1]["port"]
     assert given.keys() == {"LOSSD_TLS_CERT", "LOSSD_METRICS_TLS_CERT"}

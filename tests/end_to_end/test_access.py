@@ -583,6 +583,9 @@ def test_a_container_with_tls_finds_itself_ready(files: Files, *, is_secret: boo
         known["LOSSD_METRICS_PORT"] = process.metrics_url.split(":")[2].split("/")[0]
         known["LOSSD_METRICS_TLS_CERT"] = str(certificate) if is_secret else ""
         assert run("healthcheck", **known).stdout == "ready\n"
+        asked = run("healthcheck", "--address", "127.0.0.1:1", **known)  # where nobody is
+        assert (asked.returncode, asked.stdout) == (1, "")
+        assert asked.stderr.startswith("Error: 127.0.0.1:1: ")
     done = run("healthcheck", **known)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Error: http" in done.stderr

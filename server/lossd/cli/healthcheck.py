@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd.cli.arguments import Real
 from lossd.cli.failures import told
-from lossd.cli.reaching import Credentials, takes_tls
+from lossd.cli.reaching import Credentials, is_given, takes_tls
 from lossd.client import TLS, unreached
 from lossd.client.errors import from_rpc_error
 from lossd.client.security import explained
@@ -40,14 +40,14 @@ _ADDRESS = _SETTINGS["address"]
 def healthcheck(*, address: str, timeout: float, credentials: Credentials) -> None:
     """Succeed if a server is ready, for container runtimes.
 
-    It fails with the reason if not. Where LOSSD_TLS_CERT is set and no flag of TLS is given, it
-    asks the page /readyz.
+    It fails with the reason if not. Where LOSSD_TLS_CERT is set, and neither --address nor a flag
+    of TLS is given, it asks the page /readyz.
     """
     try:
         _ADDRESS.checked(address)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    if credentials.tls is None and _set("tls_cert"):
+    if credentials.tls is None and not is_given("address") and _set("tls_cert"):
         _ask_page(timeout)
         return
     target = addresses.reachable(address)
