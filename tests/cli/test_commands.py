@@ -619,3 +619,25 @@ def test_a_health_check_of_nobody_says_what_other_commands_say(tmp_path: Path) -
     assert done.exit_code == 1
     assert done.output.startswith(said)
     assert done.output.endswith('is "lossd serve" running there?\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("LOSSD_METRICS_PORT", "abc", "must be a whole number, got 'abc'"),
+        ("LOSSD_METRICS_PORT", "1_0", "must be a whole number, got '1_0'"),
+        (  # of Kubernetes, beside a service named lossd-metrics
+            "LOSSD_METRICS_PORT",
+            "tcp://10.0.0.5:9464",
+            "must be a whole number, got 'tcp://10.0.0.5:9464'",
+        ),
+        ("LOSSD_METRICS_PORT", "65536", "must be in [0, 65535], got 65536"),
+        ("LOSSD_METRICS_HOST", "a b", "must be a host name or an IP address, got a b"),
+    ],
+)
+def test_a_health_check_names_the_variable_that_is_wrong(name: str, value: str, rule: str) -> None:
+    done = lossd("healthcheck", LOSSD_TLS_CERT="server.crt", **{name: value})
+
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == f"Error: {name} {rule}"

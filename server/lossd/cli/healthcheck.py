@@ -1,5 +1,6 @@
 """``lossd healthcheck``."""
 
+import contextlib
 import http.client
 import os
 import ssl
@@ -10,7 +11,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lossd.cli.arguments import Real
+from lossd.cli.arguments import Real, is_in_plain_digits
 from lossd.cli.failures import told
 from lossd.cli.reaching import Credentials, is_given, takes_tls
 from lossd.client import TLS, unreached
@@ -69,10 +70,25 @@ def _told(error: grpc.RpcError, seconds: float) -> str:
     return found.message
 
 
-def _set(name: str) -> str:
-    """Returns a setting of the server in the same environment."""
+def _set(name: str) -> Any:
+    """Returns a setting of the server in the same environment.
+
+    Raises:
+        click.UsageError: if the variable breaks a rule of the setting; Kubernetes sets some such as
+            LOSSD_METRICS_PORT itself, beside a service of that name.
+    """
     setting = _SETTINGS[name]
-    return os.environ.get(setting.variable) or str(setting.default)
+    text = os.environ.get(setting.variable)
+    if not text:
+        return setting.default
+    value: Any = text
+    if setting.type is int and is_in_plain_digits(text):
+        with contextlib.suppress(ValueError):
+            value = int(text)
+    try:
+        return setting.checked(value)
+    except ConfigError as error:
+        raise click.UsageError(setting.variable + str(error).removeprefix(name)) from error
 
 
 def _ask_page(timeout: float) -> None:
