@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "TLS of another kind": ({"tls": "ca.pem"}, "tls must be a TLS, True or False, got str"),
     "no authority": ({"tls": TLS("/none")}, "tls must be in a file that can be read, got /none"),
 }
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [("", "nothing in"), (" \n", "nothing in"), ("a\n\nb\n", "2 lines in")]
+)
+def test_a_file_of_a_token_holds_one(tmp_path: Path, content: str, found: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(content)
+    said = f"token file must hold one token, got {found} {path}"
+    with pytest.raises(client.InvalidRequestError, match=re.escape(said)) as caught:
+        LossClient("localhost:1", token=path)
+    assert caught.value.field == "token"
 
 
 @pytest.mark.parametrize("how", WRONG)

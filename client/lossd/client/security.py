@@ -203,9 +203,15 @@ def _told(token: Callable[[], str]) -> str:
 
 def _token_of(path: Path) -> str:
     try:
-        return _checked(path.read_text().strip())
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable("token", path, error) from error
+    if len(lines) != 1:  # a server's own may have several, or none yet
+        found = f"{len(lines)} lines in" if lines else "nothing in"
+        raise InvalidRequestError(
+            f"token file must hold one token, got {found} {path}", field="token"
+        )
+    return _checked(lines[0].strip())
 
 
 def _checked(token: Any) -> str:
