@@ -64,6 +64,31 @@ def test_flags_of_a_server_to_come_are_refused_beside_one_that_runs() -> None:
     assert (done.exit_code, "--threads must be left out" in done.output) == (2, True)
 
 
+def test_variables_of_a_server_are_not_those_of_its_client(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("0123456789abcdef\nfedcba9876543210\n")
+    one = tmp_path / "token"
+    one.write_text("fedcba9876543210\n")
+    own = {
+        "LOSSD_TOKEN_FILE": str(tokens),
+        "LOSSD_THREADS": "abc",
+        "LOSSD_BACKEND": "abacus",
+        "LOSSD_JWT_ISSUER": "https://example.com",
+        "LOSSD_TLS_CERT": str(tmp_path / "none"),
+    }
+    with running_server("--log-level", "warning", "--token-file", str(tokens)) as server:
+        there = ("doctor", "--server", server.address)
+        proven = lossd(*there, "--token-file", one, **own)
+        plain = lossd(*there, **own)
+        several = lossd("doctor", "--token-file", tokens, "--server", server.address)
+
+    assert proven.exit_code == 0, proven.output
+    assert (plain.exit_code, "must give a token" in plain.output) == (1, True), plain.output
+    said = f"Error: token file must hold one token, got 2 lines in {tokens}"
+    assert (several.exit_code, several.output.splitlines()[-1]) == (2, said)
+    assert lossd("doctor", **own).exit_code == 2  # of this machine they are
+
+
 def test_doctor_and_config_answer_programs() -> None:
     doctor = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000", "--json")
     config = lossd("config", "--threads", "3", "--json", LOSSD_MAX_CALLS="9")

@@ -19,7 +19,7 @@ from lossd.serving.config import Config, settings
 
 @click.command(epilog=SERVES_TOO)
 @click.option(
-    "--server", metavar="ADDRESS",
+    "--server", metavar="ADDRESS", is_eager=True,  # before settings, which ask for it
     help="Look at the server that runs there, and test its losses, instead of this machine.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -29,8 +29,8 @@ def doctor(*, config: Config, server: str | None, as_json: bool, credentials: Cr
     """Look at this machine, and test every loss on it.
 
     It fails if something is wrong. The settings are those that lossd serve would have. With
-    --server, flags of TLS are those of a client, and the token file has the token that proves who
-    asks.
+    --server, their variables are left unread, flags of TLS are those of a client, and --token-file
+    has the token that proves who asks.
     """
     if server is None:
         findings = list(findings_here(config))

@@ -70,6 +70,18 @@ class SectionedCommand(click.Command):
                     formatter.write_dl(rows)
 
 
+class _Flag(click.Option):
+    """The flag of a setting; its variable is left unread beside a server that runs.
+
+    That has settings of its own, and those of one to come are no client's.
+    """
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Returns what the variable says, if it is asked for."""
+        is_elsewhere = isinstance(ctx.params.get("server"), str)  # neither None nor click's marker
+        return None if is_elsewhere else super().resolve_envvar_value(ctx)
+
+
 def _with_flags(command: Command, *, is_hidden: bool) -> Command:
     def with_config(**values: Any) -> Any:
         given = {s.name: values.pop(s.name) for s in settings()}
@@ -100,6 +112,7 @@ def _option(setting: Setting, *, is_hidden: bool) -> Callable[[Command], Command
     return click.option(
         flag,
         setting.name,
+        cls=_Flag,
         type=_type(setting),
         default=_plain(setting.default),
         envvar=setting.variable,
