@@ -1,5 +1,6 @@
 """A setting is declared once, checked, and found wherever an operator looks for it."""
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,10 @@ def test_a_command_names_the_flags_of_settings_that_go_together() -> None:
             "--address (LOSSD_ADDRESS) must be a unix:/path with --socket-mode",
         ),
         (
+            ["--address=127.0.0.1:9464"],
+            "--metrics-port (LOSSD_METRICS_PORT) must differ from the port of address, got 9464",
+        ),
+        (
             ["--metrics-host=a b"],
             "(LOSSD_METRICS_HOST) must be a host name or an IP address, got a b",
         ),
@@ -94,6 +99,32 @@ def test_a_command_names_the_flags_of_settings_that_go_together() -> None:
         with pytest.raises(click.UsageError) as caught:
             command.main(given, standalone_mode=False)
         assert said in caught.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("address", "pages", "is_same"),
+    [
+        ("127.0.0.1:7", "127.0.0.1:7", True),
+        ("localhost:7", "127.0.0.1:7", True),
+        ("Losses.example.com:7", "losses.example.com:7", True),
+        ("0.0.0.0:7", "127.0.0.1:7", True),
+        ("127.0.0.2:7", "0.0.0.0:7", True),
+        ("[::]:7", "127.0.0.1:7", True),
+        ("[0::1]:7", "::1:7", True),
+        ("127.0.0.1:8", "127.0.0.1:7", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("127.0.0.2:7", "127.0.0.1:7", False),
+        ("[::1]:7", "127.0.0.1:7", False),
+        ("[::1]:7", "0.0.0.0:7", False),
+        ("losses.example.com:7", "127.0.0.1:7", False),
+        ("unix:/7", "127.0.0.1:7", False),
+    ],
+)
+def test_both_ports_of_a_host_differ(address: str, pages: str, *, is_same: bool) -> None:
+    host, _, port = pages.rpartition(":")
+    refused = pytest.raises(ConfigError, match="metrics_port must differ from the port of address")
+    with refused if is_same else contextlib.nullcontext():
+        Config(address=address, metrics_host=host, metrics_port=int(port))
 
 
 def test_a_member_goes_by_its_value() -> None:

@@ -172,6 +172,28 @@ def port_of(address: str) -> int:
     return 0 if isinstance(found, UnixSocket) else found.number
 
 
+def is_same(one: Port, other: Port) -> bool:
+    """Returns whether two servers at these would surely be in each other's way."""
+    if one.number != other.number or one.number == 0:
+        return False
+    hosts = {_known_as(one.host), _known_as(other.host)}
+    if len(hosts) == 1 or "::" in hosts:  # where nothing else is said, :: takes version 4 too
+        return True
+    return "0.0.0.0" in hosts and all(map(_is_version_4, hosts))  # noqa: S104 - a look
+
+
+def _known_as(host: str) -> str:
+    name = host.lower().removesuffix(".")
+    return "127.0.0.1" if name == "localhost" else name
+
+
+def _is_version_4(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 4
+    except ValueError:
+        return False
+
+
 def reachable(address: str) -> str:
     """Returns an address to call a server at: the loopback for one that listens everywhere."""
     found = parse(address)
@@ -284,12 +306,24 @@ def _taken(address: str, error: OSError) -> AddressError:
     return AddressError(f"address must {rule}, got {address}: {error.strerror}")
 
 
-def _check_path(address: str, path: str) -> None:
+def check_directory(address: str) -> None:
+    """Checks that there is a directory for the file of a Unix socket; any other address needs none.
+
+    Raises:
+        AddressError: if not, with the reason.
+    """
+    path = file_of(address)
+    if path is None:
+        return
     folder = Path(path).parent
     if not folder.is_dir():
         raise AddressError(f"address must be in a directory that exists, got {address}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise AddressError(f"address must be in a directory that may be written, got {address}")
+
+
+def _check_path(address: str, path: str) -> None:
+    check_directory(address)
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - a path of bytes that are no text is one too
     except OSError:

@@ -311,6 +311,13 @@ class Config:
                 f"address must be a unix:/path with socket_mode, got {self.address}",
                 field="address",
             )
+        where = addresses.parse(self.address)
+        pages = addresses.Port(addresses.parse_host(self.metrics_host), self.metrics_port)
+        if isinstance(where, addresses.Port) and addresses.is_same(where, pages):
+            raise ConfigError(
+                f"metrics_port must differ from the port of address, got {self.metrics_port}",
+                field="metrics_port",
+            )
 
     @property
     def is_open(self) -> bool:
