@@ -265,6 +265,18 @@ def test_config_check_fails_where_a_server_would_not_start(tmp_path: Path, flag:
     assert not refused.output.count("in bounds")
 
 
+def test_config_check_looks_for_the_directory_of_a_socket(tmp_path: Path) -> None:
+    there = lossd("config", "--check", "--address", f"unix:{tmp_path}/s.sock")
+    nowhere = f"unix:{tmp_path}/none/s.sock"
+    refused = lossd("config", "--check", "--address", nowhere)
+    started = lossd("serve", "--address", nowhere, "--metrics-port", 0, "--backend", "numpy")
+
+    said = f"Error: address must be in a directory that exists, got {nowhere}"
+    assert (there.exit_code, there.output) == (0, "every setting is in bounds\n")
+    assert (refused.exit_code, refused.output) == (1, f"{said}\n")
+    assert (started.exit_code, started.output.startswith(said)) == (1, True)
+
+
 def test_doctor_is_content_with_this_machine() -> None:
     done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
 

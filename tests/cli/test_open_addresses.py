@@ -15,7 +15,7 @@ def check(*flags: str) -> Result:
     return CliRunner().invoke(command, ["config", "--check", *flags])
 
 
-HERE = ("127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.9.10:1", "unix:/a", "unix-abstract:a")
+HERE = ("127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.9.10:1", "unix:a", "unix-abstract:a")
 ELSEWHERE = ("0.0.0.0:1", "[::]:1", "192.0.2.7:1", "example.com:1", "[2001:db8::1]:1")
 
 

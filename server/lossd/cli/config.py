@@ -9,10 +9,12 @@ from click.core import ParameterSource
 from rich.table import Table
 from rich.text import Text
 
+from lossd.cli.failures import told
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import console, print_json
 from lossd.errors import ServiceError
 from lossd.naming import guess
+from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.cautions import cautions
 from lossd.serving.config import Config, Setting, settings, unknown_variables
@@ -71,13 +73,15 @@ def _warn(config: Config) -> None:
 
 
 def _check_files(config: Config) -> None:
-    """Checks what a server would read or share beside, as ``lossd doctor`` does.
+    """Checks what a server would read, share or make beside, as ``lossd doctor`` does.
 
     Raises:
         click.ClickException: if it cannot be used.
     """
     from lossd.cli.machine import files_here  # noqa: PLC0415 - it imports all that computes
 
+    with told():
+        addresses.check_directory(config.address)
     for finding in files_here(config):
         if finding.is_bad:
             raise click.ClickException(finding.found)
