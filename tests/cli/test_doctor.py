@@ -1,6 +1,7 @@
 """``lossd doctor --server``: it looks at a server that runs, and at its losses."""
 
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,51 @@ def test_variables_of_a_server_are_not_those_of_its_client(tmp_path: Path) -> No
     said = f"Error: token file must hold one token, got 2 lines in {tokens}"
     assert (several.exit_code, several.output.splitlines()[-1]) == (2, said)
     assert lossd("doctor", **own).exit_code == 2  # of this machine they are
+
+
+def looked_at(*flags: str, **variables: str) -> tuple[int, list[dict[str, Any]]]:
+    """Returns the status of ``lossd doctor`` and its findings without those of losses."""
+    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000", "--json")
+    done = lossd("doctor", *small, *flags, **variables)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_doctor_warns_of_an_address_where_somebody_listens(tmp_path: Path) -> None:
+    def warned(*flags: str) -> list[str]:
+        status, findings = looked_at(*flags)
+        mine = [one for one in findings if one["thing"].startswith("address")]
+        assert (status, len(mine)) == (0, 2)
+        return [one["found"] for one in mine if one["is_warning"]]
+
+    with socket.socket(socket.AF_UNIX) as own, socket.create_server(("127.0.0.1", 0)) as pages:
+        path, port = tmp_path / "s.sock", str(pages.getsockname()[1])
+        own.bind(str(path))
+        own.listen()
+        calls, page = warned("--address", f"unix:{path}", "--metrics-port", port)
+        (alone,) = warned("--address", f"127.0.0.1:{port}", "--metrics-port", "0")
+
+    assert calls == f"address must be free, got unix:{path}: another server listens there"
+    assert page.startswith(f"metrics port must be free, got {port}: ")
+    assert alone.startswith(f"address must be free, got 127.0.0.1:{port}: ")
+    assert warned("--address", f"unix:{path}", "--metrics-port", "0") == []  # left behind
+
+
+def test_doctor_fails_where_a_server_could_not_listen(tmp_path: Path) -> None:
+    nowhere = f"unix:{tmp_path}/none/s.sock"
+    status, findings = looked_at("--address", nowhere, "--metrics-host", "192.0.2.1")
+    bad = {one["thing"]: one["found"] for one in findings if one["is_bad"]}
+
+    assert status == 1
+    assert bad["address"] == f"address must be in a directory that exists, got {nowhere}"
+    said = "metrics_host must be one of this machine, got 192.0.2.1: "
+    assert bad["address of the pages"].startswith(said)
+
+
+def test_doctor_warns_of_a_variable_that_is_misspelt() -> None:
+    status, findings = looked_at("--address", "127.0.0.1:0", LOSSD_MAX_CALS="1")
+    (said,) = (one["found"] for one in findings if one["thing"] == "variables")
+
+    assert (status, said) == (0, "LOSSD_MAX_CALS is no setting: did you mean LOSSD_MAX_CALLS?")
 
 
 def test_doctor_and_config_answer_programs() -> None:

@@ -5,7 +5,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.errors import BackendUnavailable, ServiceError
 from lossd.kernels.host import Library, NoLibraryError, are_for_here
+from lossd.naming import guess
 from lossd.networks import Networks, worked_networks
 from lossd.routing import Route
 from lossd.serving import addresses
 from lossd.serving.access import entrance
+from lossd.serving.addresses import AddressError, TakenError
 from lossd.serving.app import networks_of
 from lossd.serving.cautions import OPEN, cautions
-from lossd.serving.config import MEBIBYTE, Config
+from lossd.serving.config import MEBIBYTE, Config, settings, unknown_variables
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import routes_of
 from lossd.serving.process.versions import versions
@@ -77,6 +79,28 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield _memory(config, 0 if config.backend is BackendChoice.NUMPY else available.count)
     yield from files_here(config)
     yield from _entrance(config)
+    yield from _addresses(config)
+    for name in unknown_variables(os.environ):
+        hint = guess(name, (setting.variable for setting in settings()))
+        yield Finding("variables", f"{name} is no setting{hint}", is_warning=True)
+
+
+def _addresses(config: Config) -> Iterator[Finding]:
+    """Yields whether a server could listen; the one that does so now may be meant."""
+    calls, host, port = config.address, config.metrics_host, config.metrics_port
+    yield _free("address", calls, lambda: addresses.check_free(calls))
+    pages = f"{addresses.in_url(host)}:{port}"
+    yield _free("address of the pages", pages, lambda: addresses.check_pages_free(host, port))
+
+
+def _free(thing: str, address: str, check: Callable[[], None]) -> Finding:
+    try:
+        check()
+    except TakenError as error:
+        return Finding(thing, str(error), is_warning=True)
+    except AddressError as error:
+        return Finding(thing, str(error), is_bad=True)
+    return Finding(thing, f"{address} can be listened on")
 
 
 def _kernels() -> Finding:

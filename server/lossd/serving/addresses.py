@@ -22,7 +22,7 @@ from typing import Any
 from lossd.errors import ServiceError
 
 # What the system says of an address that it does not have.
-NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 PATH_BYTES = 107  # the longest path that the kernel takes
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"
@@ -32,6 +32,10 @@ class AddressError(ServiceError):
     """The address cannot be listened on."""
 
     reason = "ADDRESS"
+
+
+class TakenError(AddressError):
+    """Somebody else listens there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,7 @@ def check_free(address: str) -> None:
     """Checks that a server could listen there.
 
     Raises:
+        TakenError: if another server does.
         AddressError: if not, with the reason.
     """
     found = parse(address)
@@ -250,6 +255,28 @@ def check_free(address: str) -> None:
         _check_abstract(address, found.path)
     else:
         _check_path(address, found.path)
+
+
+def check_pages_free(host: str, port: int) -> None:
+    """Checks that pages could be served there.
+
+    Raises:
+        TakenError: if something else is.
+        AddressError: if not, with the reason.
+    """
+    try:
+        _try(resolve("metrics_host", host, port)[0])
+    except OSError as error:
+        raise pages_fault(host, port, error) from error
+
+
+def pages_fault(host: str, port: int, error: OSError) -> AddressError:
+    """Returns what is wrong with an address for pages that the system refuses."""
+    because = error.strerror
+    if error.errno in _NOT_HERE:
+        return AddressError(f"metrics_host must be one of this machine, got {host}: {because}")
+    kind = TakenError if error.errno == errno.EADDRINUSE else AddressError
+    return kind(f"metrics port must be free, got {port}: {because}")
 
 
 @contextlib.contextmanager
@@ -300,10 +327,12 @@ def _check_abstract(address: str, name: str) -> None:
 
 
 def _taken(address: str, error: OSError) -> AddressError:
-    rule = "be free" if error.errno == errno.EADDRINUSE else "be one of this machine"
-    if error.errno in {errno.EACCES, errno.EPERM}:
+    kind, rule = AddressError, "be one of this machine"
+    if error.errno == errno.EADDRINUSE:
+        kind, rule = TakenError, "be free"
+    elif error.errno in {errno.EACCES, errno.EPERM}:
         rule = "be one that this user may take"
-    return AddressError(f"address must {rule}, got {address}: {error.strerror}")
+    return kind(f"address must {rule}, got {address}: {error.strerror}")
 
 
 def check_directory(address: str) -> None:
@@ -331,7 +360,7 @@ def _check_path(address: str, path: str) -> None:
     if not stat.S_ISSOCK(mode):
         raise AddressError(f"address must be free, got {address}: a file that is no socket")
     if _is_answered(path):
-        raise AddressError(f"address must be free, got {address}: another server listens there")
+        raise TakenError(f"address must be free, got {address}: another server listens there")
 
 
 def _is_answered(path: str) -> bool:

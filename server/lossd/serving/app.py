@@ -390,8 +390,4 @@ def _serve_pages(
     try:
         return http.serve(host, port, pages, tls=None if tls is None else lambda: tls.value.context)
     except OSError as error:
-        if error.errno in addresses.NOT_HERE:
-            fault = f"metrics_host must be one of this machine, got {host}"
-        else:
-            fault = f"metrics port must be free, got {port}"
-        raise AddressError(f"{fault}: {error.strerror}") from error
+        raise addresses.pages_fault(host, port, error) from error
