@@ -56,3 +56,15 @@ def test_the_check_fails_where_the_start_does(tmp_path: Path) -> None:
     checked = CliRunner().invoke(command, ["config", "--check", *flags])
     assert checked.exit_code == 1
     assert checked.output == f"Error: {not_served(*flags)}\n"
+
+
+def test_rules_that_are_empty_are_refused_as_at_a_reload(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.touch()
+    said = "access must have callers or anonymous, got an empty file"
+
+    checked = CliRunner().invoke(command, ["config", "--check", f"--access={rules}"])
+    assert (checked.exit_code, checked.output) == (1, f"Error: {said}\n")
+    assert not_served(f"--access={rules}") == said
+    rules.write_text("[callers]\n")
+    assert CliRunner().invoke(command, ["config", "--check", f"--access={rules}"]).exit_code == 0

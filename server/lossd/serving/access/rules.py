@@ -50,8 +50,11 @@ def read(content: bytes) -> Rules:
     """Reads the file.
 
     Raises:
-        AccessError: if it breaks a rule, naming where.
+        AccessError: if it breaks a rule, naming where, or is empty: a file that is half written is
+            too, and would have everybody refused.
     """
+    if not content.strip():
+        raise AccessError("access must have callers or anonymous, got an empty file")
     try:
         found = tomllib.loads(decoded(content, "access"))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
