@@ -346,6 +346,25 @@ def test_doctor_says_whether_memory_can_be_shared(tmp_path: Path) -> None:
     assert "shm_dir must be a directory that can be written to" in missing.output
 
 
+@pytest.mark.parametrize(("kind", "is_warned_of"), [("tmpfs", False), ("ext4", True)])
+def test_a_shared_directory_on_a_disk_is_warned_of_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_warned_of: bool
+) -> None:
+    monkeypatch.setattr("lossd.serving.cautions.filesystem_of", lambda _: kind)
+    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000", "--address", "127.0.0.1:0")
+    looked_at = lossd("doctor", *small, "--shm-dir", tmp_path, "--json")
+    checked = lossd("config", "--check", "--shm-dir", tmp_path)
+
+    findings = [one for one in json.loads(looked_at.stdout) if str(tmp_path) in one["found"]]
+    said = [one for one in json.loads(looked_at.stdout) if "shm_dir is on" in one["found"]]
+    assert [(one["thing"], one["is_warning"]) for one in findings] == [
+        ("shared directory", is_warned_of)
+    ]
+    assert said == (findings if is_warned_of else [])
+    assert (looked_at.exit_code, checked.exit_code) == (0, 0)
+    assert ("warning: shm_dir is on ext4" in checked.output) == is_warned_of
+
+
 def test_doctor_finds_a_loss_that_computes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace  # noqa: PLC0415
 

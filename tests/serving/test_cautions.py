@@ -97,3 +97,54 @@ def test_of_an_authority_that_has_expired_wherever_it_stands(tmp_path: Path) -> 
         (found,) = said(**given, tls_client_ca=write(tmp_path, f"ca{number}", content))
         assert found.startswith("tls_client_ca has an authority that expired on 20")
     assert said(**given, tls_client_ca=write(tmp_path, "ca", new + new)) == []
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+23 22 0:23 / {folder}/shared rw,relatime shared:3 - tmpfs tmpfs rw,size=1024k
+24 22 0:24 / {folder}/with\\040space rw - ramfs none rw
+25 23 0:25 / {folder}/shared/network rw master:1 - nfs4 host:/a rw
+26 22 0:26 / {folder}/shadowed rw - tmpfs tmpfs rw
+27 22 0:27 / {folder}/shadowed rw - xfs /dev/vdb rw
+28 22 0:28 / {folder}/pages rw - hugetlbfs none rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind"),
+    [
+        ("shared", "tmpfs"),
+        ("shared/within", "tmpfs"),
+        ("with space", "ramfs"),
+        ("pages", "hugetlbfs"),
+        ("shared/network", "nfs4"),
+        ("shadowed", "xfs"),
+        ("shared, not", "ext4"),
+        ("link", "ext4"),
+    ],
+)
+def test_of_a_shared_directory_that_is_on_a_disk(
+    directory: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = Path(write(tmp_path, "mountinfo", MOUNTS.format(folder=tmp_path)))
+    monkeypatch.setattr("lossd.serving.cautions._MOUNTS", mounts)
+    if directory == "link":
+        (tmp_path / "plain").mkdir()
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared" / directory).symlink_to(tmp_path / "plain")
+        place = tmp_path / "shared" / directory
+    else:
+        place = tmp_path / directory
+        place.mkdir(parents=True)
+
+    found = said(shm_dir=str(place))
+    if kind in {"tmpfs", "ramfs", "hugetlbfs"}:
+        assert found == []
+    else:
+        (one,) = found
+        assert one.startswith(f"shm_dir is on {kind}, where shared tensors may be written to a")
+    assert said(shm_dir=str(tmp_path / "none")) == []  # no server starts with it
+    mounts.write_text("")
+    assert said(shm_dir=str(place)) == []  # not to be known
+    mounts.unlink()
+    assert said(shm_dir=str(place)) == []

@@ -23,7 +23,7 @@ from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.addresses import AddressError, TakenError
 from lossd.serving.app import networks_of
-from lossd.serving.cautions import OPEN, cautions
+from lossd.serving.cautions import OPEN, cautions, on_a_disk
 from lossd.serving.config import MEBIBYTE, Config, settings, unknown_variables
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import routes_of
@@ -123,7 +123,10 @@ def _entrance(config: Config) -> Iterator[Finding]:
         yield Finding("who may call", "whoever is on this host")
     elif not config.is_open:
         yield Finding("who may call", "those who prove who they are")
+    told = on_a_disk(config.shm_dir)  # with what else there is to say of that directory
     for said in cautions(config, entered):
+        if said == told:
+            continue
         yield Finding("who may call" if said == OPEN else "settings", said, is_warning=True)
     for setting, pair in entered.certificates().items():
         days = (pair.value.expires - time.time()) / 86400
@@ -145,7 +148,9 @@ def _shared_directory(config: Config) -> Finding:
             free = shutil.disk_usage(config.shm_dir).free
     except ServiceError as error:
         return Finding(thing, str(error), is_bad=True)
-    return Finding(thing, f"{config.shm_dir} can be used, {_mebibytes(free)} free")
+    usable = f"{config.shm_dir} can be used, {_mebibytes(free)} free"
+    caution = on_a_disk(config.shm_dir)
+    return Finding(thing, f"{usable}; {caution}" if caution else usable, is_warning=bool(caution))
 
 
 def _networks(config: Config) -> Finding:

@@ -4,8 +4,11 @@
 """
 
 import datetime as dt
+import os
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from lossd.serving import addresses
 from lossd.serving.access.entrance import Entrance, unproven
@@ -15,6 +18,10 @@ OPEN = (
     "the address is open to other hosts, and nobody has to prove who he is: "
     "set tls_client_ca, token_file, access or jwks"
 )
+
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
+_MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(rb"\\([0-3][0-7]{2})")  # what separates the fields there, such as a space
 
 
 def cautions(config: Config, entered: Entrance) -> Iterator[str]:
@@ -27,7 +34,44 @@ def cautions(config: Config, entered: Entrance) -> Iterator[str]:
             f"max_message_bytes allows {config.max_message_bytes}, but messages above "
             f"max_inflight_bytes are refused (TOO_LARGE): set it to {config.max_inflight_bytes}"
         )
+    if said := on_a_disk(config.shm_dir):
+        yield said
     yield from _expired(entered)
+
+
+def on_a_disk(directory: str) -> str | None:
+    """Returns the caution of a directory to share memory in, if its files are not in memory."""
+    kind = filesystem_of(directory) if directory else None
+    if kind is None or kind in _IN_MEMORY:
+        return None
+    return (
+        f"shm_dir is on {kind}, where shared tensors may be written to a disk: "
+        "set it to a directory in a tmpfs, such as one of /dev/shm"
+    )
+
+
+def filesystem_of(directory: str) -> str | None:
+    """Returns the type of the file system that a directory is in; None if that is not to be known.
+
+    As where there is no such directory, without which no server starts.
+    """
+    try:
+        wanted = Path(directory).resolve(strict=True)
+        mounts = _MOUNTS.read_bytes().split(b"\n")
+    except (OSError, RuntimeError):  # of a link to itself, before Python 3.13
+        return None
+    longest, kind = 0, None
+    for one in filter(None, mounts):
+        mount, _, source = one.partition(b" - ")
+        point = Path(os.fsdecode(_ESCAPED.sub(_character, mount.split(b" ")[4])))
+        # Where several are mounted at one point, the last hides the others.
+        if wanted.is_relative_to(point) and len(point.parts) >= longest:
+            longest, kind = len(point.parts), source.partition(b" ")[0].decode()
+    return kind
+
+
+def _character(escaped: re.Match[bytes]) -> bytes:
+    return bytes([int(escaped[1], 8)])
 
 
 def _proofs(config: Config, entered: Entrance) -> Iterator[str]:
