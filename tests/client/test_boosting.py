@@ -23,6 +23,7 @@ from lossd.v1 import (
     LogCosh,
     PoissonNll,
     Quantile,
+    SmoothL1,
     SoftF1,
     SquaredError,
 )
@@ -85,6 +86,39 @@ def test_derivatives_are_those_of_the_definition(
     np.testing.assert_allclose(first, weights * gradient(targets, wide), rtol=1e-12, atol=1e-12)
     expected = np.maximum(weights * curvature(targets, wide), 1e-6)
     np.testing.assert_allclose(second, expected, rtol=1e-6, atol=1e-9)
+
+
+# By name, a loss of the score minus its target, and the diagonal of the Hessian by definition.
+OF_DIFFERENCES: dict[str, tuple[Loss, Callable[..., Any]]] = {
+    "log-cosh": (LogCosh(), lambda apart: np.cosh(apart) ** -2.0),
+    "Huber": (Huber(delta=1), lambda apart: np.where(np.abs(apart) < 1, 1.0, 1e-6)),
+    "smooth L1": (SmoothL1(beta=1), lambda apart: np.where(np.abs(apart) < 1, 1.0, 1e-6)),
+    "squared error": (SquaredError(), lambda apart: np.full_like(apart, 2)),
+}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("size", "tolerance"), [(1e3, 1e-9), (1e5, 1e-8), (1e6, 1e-6)])
+@pytest.mark.parametrize("name", OF_DIFFERENCES)
+def test_scores_far_from_0_have_the_curvature_of_their_distance_from_the_target(
+    client: LossClient, name: str, size: float, tolerance: float, sign: int
+) -> None:
+    loss, curvature = OF_DIFFERENCES[name]
+    scores = sign * size + np.array([-3, -1.25, -0.875, -0.5, 0, 0.25, 0.9375, 1.125, 2])
+    targets = np.full(len(scores), sign * size)
+    _, found = objective(loss, client)(targets, scores)
+    np.testing.assert_allclose(found, curvature(scores - targets), rtol=tolerance)
+
+
+@pytest.mark.parametrize("score", [-30.0, -9.5, 0.0, 3.0, 20.0, 40.0])
+def test_losses_of_the_score_alone_have_their_curvature_at_every_usual_score(
+    client: LossClient, score: float
+) -> None:
+    """Against a step that is too small for what exp gives, or too wide for it."""
+    _, poisson = objective(PoissonNll(), client, least_curvature=0)([1.0, 5.0], [score] * 2)
+    np.testing.assert_allclose(poisson, np.exp(score), rtol=1e-9, atol=1e-9)
+    _, binary = objective(BinaryCrossEntropy(), client, least_curvature=0)([0, 1.0], [score] * 2)
+    np.testing.assert_allclose(binary, logistic(score) * logistic(-score), rtol=1e-9, atol=1e-10)
 
 
 def test_a_loss_that_is_linear_in_pieces_takes_the_least_curvature(client: LossClient) -> None:
