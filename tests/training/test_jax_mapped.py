@@ -297,6 +297,63 @@ def test_mapped_batches_have_the_results_that_they_have_alone(
             assert_close((found[0][index], found[1][index]), (value, first))
 
 
+# How one of two batches may be empty: a loss of rows with labels 0 and 1, and weights or a mask.
+EMPTIED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "weights": (CrossEntropy(), {"weights": jnp.array([[0.0] * 3, [1.0, 0.0, 2.0]])}),
+    "elements' weights": (SquaredError(), {"weights": jnp.array([[0.0] * 3, [1.0, 0.0, 2.0]])}),
+    "mask": (CrossEntropy(), {"mask": jnp.array([[False] * 3, [True, False, True]])}),
+    "mask and weights": (
+        CrossEntropy(),
+        {
+            "mask": jnp.array([[True, False, True], [True] * 3]),
+            "weights": jnp.array([[0.0, 1.0, 0.0], [1.0] * 3]),
+        },
+    ),
+    "classes of weights": (CrossEntropy(class_weights=[0, 1]), {}),
+    "classes of weights in focus": (SoftmaxFocal(class_weights=[0, 1]), {}),
+    "ignored": (CrossEntropy(ignore_index=0), {}),
+    "nothing": (CrossEntropy(), {}),
+}  # fmt: skip
+
+
+def told(compute: Callable[[], Any]) -> Any:
+    """Returns what a computation gives, or that it is refused for what is empty."""
+    try:
+        return [np.asarray(one).tolist() for one in jax.block_until_ready(compute())]
+    except Exception as error:  # JAX has types of its own for what a callback raises
+        if "examples must be kept and have weight" not in str(error):
+            raise
+        return "refused"
+
+
+@pytest.mark.parametrize("normalizer", [None, 5.0])
+@pytest.mark.parametrize("reduction", ["mean", "batch_mean", "sum", "none"])
+@pytest.mark.parametrize("empty", ["zero", "nan", "error"])
+@pytest.mark.parametrize("name", EMPTIED)
+def test_a_mapped_batch_is_empty_where_it_is_alone(
+    client: Counting, name: str, empty: Any, reduction: Any, normalizer: float | None
+) -> None:
+    loss, extras = EMPTIED[name]
+    if normalizer is not None and reduction not in ("mean", "batch_mean"):
+        pytest.skip("a mean alone has a divisor")
+    logits, targets = draw(2, 3, 2), jnp.array([[0] * 3, [1, 0, 1]])
+    if isinstance(loss, SquaredError):
+        targets = jnp.eye(2)[targets]
+    loss_fn = remote_loss(loss, client, reduction=reduction, empty=empty, normalizer=normalizer)
+
+    def computed(given: Any, to: Any, extra: Any) -> Any:
+        return loss_fn(given, to, **extra)
+
+    batches = [jax.tree.map(lambda x, i=i: x[i], (logits, targets, extras)) for i in range(2)]
+    alone = told(lambda: [computed(*batch) for batch in batches])
+    found = told(lambda: jax.vmap(computed)(logits, targets, extras))
+    np.testing.assert_equal(np.array(found), np.array(alone))
+    if name != "nothing" and empty == "error":
+        assert found == "refused"
+    if name == "nothing":
+        assert found != "refused"
+
+
 def test_a_normalizer_divides_each_mapped_batch(client: Counting) -> None:
     logits, targets = draw(4, 8, 5), labels(5, 4, 8)
     loss_fn = remote_loss(CrossEntropy(), client, normalizer=16.0)

@@ -244,16 +244,15 @@ class _Divisor:
             return False
         if self._normalizer is not None and not _are_divisors(self._normalizer):
             return False  # the server says what is wrong
+        may_be_empty = self._problem.empty != "zero"
         if (
-            self._is_mean
+            (self._is_mean or may_be_empty)
             and "class_weights" in loss.DESCRIPTOR.fields_by_name
             and loss.class_weights
         ):
             return False
-        if self._problem.empty == "zero":
-            return True
-        has_examples = self._by_batch(self._kept).any(axis=1)
-        return bool((has_examples & (self._each != 0)).all())
+        # For the server a batch without weight is empty, whatever divides it.
+        return not may_be_empty or bool(self._by_batch(self._weights != 0).any(axis=1).all())
 
     @property
     def _is_mean(self) -> bool:
