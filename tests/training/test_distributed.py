@@ -123,6 +123,11 @@ FAILURES = {  # of the first worker, with words of its own error
     "a closed client": "client must be open",
 }
 NOTHING = torch.zeros(sum(PARTS), dtype=torch.bool)
+NO_WEIGHTS = {"weights": torch.zeros(sum(PARTS))}
+EMPTY = (
+    "workers with nothing", "workers without weight", "no weight and a normalizer",
+    "weight of classes that are not there",
+)  # fmt: skip
 
 
 def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
@@ -155,7 +160,18 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
         ),
         "half precision": (remote(plain, gradient_scale=65536.0), {}),
         "workers with nothing": (remote(plain, empty="nan"), {"mask": NOTHING}),
+        "workers without weight": (remote(plain, reduction="batch_mean", empty="nan"), NO_WEIGHTS),
+        "no weight and a normalizer": (remote(plain, normalizer=100.0, empty="nan"), NO_WEIGHTS),
+        "weight of classes that are not there": (
+            remote(CrossEntropy(class_weights=[0, 0, 1]), reduction="batch_mean", empty="nan"),
+            {"mask": LABELS < 2},
+        ),
+        "a worker without weight": (
+            remote(plain, reduction="batch_mean", empty="error"),
+            {"weights": 1.0 * (torch.arange(sum(PARTS)) >= PARTS[0])},
+        ),
         "an error": (remote(plain, empty="error"), {"mask": NOTHING}),
+        "an error of weights": (remote(plain, reduction="batch_mean", empty="error"), NO_WEIGHTS),
         "a wrong label": (remote(plain), {}),
         "a second call that fails": (remote(TWO_DIVISORS), {}),
         "weights with a gradient": (remote(plain), {"weights": torch.ones(sum(PARTS))}),
@@ -263,6 +279,8 @@ def expected(name: str) -> Any:
         value = value + cross_entropy(leaf, targets, ignore_index=1)
     elif name == "a worker with nothing":
         value = cross_entropy(leaf[PARTS[0] :], targets[PARTS[0] :])
+    elif name == "a worker without weight":
+        value = cross_entropy(leaf[PARTS[0] :], targets[PARTS[0] :], reduction="sum") / len(leaf)
     elif name.startswith("a normalizer"):
         value = cross_entropy(leaf, targets, reduction="sum") / 100
     else:
@@ -287,18 +305,20 @@ def test_two_workers_have_the_mean_of_one_or_are_refused_alike(
         worker.join(60)
     both = {name: [answers[rank][name] for rank in range(len(PARTS))] for name in answers[0]}
 
-    assert [str(one) for one in both.pop("an error")] == [
-        "examples must be kept and have weight, got none"
-    ] * len(PARTS)
+    for case in ("an error", "an error of weights"):
+        assert [str(one) for one in both.pop(case)] == [
+            "examples must be kept and have weight, got none"
+        ] * len(PARTS)
     for case, told in FAILURES.items():
         first, second = both.pop(case)
         assert told in first
         assert "workers must all compute their batches, got 1 that could not" in second
     for one in both.pop("a whole set"):
         assert "process_group must go with losses that are means over examples" in one
-    for value, gradient in both.pop("workers with nothing"):
-        assert value != value  # noqa: PLR0124 - NaN
-        assert not gradient.any()
+    for case in EMPTY:
+        for value, gradient in both.pop(case):
+            assert value != value, case  # noqa: PLR0124 - NaN
+            assert not gradient.any()
     for name, shares in both.items():
         assert not any(isinstance(one, str) for one in shares), (name, shares)
         value, gradient = expected(name)

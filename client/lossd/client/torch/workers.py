@@ -153,14 +153,14 @@ class Workers:
         return result, factor if is_whole or self._empty == "zero" else float("nan"), factor
 
     def _counts(self, result: Result, divisors: Divisors) -> list[float]:
-        """Returns the examples and the divisor of each term of a loss."""
+        """Returns the weight, without which a batch is empty, and the divisor of each term."""
         parts = result.terms or (result,)
         name = DENOMINATORS[self._reduction]
         return [
             count
             for part in parts
             for count in (
-                part.example_count,
+                part.weight_sum,
                 getattr(part, name) if divisors.own is None else divisors.own,
             )
         ]
