@@ -638,6 +638,11 @@ RECORDS: dict[str, Callable[[Callable[[Any], Any], Any], Any]] = {
         Criterion(function), (given,), strict=False
     ),
     "linearize": torch.func.linearize,
+    "trace": lambda function, given: torch.jit.trace(function, given, check_trace=False),
+    "trace of a module": lambda function, given: torch.jit.trace(Criterion(function), given),
+    "onnx by a trace": lambda function, given: torch.onnx.export(
+        Criterion(function), (given,), io.BytesIO(), dynamo=False
+    ),
 }
 
 
@@ -651,9 +656,9 @@ def test_a_record_of_operations_must_not_have_it(address: str, record: str, redu
     criterion = RemoteLoss("squared_error", address, reduction=reduction)
     with pytest.raises(
         InvalidRequestError,
-        match=r"^loss must be .* recorded \(make_fx, torch\.export, torch\.func\.linearize\)",
+        match=r"^loss must be .* recorded \(make_fx, .*, torch\.jit\.trace\), got a call ",
     ):
-        RECORDS[record](lambda given: criterion(given, torch.zeros(3)), torch.ones(3))
+        RECORDS[record](lambda given: criterion(given * 1, torch.zeros(3)), torch.ones(3))
 
 
 def test_it_prints_what_it_computes() -> None:

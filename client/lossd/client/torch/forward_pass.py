@@ -275,10 +275,14 @@ def _refuse_recording() -> None:
 
     The loss of this batch would be a constant of the record.
     """
-    if get_innermost_proxy_mode() is not None or _is_recorded_before_dispatch():
+    if (
+        get_innermost_proxy_mode() is not None
+        or _is_recorded_before_dispatch()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    ):
         raise InvalidRequestError(
             "loss must be computed outside of what is recorded (make_fx, torch.export, "
-            "torch.func.linearize), got a call within it"
+            "torch.func.linearize, torch.jit.trace), got a call within it"
         )
 
 
