@@ -25,3 +25,12 @@ def double_precision() -> Iterator[None]:
     config.update("jax_enable_x64", val=True)
     yield
     config.update("jax_enable_x64", val=False)
+
+
+@pytest.fixture
+def strict_promotion() -> Iterator[None]:
+    """JAX that finds no common type by itself."""
+    config = pytest.importorskip("jax").config
+    config.update("jax_numpy_dtype_promotion", "strict")
+    yield
+    config.update("jax_numpy_dtype_promotion", "standard")

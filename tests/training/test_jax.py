@@ -111,6 +111,43 @@ def test_gradients_have_the_type_of_their_input(address: str, dtype: Any) -> Non
     np.testing.assert_allclose(gradient.astype(jnp.float32), right, atol=2e-3)
 
 
+@pytest.mark.usefixtures("strict_promotion")
+@pytest.mark.parametrize("of_cotangent", [None, jnp.bfloat16, jnp.float16, jnp.float32, jnp.int32])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_types_need_not_be_promoted(
+    address: str, dtype: Any, reduction: Any, of_cotangent: Any
+) -> None:
+    logits, targets = draw(8, 5, dtype=dtype), labels(5, 8)
+    given = {} if of_cotangent is None else {"cotangent": jnp.full(8, 2, of_cotangent)}
+    loss_fn = remote_loss(CrossEntropy(), address, reduction=reduction)
+
+    found = jax.grad(lambda x: loss_fn(x, targets, **given).mean())(logits)
+
+    assert found.dtype == dtype
+    right = jax.grad(cross_entropy)(logits.astype(jnp.float32), targets)
+    right = right if of_cotangent is None else 2.0 * right
+    np.testing.assert_allclose(found.astype(jnp.float32), right, atol=4e-3)
+
+
+@pytest.mark.usefixtures("double_precision", "strict_promotion")
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_types_beside_float64_need_not_be_promoted(
+    address: str, dtype: Any, reduction: Any
+) -> None:
+    predictions, targets = draw(8, 5, dtype=dtype), draw(8, 5, seed=1, dtype=np.float64)
+    loss_fn = remote_loss(SquaredError(), address, reduction=reduction)
+
+    value, found = jax.value_and_grad(lambda x: loss_fn(x, targets).mean())(predictions)
+
+    assert value.dtype == jnp.float64
+    assert found.dtype == dtype
+    right = (predictions.astype(jnp.float64) - targets) / 20
+    tolerance = 1e-2 if dtype == jnp.bfloat16 else 1e-6
+    np.testing.assert_allclose(found.astype(jnp.float64), right, rtol=tolerance, atol=1e-6)
+
+
 def test_a_scaled_gradient_in_half_precision_is_rounded_last(address: str) -> None:
     logits, targets = (draw(512, 1000) * 4).astype(jnp.float16), labels(1000, 512)
 

@@ -11,6 +11,7 @@ from lossd.client.extras import missing
 
 try:
     import jax
+    import jax.numpy as jnp
     from jax.custom_derivatives import SymbolicZero
 except ModuleNotFoundError as error:
     raise missing(error, "jax") from error
@@ -164,9 +165,11 @@ def _differentiable(problem: Problem, possible: Differentiability) -> Callable[.
             gradients = {}
         elif is_vector and gradients:
             scaled = {**extras, "cotangent": _times(upstream, extras.get("cotangent"))}
-            gradients, upstream = outside(inputs, scaled, tuple(gradients))[1], 1
+            gradients, upstream = outside(inputs, scaled, tuple(gradients))[1], None
         rounded = {
-            name: jax.tree.map(lambda g, x: (upstream * g).astype(x.dtype), found, inputs[name])
+            name: jax.tree.map(
+                lambda g, x: _product(upstream, g).astype(x.dtype), found, inputs[name]
+            )
             for name, found in gradients.items()
         }
         nothing = jax.tree.map(lambda _: None, (inputs, extras))
@@ -190,7 +193,18 @@ def _times(upstream: Any, cotangent: Any) -> Any:
             f"got {list(cotangent.shape)}",
             field="cotangent",
         )
-    return upstream * cotangent
+    return _product(upstream, cotangent)
+
+
+def _product(upstream: Any, factor: Any) -> Any:
+    """Returns a product, in float64 if one of both is; ``upstream`` is None for 1.
+
+    The types are told to JAX, which may have been forbidden to find a common one itself.
+    """
+    if upstream is None:
+        return factor
+    dtype = jnp.float64 if jnp.float64 in (upstream.dtype, factor.dtype) else jnp.float32
+    return upstream.astype(dtype) * factor.astype(dtype)
 
 
 def _is_perturbed(given: Any) -> bool:
