@@ -68,6 +68,43 @@ def test_a_sequence_needs_no_axis_of_examples(
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize(
+    ("probability", "target", "ours", "theirs"),
+    [
+        (1, 0, 0, 1e12), (0, 1, 0, -1e12), (0, 0, 1, 0), (1, 1, -1, 0),
+        (1e-13, 1, -1e13, -1e12), (1e-13, 0, 1, 0.1), (1e-11, 1, -1e11, -1e11), (0.5, 0, 2, 2),
+    ],
+)  # fmt: skip
+def test_probabilities_beside_0_and_1_have_the_gradient_of_the_clamped_loss(
+    address: str, probability: float, target: float, ours: float, theirs: float
+) -> None:
+    """As ``docs/training.md`` tells, and what PyTorch has there."""
+    found = []
+    for criterion in (RemoteLoss.like(nn.BCELoss(), address), nn.BCELoss()):
+        given = leaf([probability, 0.5])
+        value = criterion(given, torch.tensor([target, 1.0], dtype=torch.float64))
+        value.backward()
+        found.append((float(value.detach()), *(2 * given.grad).tolist()))
+    assert found[0] == pytest.approx((found[1][0], ours, -2), rel=1e-6)
+    assert found[1][1:] == pytest.approx((theirs, -2), rel=1e-6)
+
+
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_a_row_that_no_path_fits_has_no_gradient(address: str, *, zero_infinity: bool) -> None:
+    module = nn.CTCLoss(reduction="sum", zero_infinity=zero_infinity)
+    targets, lengths = torch.tensor([[1, 1, 1, 1], [1, 2, 0, 0]]), torch.tensor([4, 2])
+    drawn = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(5)).log_softmax(-1)
+    found = []
+    for criterion in (RemoteLoss.like(module, address), module):
+        given = drawn.clone().requires_grad_()
+        value = criterion(given, targets, torch.tensor([3, 3]), lengths)
+        value.backward()
+        assert bool(torch.isinf(value)) != zero_infinity
+        found.append(given.grad[:, 0])
+    assert not found[0].any()
+    assert bool(found[1].isnan().all()) != zero_infinity
+
+
 @pytest.mark.parametrize("lengths", [[2, 2], [4, 3], [6, -1], [3.0, 2.0]], ids=str)
 def test_lengths_that_are_not_those_of_the_targets_are_refused(
     address: str, lengths: list[Any]
