@@ -148,6 +148,54 @@ def test_a_datum_of_another_length_is_refused(client: LossClient) -> None:
         loss_fn(data, tensors)
 
 
+def of_lengths(lengths: Sequence[int], advantages: Sequence[Sequence[float]]) -> Any:
+    """Data of some lengths, and the log-probabilities of their tokens."""
+    given = zip(lengths, advantages, strict=True)
+    data = [
+        SimpleNamespace(
+            loss_fn_inputs={
+                "logprobs": Numbers(np.full(length, -1, np.float32)),
+                "advantages": Numbers(np.array(each, np.float32)),
+            }
+        )
+        for length, each in given
+    ]
+    return data, [torch.full((length,), -1.0, requires_grad=True) for length in lengths]
+
+
+@pytest.mark.parametrize("lengths", [(0, 2), (2, 0), (0, 1, 2), (0, 0, 3)], ids=str)
+def test_advantages_of_as_many_tokens_as_data_are_refused(
+    client: LossClient, lengths: tuple[int, ...]
+) -> None:
+    """They would be taken for those of data, of which one has no tokens."""
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    with pytest.raises(
+        ValueError, match=f"advantages must be one for each datum .* got {len(lengths)} of tokens"
+    ):
+        loss_fn(*of_lengths(lengths, [[1.0] * length for length in lengths]))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "advantages", "expected"),
+    [
+        ((0, 2), [[9], [3]], [[], [-3, -3]]),
+        ((0, 1, 2), [[9], [2], [3]], [[], [-2], [-3, -3]]),
+        ((0, 3), [[], [1, 2, 3]], [[], [-1, -2, -3]]),
+        ((0, 1), [[], [4]], [[], [-4]]),
+        ((1, 1), [[4], [5]], [[-4], [-5]]),
+        ((0, 0), [[], []], [[], []]),
+    ],
+)
+def test_data_without_tokens_have_no_gradient(
+    client: LossClient, lengths: Any, advantages: Any, expected: Any
+) -> None:
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    data, tensors = of_lengths(lengths, advantages)
+    found, _ = loss_fn(data, tensors)
+    assert found.item() == sum(map(sum, expected))
+    assert [each.tolist() for each in derivatives(found, tensors)] == expected
+
+
 def test_a_mask_of_other_numbers_is_no_weight(client: LossClient) -> None:
     data, tensors = drawn()
     for datum, length in zip(data, LENGTHS, strict=True):

@@ -42,7 +42,9 @@ def custom_loss(
         client: The client that computes, or the address for one.
         loss: A loss of one input ``log_probabilities``, for example of ``presets``.
         names: What each input of the loss is called among ``loss_fn_inputs``; those that a datum
-            has not are left out.  An input has a number for each token, or one for each datum.
+            has not are left out.  An input has a number for each token, or one for each datum;
+            advantages of tokens are refused where there are as many tokens as data, some of which
+            have none.
         options: What else ``compute`` takes, as ``reduction`` and ``normalizer``.
     """
     remote = client_of(client, options.get("timeout"))
@@ -81,7 +83,8 @@ def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> di
     """Returns the inputs that all data have, one after the other.
 
     Raises:
-        ValueError: for one that is not as long as its log-probabilities, or that some have not.
+        ValueError: for one that is not as long as its log-probabilities, or that some have not, and
+            for advantages of tokens that could be those of data.
     """
     found: dict[str, Any] = {}
     for name, theirs in names.items():
@@ -94,6 +97,8 @@ def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> di
         flat = np.concatenate(arrays)
         if not _are_one_each(arrays):
             _check_lengths(theirs, arrays, np.diff(offsets))
+            if name == "advantages":
+                _check_whose(theirs, offsets)
         elif name == "advantages":
             flat = flat[:, None]  # so that they are taken for those of sequences
         found[name] = _flags(theirs, flat) if name == "token_mask" else flat
@@ -108,6 +113,18 @@ def _check_lengths(theirs: str, arrays: Sequence[Array], lengths: Array) -> None
     for array, wanted in zip(arrays, lengths, strict=True):
         if len(array) != wanted:
             raise ValueError(f"{theirs} must have {wanted} numbers, got {len(array)}")
+
+
+def _check_whose(theirs: str, offsets: Array) -> None:
+    """Refuses as many tokens as data, whose numbers would be taken for those of data.
+
+    That is so only where a datum has none; left out it would be missing in means over data.
+    """
+    if offsets[-1] == len(offsets) - 1:
+        raise ValueError(
+            f"{theirs} must be one for each datum where some have no tokens and there are as many "
+            f"tokens as data, got {offsets[-1]} of tokens: leave out the data without tokens"
+        )
 
 
 def _flags(theirs: str, flat: Array) -> Array:
