@@ -191,7 +191,7 @@ def test_a_token_file_that_is_being_written_leaves_the_last_token(
     shutil.copy(path, tmp_path / "kept")
     path.write_text("")
     copied = pickle.loads(pickle.dumps(security))  # noqa: S301 - our own
-    with pytest.raises(UnavailableError, match="token must be one or more visible"):
+    with pytest.raises(UnavailableError, match="token file must hold one token, got nothing in"):
         copied.metadata()
     shutil.copy(tmp_path / "kept", path)
     assert copied.metadata() == security.metadata() == (("authorization", "Bearer two"),)
