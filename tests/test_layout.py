@@ -30,6 +30,8 @@ def test_one_home_each_for_cupy_prometheus_opentelemetry_and_status_codes() -> N
         "import cupy": {"server/lossd/backends/cupy.py"},
         "prometheus_client": {
             "server/lossd/serving/app.py",  # makes the registry that is injected
+            "server/lossd/serving/collectors.py",
+            "server/lossd/serving/exposition.py",
             "server/lossd/serving/families.py",
             "server/lossd/serving/telemetry.py",
         },

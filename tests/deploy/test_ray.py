@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lossd.client import LossClient
-from lossd.serving.telemetry import read_scrape
+from lossd.serving.exposition import read_scrape
 from lossd.v1 import Huber
 from tests.deploy.fleet import load
 from tests.deploy.test_replicas import answered

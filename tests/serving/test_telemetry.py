@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from lossd.serving import families, telemetry
+from lossd.serving import collectors, families
 from lossd.serving.families import FAMILIES, Family
 from lossd.serving.tallies import Spread
 from lossd.serving.telemetry import Telemetry
@@ -161,7 +161,7 @@ def test_who_counts_a_call_waits_for_no_scrape() -> None:
         for _ in range(5000):
             served.started("/a.B/C")
 
-    with served._lock, ThreadPoolExecutor(1) as other:
+    with served._notes.lock, ThreadPoolExecutor(1) as other:
         other.submit(count).result(timeout=20)
     assert re.search(r"^grpc_server_started_total.* 5000\.0$", scrape(served), re.MULTILINE)
 
@@ -169,13 +169,13 @@ def test_who_counts_a_call_waits_for_no_scrape() -> None:
 def test_a_scrape_holds_up_no_call_while_it_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     served, is_free = Telemetry(CollectorRegistry(), losses=["huber"]), list[bool]()
     served.expect(["/a.B/C"])
-    bucket = telemetry._bucket
+    bucket = collectors._bucket
 
     def watched(found: Any) -> Any:
-        is_free.append(not served._lock.locked())
+        is_free.append(not served._notes.lock.locked())
         return bucket(found)
 
-    monkeypatch.setattr(telemetry, "_bucket", watched)
+    monkeypatch.setattr(collectors, "_bucket", watched)
     scrape(served)
     assert is_free
     assert all(is_free)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossd.serving.telemetry import read_scrape
+from lossd.serving.exposition import read_scrape
 
 Labels = frozenset[tuple[str, str]]
 _SECONDS = 5.0

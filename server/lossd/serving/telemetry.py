@@ -1,102 +1,29 @@
 """Counts what the server does, for Prometheus.
 
-Calls leave notes of what they add to ``tallies``, which become metrics when they are scraped.  Many
-notes are counted at a time, which takes less than one by one: code and numbers are in the cache.
+Calls leave ``notes`` of what they add to ``tallies``, which ``collectors`` read when a page of
+metrics is asked for.
 """
 
 import functools
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 from wsgiref.types import WSGIApplication
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from lossd.serving import families
 from lossd.serving.call import GRPC, Call
+from lossd.serving.collectors import Tallied
+from lossd.serving.exposition import scrape_page
 from lossd.serving.families import Family
-from lossd.serving.tallies import Count, Instance, Spread
+from lossd.serving.notes import Notes
 
 UNKNOWN = "unknown"
 
 _CONVERSATION = "bidi_stream"  # gRPC's name for it
-_TOGETHER = 100  # notes that are counted at a time, some seven to a call
 
 Exemplary = Mapping[str, str] | None  # the labels of an exemplar
-
-
-def read_scrape(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Yields name, labels and value of each series in a page of metrics.
-
-    Raises:
-        ValueError: if it is no such page.
-    """
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            yield sample.name, sample.labels, sample.value
-
-
-class _Tallied:
-    """The series of a counter or a histogram.
-
-    The library's own take five times as long to add to, and a call adds to a good twenty.
-    """
-
-    def __init__(self, family: Family, lock: threading.Lock, settle: Callable[[], object]) -> None:
-        self._family = family
-        self._lock = lock
-        self._settle = settle
-        self._series: dict[tuple[str, ...], Count | Spread] = {}
-
-    def labels(self, *values: str) -> Count | Spread:
-        """Returns a series, which begins at 0."""
-        is_counter = self._family.type is Counter
-        made = Count() if is_counter else Spread(self._family.buckets)
-        return self._series.setdefault(values, made)
-
-    def describe(self) -> Iterator[Metric]:
-        """Yields the metric without its series; from it a registry knows their names."""
-        yield self._metric()
-
-    def collect(self) -> Iterator[Metric]:
-        """Yields the metric as it is now."""
-        self._settle()
-        metric = self._metric()
-        with self._lock:  # only to copy: calls wait for it
-            found = [(labels, _read(series)) for labels, series in self._series.items()]
-        for labels, (total, buckets) in found:
-            if self._family.type is Counter:
-                metric.add_metric(labels, total)
-            else:
-                metric.add_metric(labels, [*map(_bucket, buckets)], total)
-        yield metric
-
-    def _metric(self) -> Any:
-        family = self._family
-        kind: Any = CounterMetricFamily if family.type is Counter else HistogramMetricFamily
-        return kind(family.name, family.description, labels=family.labels)
-
-
-def _read(series: Count | Spread) -> tuple[float, list[tuple[float, int, Instance | None]]]:
-    if isinstance(series, Count):
-        return series.value, []
-    return series.total, [*series.buckets()]
-
-
-def _bucket(found: tuple[float, int, Instance | None]) -> tuple[Any, ...]:
-    bound, count, instance = found
-    name = floatToGoString(bound)  # type: ignore[no-untyped-call]
-    if instance is None:
-        return name, count
-    return name, count, Exemplar(dict(instance.labels), instance.value, instance.time)
 
 
 class Telemetry:
@@ -109,10 +36,9 @@ class Telemetry:
         self._losses = frozenset(losses)
         self._evaluated = frozenset(evaluated)
         self._labels: dict[str, tuple[str, str, str]] = {}  # series by method
-        self._lock = threading.Lock()  # for whatever calls add to
+        self._notes = Notes()
         self._metrics = {family: self._registered(family, registry) for family in families.FAMILIES}
         self._last: dict[tuple[str, str], float] = {}  # value of a curve, by loss and job
-        self._notes: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # Kept, since the library checks labels and locks whenever it is asked for a series.
         self._of = functools.cache(self._labelled)
         ProcessCollector(registry=registry)
@@ -121,7 +47,7 @@ class Telemetry:
         """Returns a new metric in a registry; but for a gauge, it is added to under the lock."""
         if family.type is Gauge:
             return Gauge(family.name, family.description, family.labels, registry=registry)
-        tallied = _Tallied(family, self._lock, self._settle)
+        tallied = Tallied(family, self._notes.lock, self._notes.settle)
         registry.register(cast("Any", tallied))
         return tallied
 
@@ -130,8 +56,6 @@ class Telemetry:
 
     def _labelled(self, family: Family, *labels: str) -> Any:
         return self[family].labels(*labels)
-
-    # -------------------------------------------------------------- the server
 
     def describe(
         self,
@@ -188,13 +112,13 @@ class Telemetry:
 
     def watch_files(self, names: Iterable[str]) -> None:
         """Starts the series of files that may fail to be reloaded."""
-        with self._lock:
+        with self._notes.lock:
             for name in names:
                 self._of(families.RELOAD_FAILURES, name)
 
     def reload_failed(self, name: str) -> None:
         """Counts a changed file that could not be used."""
-        with self._lock:
+        with self._notes.lock:
             self._of(families.RELOAD_FAILURES, name).add()
 
     def watch_shared_memory(self, segments: Callable[[], int], size: Callable[[], int]) -> None:
@@ -207,8 +131,6 @@ class Telemetry:
         self[families.DEVICE_MEMORY_BYTES].set_function(size)
         self[families.MAX_DEVICE_MEMORY_BYTES].set(most)
 
-    # -------------------------------------------------------------- calls
-
     def expect(
         self,
         methods: Iterable[str],
@@ -219,7 +141,7 @@ class Telemetry:
         self._labels |= {method: ("unary", *_parts(method)) for method in methods}
         self._labels |= {method: ("client_stream", *_parts(method)) for method in streams}
         self._labels |= {method: (_CONVERSATION, *_parts(method)) for method in conversations}
-        with self._lock:
+        with self._notes.lock:
             for labels in self._labels.values():
                 for family in (
                     families.STARTED,
@@ -233,24 +155,26 @@ class Telemetry:
 
     def started(self, method: str) -> None:
         """Counts a call that came in."""
-        self._later(self._count_started, method)
+        self._notes.add(self._count_started, method)
 
     def received(self, method: str, size: int) -> None:
         """Counts a message that was read: a request, or a part of one in a conversation."""
-        self._later(self._count_message, families.RECEIVED, families.REQUEST_BYTES, method, size)
+        self._notes.add(
+            self._count_message, families.RECEIVED, families.REQUEST_BYTES, method, size
+        )
 
     def sent(self, method: str, size: int) -> None:
         """Counts a reply that is ready, or a part of one in a conversation."""
-        self._later(self._count_message, families.SENT, families.RESPONSE_BYTES, method, size)
+        self._notes.add(self._count_message, families.SENT, families.RESPONSE_BYTES, method, size)
 
     def transferred(self, transport: str, request: int, reply: int) -> None:
         """Counts bytes of tensors that travelled apart from messages, in each direction."""
-        self._later(self._add, families.REQUEST_BYTES, transport, request)
-        self._later(self._add, families.RESPONSE_BYTES, transport, reply)
+        self._notes.add(self._add, families.REQUEST_BYTES, transport, request)
+        self._notes.add(self._add, families.RESPONSE_BYTES, transport, reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
         """Counts a loss that was computed."""
-        self._later(self._count_computed, loss, backend, examples, nonfinite)
+        self._notes.add(self._count_computed, loss, backend, examples, nonfinite)
 
     def trained(self, loss: str, job: str, value: float) -> None:
         """Notes the loss of a batch of a training job."""
@@ -260,7 +184,7 @@ class Telemetry:
         if not is_known:  # the library asks at each scrape, since to set it takes four calls
             read = functools.partial(self._last.__getitem__, curve)
             self._of(families.LOSS_VALUE, loss, job).set_function(read)
-        self._later(self._count_trained, loss, job)
+        self._notes.add(self._count_trained, loss, job)
 
     def gradient(self, loss: str, job: str, norm: float) -> None:
         """Notes the norm of the gradients of a batch of a training job."""
@@ -268,45 +192,24 @@ class Telemetry:
 
     def evaluated(self, metric: str, examples: int) -> None:
         """Counts a metric that was computed."""
-        self._later(self._add, families.EVALUATED_EXAMPLES, metric, examples)
+        self._notes.add(self._add, families.EVALUATED_EXAMPLES, metric, examples)
 
     def rejected(self, reason: str) -> None:
         """Counts a call that gets an error instead of an answer."""
-        self._later(self._add, families.REJECTED, reason, 1)
+        self._notes.add(self._add, families.REJECTED, reason, 1)
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """Counts a call that has ended, well or not."""
-        self._later(self._count_ended, method, status, seconds, call.exemplar)
+        self._notes.add(self._count_ended, method, status, seconds, call.exemplar)
         of_batch = seconds if call.began is None else time.perf_counter() - call.began
         self.answered(call, status, of_batch)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
         """Counts an answer; a conversation has several."""
         labels, phases = dict(call.labels), dict(call.seconds)
-        self._later(self._count_answered, labels, phases, status, seconds, call.exemplar)
+        self._notes.add(self._count_answered, labels, phases, status, seconds, call.exemplar)
         if call.exemplar is not None:  # which is of this moment
-            self._settle()
-
-    # -------------------------------------------------------------- what waits to be counted
-
-    def _later(self, count: Callable[..., None], *arguments: Any) -> None:
-        self._notes.append((count, arguments))
-        # Who adds a note never waits: it may be gRPC's own thread.  A later one will count it.
-        if len(self._notes) >= _TOGETHER and self._lock.acquire(blocking=False):
-            try:
-                self._count_notes()
-            finally:
-                self._lock.release()
-
-    def _settle(self) -> None:
-        """Counts what waits for it."""
-        with self._lock:
-            self._count_notes()
-
-    def _count_notes(self) -> None:
-        while self._notes:
-            count, arguments = self._notes.popleft()
-            count(*arguments)
+            self._notes.settle()
 
     def _add(self, family: Family, label: str, amount: float) -> None:
         self._of(family, label).add(amount)
@@ -351,8 +254,6 @@ class Telemetry:
         for metric in filter(None, labels.get("metrics", "").split(",")):
             self._of(families.EVALUATIONS, metric, status).add()
 
-    # -------------------------------------------------------------- labels
-
     def loss_label(self, name: str) -> str:
         """Returns a label from a closed set, whatever a caller sent."""
         return name if name in self._losses else UNKNOWN
@@ -362,26 +263,9 @@ class Telemetry:
         known = (name if name in self._evaluated else UNKNOWN for name in names)
         return ",".join(dict.fromkeys(known))
 
-    # -------------------------------------------------------------- the scrape
-
     def application(self) -> WSGIApplication:
         """Answers every request with a scrape."""
-        return prometheus_client.make_wsgi_app(cast("CollectorRegistry", _Undated(self._registry)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Undated:
-    """A registry without the times at which series began: nobody asks, and they are as many."""
-
-    registry: Any
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self.registry.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric
-
-    def restricted_registry(self, names: Iterable[str]) -> "_Undated":
-        return _Undated(self.registry.restricted_registry(names))
+        return scrape_page(self._registry)
 
 
 def _parts(method: str) -> tuple[str, str]:
