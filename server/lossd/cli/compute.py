@@ -1,20 +1,16 @@
 """``lossd compute``."""
 
 import contextlib
-import functools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from lossd import sums, v1
-from lossd.backends.choose import BackendChoice, choose
-from lossd.cli.arguments import NAME_AND_FILE, NAME_AND_VALUE, SOURCES, pair
-from lossd.cli.arrays import load, load_rows, path_of, save
+from lossd import v1
+from lossd.cli import compute_report
+from lossd.cli.arguments import NAME_AND_FILE, NAME_AND_VALUE, SOURCES
+from lossd.cli.arrays import load, load_rows, path_of
 from lossd.cli.batches import LargeBatch, large_batch
 from lossd.cli.completing import (
     complete_gradients,
@@ -22,33 +18,18 @@ from lossd.cli.completing import (
     complete_losses,
     complete_parameters,
 )
+from lossd.cli.computing import computing
 from lossd.cli.failures import told
-from lossd.cli.files import ArraysFile, check_outputs, writing
-from lossd.cli.inputs import EXTRAS, check_inputs, check_stdin, inputs_of_loss
+from lossd.cli.files import ArraysFile, check_outputs
+from lossd.cli.inputs import EXTRAS, check_inputs, check_stdin, input_files, inputs_of_loss
 from lossd.cli.merging import Compute, Merged, can_be_cut, merged
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.reaching import (
-    Credentials,
-    connected_client,
-    refuse_with_address,
-    takes_credentials,
-)
-from lossd.cli.rows import Array
+from lossd.cli.reaching import Credentials, refuse_with_address, takes_credentials
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
 from lossd.client.progress import counted
-from lossd.client.requests import build_request
-from lossd.client.responses import read_response
-from lossd.client.result import LossResult
-from lossd.crew import usable_cores
-from lossd.engine import Engine
-from lossd.networks import Networks
-from lossd.networks import load as load_networks
-from lossd.serving.loss_service import replies as loss_replies
-from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.norms import euclidean_norm
-from lossd.serving.wire.reader import Limits
 from lossd.v1.losses import Loss
 
 
@@ -115,7 +96,7 @@ def compute(
     name = loss_named(loss)
     message: Loss = getattr(v1, loss_messages()[name])()
     set_parameters(message, parameters)
-    files = _files(inputs)
+    files = input_files(inputs)
     with told():
         check_inputs(name, files, inputs_of_loss(message))
     extras = {name: options.pop(name) for name in EXTRAS}
@@ -126,43 +107,15 @@ def compute(
     server = None if address is None else (address, credentials)
     with (
         told(),
-        _computing(message, server, networks) as computed,
+        computing(message, server, networks) as computed,
         _answered(computed, message, files, options, output=output, as_json=as_json) as answer,
     ):
         if output is not None:
-            _write(output, answer.result)
+            compute_report.write(output, answer.result)
         if as_json:
-            print_json(_report(answer))
+            print_json(compute_report.plain(answer))
         else:
-            print_pairs(_rows(answer))
-
-
-@contextlib.contextmanager
-def _computing(
-    message: Loss, server: tuple[str, Credentials] | None, networks: Path | None
-) -> Iterator[Compute]:
-    """Yields what computes one batch: a server, or this process as a server would."""
-    if server is not None:
-        with connected_client(*server) as client:
-            yield functools.partial(client.compute, message)
-        return
-    found = Networks(load_networks(networks)) if networks else Networks()
-    backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
-    engine = Engine(backend, found)
-
-    def compute(
-        *, reduction: str, gradients: Any, weights: Any = None, mask: Any = None, **rest: Any
-    ) -> LossResult[Any]:
-        named = {"reduction": reduction, "gradients": gradients, "weights": weights, "mask": mask}
-        others = {name: rest.pop(name) for name in ("per_example", "normalizer") if name in rest}
-        request = build_request(message, rest, **named, **others)
-        work = loss_requests.read_request(request, Limits())
-        return read_response(loss_replies.response(sums.run(engine, work)))
-
-    try:
-        yield compute
-    finally:
-        backend.close()
+            print_pairs(compute_report.rows(answer))
 
 
 @contextlib.contextmanager
@@ -179,7 +132,9 @@ def _answered(
     large = _large(message, files)
     if large is None:
         result = compute(**_arrays(files), **options)
-        norms = {name: euclidean_norm([gradient]) for name, gradient in _gradients(result)}
+        norms = {
+            name: euclidean_norm([gradient]) for name, gradient in compute_report.gradients(result)
+        }
         yield Merged(result, norms)
         return
     shown = ("per_example", "outputs") if as_json or output is not None else ()
@@ -203,87 +158,7 @@ def _large(message: Loss, files: Mapping[str, Sequence[str]]) -> LargeBatch | No
     return large_batch(found)
 
 
-# ------------------------------------------------------------------ arguments
-
-
-def _files(texts: tuple[str, ...]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for text in texts:
-        name, source = pair("--input", text, NAME_AND_FILE)
-        found.setdefault(name, []).append(source)
-    return found
-
-
 def _arrays(files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Returns one array for each input, or a list of arrays."""
     found = {name: [load(name, one) for one in sources] for name, sources in files.items()}
     return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
-
-
-# ------------------------------------------------------------------ output
-
-
-def _gradients(result: LossResult[Any]) -> Iterator[tuple[str, Array]]:
-    """Yields each with the name of its input, ``predictions[0]`` for one of several tensors."""
-    for name, gradient in result.gradients.items():
-        if isinstance(gradient, np.ndarray):
-            yield name, gradient
-            continue
-        for index, one in enumerate(gradient):
-            yield f"{name}[{index}]", one
-
-
-def _write(path: Path, result: LossResult[Any]) -> None:
-    arrays: dict[str, Any] = {
-        f"gradients.{name}": gradient for name, gradient in _gradients(result)
-    }
-    arrays |= {f"outputs.{name}": output for name, output in result.outputs.items()}
-    for index, term in enumerate(result.terms):
-        arrays |= {f"terms[{index}].outputs.{n}": output for n, output in term.outputs.items()}
-    if result.per_example is not None:
-        arrays["per_example"] = result.per_example
-    with writing(path):
-        save(path, arrays)
-
-
-_NUMBERS = ("loss", "loss_sum", "weight_sum")
-_COUNTS = ("example_count", "ignored_count", "nonfinite_count", "backend")
-
-
-def _rows(answer: Merged) -> Iterator[tuple[str, str]]:
-    result = answer.result
-    for name in _NUMBERS:
-        value = getattr(result, name)
-        yield name, "none" if value is None else f"{value:.17g}"
-    for name in _COUNTS:
-        yield name, str(getattr(result, name))
-    if result.status:
-        yield "status", result.status
-    for status, count in Counter(result.statuses.values()).items():
-        yield f"examples that are {status}", str(count)
-    if result.outputs:
-        yield "outputs", _listed(result.outputs)
-    for index, term in enumerate(result.terms):
-        yield f"loss of terms[{index}]", f"{term.loss:.17g}"
-        yield f"norm of the gradient of terms[{index}]", f"{term.gradient_norm:.6g}"
-        if term.outputs:
-            yield f"outputs of terms[{index}]", _listed(term.outputs)
-    for name, length in answer.norms.items():
-        yield f"norm of the gradient of {name}", f"{length:.6g}"
-
-
-def _listed(outputs: Mapping[str, Any]) -> str:
-    return f"{', '.join(outputs)}: --output writes them, --json shows them"
-
-
-def _report(answer: Merged) -> dict[str, Any]:
-    result = answer.result
-    return {
-        **{name: getattr(result, name) for name in _NUMBERS + _COUNTS},
-        "status": result.status,
-        "statuses": {str(index): status for index, status in result.statuses.items()},
-        "terms": [asdict(term) for term in result.terms],
-        "gradient_norms": dict(answer.norms),
-        "per_example": result.per_example,
-        "outputs": dict(result.outputs),
-    }

@@ -1,10 +1,14 @@
-"""Checks the inputs that a loss or a metric takes, before a file is read."""
+"""The inputs that a loss or a metric is given in files: which, and whether it takes them.
+
+No file is read for that.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 
 import click
 from google.protobuf.message import Message
 
+from lossd.cli.arguments import NAME_AND_FILE, pair
 from lossd.client.kinds import loss_name, names_of, spec_of
 from lossd.evaluation import Metric
 from lossd.losses import LOSSES
@@ -15,6 +19,19 @@ from lossd.serving.loss_service.requests import WEIGHTED_SUM
 Declared = Mapping[str, bool]
 
 EXTRAS = ("weights", "mask")
+
+
+def input_files(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the files of each input, as ``--input`` gives them: one text for each.
+
+    Raises:
+        click.UsageError: if a text has another form.
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, source = pair("--input", text, NAME_AND_FILE)
+        found.setdefault(name, []).append(source)
+    return found
 
 
 def inputs_of_loss(message: Message) -> Declared:
