@@ -16,8 +16,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from lossd.cli import batches, command
-from lossd.cli import evaluate as evaluating
+from lossd.cli import batches, command, text_lines
 from tests.cli.test_columns import write
 from tests.end_to_end.conftest import serve
 
@@ -280,7 +279,7 @@ def test_texts_that_do_not_go_together_are_counted_whole(
     np.save(tmp_path / "m.npy", np.ones(ROWS, bool))
     (tmp_path / "said.txt").write_text("one two\n" * ROWS)
     (tmp_path / "more.txt").write_text("one two\n" * (ROWS + 1))
-    monkeypatch.setattr(evaluating, "_LINES", 100)
+    monkeypatch.setattr(text_lines, "_LINES", 100)
     with serve("--backend", "numpy") if has_server else contextlib.nullcontext() as server:
         address = [] if server is None else ["--address", server.address]
 
@@ -309,7 +308,7 @@ def test_a_mask_from_a_pipe_goes_with_pieces_of_texts(
     (tmp_path / "meant.txt").write_text("one two\n" * ROWS)
     files = inputs(hypotheses=tmp_path / "said.txt", references=tmp_path / "meant.txt")
     given = ["evaluate", "word_error_rate", *files, "--json"]
-    monkeypatch.setattr(evaluating, "_LINES", 100)
+    monkeypatch.setattr(text_lines, "_LINES", 100)
     mask = (tmp_path / "m.npy").read_bytes()
     piped = CliRunner().invoke(command, [*given, "--mask=-"], input=mask)
 
