@@ -16,8 +16,10 @@ from click.testing import CliRunner, Result
 from lossd import v1
 from lossd.cli import command
 from lossd.cli.listed import page_named, served_metrics
+from lossd.cli.loss_pages import loss_pages
+from lossd.cli.metric_pages import metric_pages
+from lossd.cli.page import Page
 from lossd.cli.page_text import page_text
-from lossd.cli.pages import Page, loss_pages, metric_pages
 from lossd.cli.served import RunningServer, running_server
 from lossd.cli.shown import plain
 from lossd.evaluation import METRICS

@@ -6,21 +6,12 @@ from dataclasses import replace
 import click
 
 from lossd import v1
+from lossd.cli.loss_pages import DIFFERENTIABILITY, loss_input, loss_pages
+from lossd.cli.metric_pages import metric_pages
 from lossd.cli.names import same_name
-from lossd.cli.pages import (
-    DIFFERENTIABILITY,
-    LOSS_TASKS,
-    METRIC_TASKS,
-    InputEntry,
-    Page,
-    ParameterEntry,
-    blank_page,
-    by_task,
-    loss_input,
-    loss_pages,
-    metric_pages,
-    shown_bounds,
-)
+from lossd.cli.page import InputEntry, Page, ParameterEntry
+from lossd.cli.page_parts import shown_bounds
+from lossd.cli.tasks import LOSS_TASKS, METRIC_TASKS, UNKNOWN_TASK, by_task
 from lossd.client import LossClient
 from lossd.naming import guess
 
@@ -75,7 +66,7 @@ def _page(
     known: Mapping[str, Page],
 ) -> Page:
     """Returns what the server says, with what this version knows beside it."""
-    own = known.get(said.name) or blank_page(said.name, said.message)
+    own = known.get(said.name) or _blank_page(said.name, said.message)
     meanings = {one.name: one for one in own.parameters}
     return replace(
         own,
@@ -85,6 +76,28 @@ def _page(
         reference=said.reference,
         inputs=list(inputs),
         parameters=[_parameter(one, meanings.get(one.name)) for one in said.parameters],
+    )
+
+
+def _blank_page(name: str, message: str) -> Page:
+    """Returns the page of a loss or a metric that this version does not know."""
+    return Page(
+        name=name,
+        message=message,
+        task=UNKNOWN_TASK,
+        summary="",
+        formula="",
+        notes="",
+        reference="",
+        inputs=(),
+        parameters=(),
+        kinks=(),
+        surrogate="",
+        stands_for=(),
+        equivalents=(),
+        example="",
+        command="",
+        python="",
     )
 
 

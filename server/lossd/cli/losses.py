@@ -10,9 +10,9 @@ from lossd.cli.completing import complete_losses
 from lossd.cli.failures import told
 from lossd.cli.files import PlotFile, writing
 from lossd.cli.listed import page_named, served_losses
+from lossd.cli.loss_pages import loss_pages
 from lossd.cli.names import loss_named, refuse_metric
 from lossd.cli.page_text import print_pages, terminal_width
-from lossd.cli.pages import loss_pages
 from lossd.cli.reaching import (
     Credentials,
     connected_client,

@@ -5,9 +5,9 @@ import click
 from lossd.cli.completing import complete_metrics
 from lossd.cli.failures import told
 from lossd.cli.listed import page_named, served_metrics
+from lossd.cli.metric_pages import metric_pages
 from lossd.cli.names import metric_named, refuse_loss
 from lossd.cli.page_text import print_pages
-from lossd.cli.pages import metric_pages
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 
 

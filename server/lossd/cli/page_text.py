@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 
 from lossd.cli.equivalents import Equivalent
-from lossd.cli.pages import InputEntry, Page, ParameterEntry
+from lossd.cli.page import InputEntry, Page, ParameterEntry
 from lossd.cli.shown import can_show, is_bounded, print_json
 
 _WIDEST = 100  # longer lines are hard to read
