@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from lossd.errors import SegmentRefused, ServiceError
-from lossd.serving.shared_memory_service import segments
+from lossd.serving.shared_memory_service import client_files
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
 SIZE = 1 << 16
@@ -31,7 +31,7 @@ def shared(tmp_path: Path) -> Iterator[SharedMemory]:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A client's, which says that it is locked."""
-    monkeypatch.setattr(segments, "_is_locked", lambda _: True)
+    monkeypatch.setattr(client_files, "is_locked", lambda _: True)
     path = tmp_path / "file"
     path.write_bytes(bytes(SIZE))
     return path
@@ -53,7 +53,7 @@ def test_a_file_that_changes_while_it_is_attached(
         change(file)
         return 1
 
-    monkeypatch.setattr(segments, "_holder", holder)
+    monkeypatch.setattr(client_files, "holder", holder)
     with pytest.raises(SegmentRefused, match=r"^file must be mapped, got "):
         shared.attach("file", SIZE)
     assert not is_open(file)
@@ -80,7 +80,7 @@ def test_a_server_without_descriptors_is_full_and_the_file_stays(spare: int, fil
 def refused_without_descriptors(file: Path, spare: int) -> str | None:
     """Returns why a file is not attached where so many more may be open; then it can be."""
     with (
-        mock.patch.object(segments, "_is_locked", return_value=True),
+        mock.patch.object(client_files, "is_locked", return_value=True),
         SharedMemory(str(file.parent), segments=2, segment_bytes=SIZE) as shared,
         file.open("rb") as ours,
     ):
@@ -98,14 +98,14 @@ def refused_without_descriptors(file: Path, spare: int) -> str | None:
     return caught.value.reason
 
 
-@pytest.mark.parametrize("question", ["_is_locked", "_holder"])
+@pytest.mark.parametrize("question", ["is_locked", "holder"])
 def test_a_file_whose_locks_the_system_does_not_tell(
     question: str, shared: SharedMemory, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(_: int) -> int:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(segments, question, no_locks)
+    monkeypatch.setattr(client_files, question, no_locks)
     before = {*OPEN.iterdir()}
     with pytest.raises(SegmentRefused, match="No locks available"):
         shared.attach("file", SIZE)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lossd.client.segments import Segment
-from lossd.serving.shared_memory_service import segments
+from lossd.serving.shared_memory_service import client_files, segments
 from lossd.serving.shared_memory_service.directory import OURS
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
@@ -68,7 +68,7 @@ def test_clients_find_the_server_where_the_path_leads_now(
     assert beacons(path) == [(shared.place.beacon, shared.place.content)]
     if change is replace:
         assert not beacons(path.with_name("old"))
-    monkeypatch.setattr(segments, "_is_locked", lambda _: True)
+    monkeypatch.setattr(client_files, "is_locked", lambda _: True)
     (path / "file").write_bytes(bytes(SIZE))
     assert shared.attach("file", SIZE)
     assert not (path / "file").exists()

@@ -8,40 +8,26 @@ A segment that was detached stays mapped for the calls that use it: their arrays
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-import re
 import secrets
-import stat
-import struct
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from lossd.errors import (
-    InvalidRequest,
-    SegmentNotFound,
-    SegmentRefused,
-    ServiceError,
-    TooLarge,
-)
-from lossd.serving.rounds import Rounds, is_want
-from lossd.serving.shared_memory_service.directory import BEACON_PREFIX, OURS, SharedDirectory
+from lossd.errors import SegmentNotFound, ServiceError, TooLarge
+from lossd.serving.rounds import Rounds
+from lossd.serving.shared_memory_service import client_files
+from lossd.serving.shared_memory_service.directory import SharedDirectory
+from lossd.serving.shared_memory_service.leftovers import Leftovers
 from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, TruncationGuard
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TOKEN_BYTES = 16
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never wait for a FIFO
-_FLOCK = "hhqqi4x"  # the kernel's, on 64-bit Linux: type, whence, start, length, process
 REAP_SECONDS = 1.0
-# A file without a lock by then belongs to a client that was killed before it attached it.
-STALE_SECONDS = 30.0
 
 Pin = Callable[[Bytes], Callable[[], None]]
 
@@ -97,7 +83,7 @@ class SharedMemory:
         self._segments: dict[bytes, AttachedSegment] = {}
         self._watchers: list[Callable[[bytes], None]] = []
         self._lock = threading.Lock()
-        self._left: set[str] = set()  # files that should be removed, and cannot be
+        self._leftovers = Leftovers()
         try:
             self.place = SharedDirectory(self.directory)
         except OSError as error:
@@ -134,8 +120,6 @@ class SharedMemory:
         """The bytes of all segments."""
         return sum(segment.size for segment in list(self._segments.values()))
 
-    # -------------------------------------------------------------- attach and detach
-
     def attach(
         self, name: str, size: int, owner: str = "", owned_segments: int | None = None
     ) -> bytes:
@@ -150,20 +134,13 @@ class SharedMemory:
             SegmentRefused: if it may not be shared.
             TooLarge: if there are too many segments or bytes.
         """
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"name must be 1 to 64 letters, digits, _ or -, got {len(name)} characters",
-                field="name",
-            )
-        if name.startswith(BEACON_PREFIX):
-            raise SegmentRefused("file must be the client's, got a beacon", field="name")
         place = self.place  # another thread may find that it is another
-        descriptor = _opened(name, place)
+        descriptor = client_files.opened(name, place)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, descriptor)
             try:
-                self._check(descriptor, size)
-                owner = owner or f"process {_holder(descriptor)}"
+                client_files.check(descriptor, size)
+                owner = owner or f"process {client_files.holder(descriptor)}"
                 with self._lock:
                     self._check_room(size)
                     self._check_share(owner, owned_segments or self._max_owned)
@@ -172,7 +149,7 @@ class SharedMemory:
                     token = secrets.token_bytes(TOKEN_BYTES)
                     self._segments[token] = AttachedSegment(descriptor, mapping, owner)
             except (OSError, ValueError) as error:  # its name went meanwhile, or it was shrunk
-                raise _not_to_be("mapped", error) from error
+                raise client_files.refusal("mapped", error) from error
             undo.pop_all()
         # Without the lock: it touches every page.
         weakref.finalize(mapping, self._pin(mapping.bytes)).atexit = False
@@ -215,30 +192,6 @@ class SharedMemory:
             dropped(token)
         return True
 
-    # -------------------------------------------------------------- rules for files
-
-    def _check(self, descriptor: int, size: int) -> None:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise SegmentRefused("file must be a plain one, got another kind", field="name")
-        if found.st_nlink != 1:
-            raise SegmentRefused(
-                f"file must have a single name, got {found.st_nlink}", field="name"
-            )
-        if found.st_uid != os.geteuid():
-            raise SegmentRefused(
-                "file must belong to the server's user, got another's", field="name"
-            )
-        if not 0 < size <= found.st_size:
-            raise InvalidRequest(
-                f"size must be in [1, {found.st_size}], the size of the file, got {size}",
-                field="size",
-            )
-        if not _is_locked(descriptor):
-            raise InvalidRequest(
-                "file must be locked by its client, got one that is not", field="name"
-            )
-
     def _check_room(self, size: int) -> None:
         for thing, limit, wanted in (
             ("segments", self.max_segments, self.segments + 1),
@@ -260,21 +213,14 @@ class SharedMemory:
                 details={"limit": limit, "wanted": wanted},
             )
 
-    # -------------------------------------------------------------- files that were left behind
-
     def reap(self) -> None:
         """Removes segments and files that belong to no client any more."""
         for token, segment in list(self._segments.items()):
-            if not _is_locked(segment.descriptor) and self._drop(token):
+            if not client_files.is_locked(segment.descriptor) and self._drop(token):
                 log.info("segment was let go: nobody locks it", extra={"bytes": segment.size})
         self._look_for_directory()
         if self.is_offered:
-            place = self.place.descriptor
-            names = os.listdir(place)  # noqa: PTH208 - pathlib takes no descriptor
-            self._left &= set(names)
-            for name in names:
-                if OURS.fullmatch(name) and name != self.place.beacon:
-                    self._sweep(name)
+            self._leftovers.sweep(self.place)
 
     def _look_for_directory(self) -> None:
         """Goes on in the directory that is at the path now, where it or the beacon is another."""
@@ -290,62 +236,6 @@ class SharedMemory:
             self.place = place
             log.warning("beacon was gone, and is there again", extra={"beacon": place.beacon})
         self.is_offered = True
-
-    def _sweep(self, name: str) -> None:
-        """Removes a file that was left behind before it was attached."""
-        try:
-            descriptor = os.open(name, _OPEN, dir_fd=self.place.descriptor)
-        except OSError:
-            return
-        try:
-            found = os.fstat(descriptor)
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-            is_old = time.time() - found.st_mtime > STALE_SECONDS
-            if is_ours and is_old and not _is_locked(descriptor):
-                os.unlink(name, dir_fd=self.place.descriptor)
-        except OSError as error:
-            if name not in self._left:  # one line, however long it lasts
-                facts = {"file": name, "because": error.strerror}
-                log.warning("file left behind could not be removed", extra=facts)
-            self._left.add(name)
-        finally:
-            os.close(descriptor)
-
-
-def _opened(name: str, place: SharedDirectory) -> int:
-    try:
-        return os.open(name, _OPEN, dir_fd=place.descriptor)
-    except FileNotFoundError as error:
-        raise SegmentNotFound(
-            "file must be in the directory, got none of that name", field="name"
-        ) from error
-    except OSError as error:  # a link, a directory, a socket, or somebody else's
-        raise _not_to_be("a plain one", error) from error
-
-
-def _is_locked(descriptor: int) -> bool:
-    """Returns whether another process holds the lock of a file."""
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    fcntl.lockf(descriptor, fcntl.LOCK_UN)
-    return False
-
-
-def _holder(descriptor: int) -> int:
-    """Returns the process that holds the lock of a file; 0 where it cannot be seen from here."""
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, asked)
-    return int(struct.unpack(_FLOCK, answer)[-1])
-
-
-def _not_to_be(what: str, error: OSError | ValueError) -> ServiceError:
-    """Returns the error for a file that cannot be taken, for its own fault or the server's."""
-    got = getattr(error, "strerror", None) or str(error)
-    if is_want(error):
-        return TooLarge(f"server must have room for a file, got: {got}", reason="SEGMENTS_FULL")
-    return SegmentRefused(f"file must be {what}, got {got}", field="name")
 
 
 def _unknown(field: str) -> SegmentNotFound:
