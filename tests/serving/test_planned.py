@@ -23,7 +23,7 @@ from lossd.errors import InvalidTensor, ServiceError
 from lossd.losses import LOSSES, Loss
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
-from lossd.serving.loss_service.planned import Plans
+from lossd.serving.loss_service.plans import Plans
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.process.versions import versions

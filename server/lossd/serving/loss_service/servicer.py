@@ -25,7 +25,8 @@ from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.curves import Curves
 from lossd.serving.loss_service.headers import header_of
-from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
+from lossd.serving.loss_service.planned import Planned, may_be_planned
+from lossd.serving.loss_service.plans import Plans
 from lossd.serving.loss_service.server_info import server_info
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
