@@ -20,9 +20,12 @@ from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Status
 from lossd.losses._maths.divergences import DistillationDivergence as Divergence
 from lossd.losses._maths.divergences import DistillationSupport as Support
-from lossd.losses._maths.policy import KlEstimator, PolicyObjective, PolicyRatio, RolloutCorrection
+from lossd.losses._maths.policy import PolicyObjective
+from lossd.losses._maths.policy_divergence import KlEstimator
 from lossd.losses._maths.policy_outputs import PolicyGradientOutput
+from lossd.losses._maths.policy_tokens import PolicyRatio
 from lossd.losses._maths.preferences import PreferenceObjective
+from lossd.losses._maths.rollout_correction import RolloutCorrection
 from lossd.losses._maths.tokens import TokenAggregation
 from lossd.reduction import Reduction
 from lossd.serving.wire.parameters import read_parameters

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lossd.kernels import Kernel, Launch, _source
-from lossd.losses._maths.policy import PolicyRatio
+from lossd.losses._maths.policy_tokens import PolicyRatio
 from tests.kernels import cases, tokens
 from tests.kernels.cases import Variant, make_case
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from lossd.kernels.host import SAID, Library
-from lossd.losses._maths.policy import KlEstimator, PolicyObjective, PolicyRatio
+from lossd.losses._maths.policy import PolicyObjective
+from lossd.losses._maths.policy_divergence import KlEstimator
+from lossd.losses._maths.policy_tokens import PolicyRatio
 from tests.kernels import tokens
 from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 from tests.kernels.host.conftest import library, variants  # noqa: F401 - here too

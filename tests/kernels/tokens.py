@@ -14,13 +14,10 @@ from lossd.kernels._source import number_of
 from lossd.kernels.host import SAID, HostText, Library, TokenInput, TokenKernel, TokenRows
 from lossd.losses import LOSSES, Content, Loss
 from lossd.losses._maths.divergences import DistillationDivergence, DistillationSupport
-from lossd.losses._maths.policy import (
-    TAKES,
-    KlEstimator,
-    PolicyObjective,
-    PolicyRatio,
-    RolloutCorrection,
-)
+from lossd.losses._maths.policy import TAKES, PolicyObjective
+from lossd.losses._maths.policy_divergence import KlEstimator
+from lossd.losses._maths.policy_tokens import PolicyRatio
+from lossd.losses._maths.rollout_correction import RolloutCorrection
 from lossd.losses._maths.tokens import Tokens
 from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 

@@ -18,7 +18,8 @@ from lossd.errors import InvalidRequest
 from lossd.losses import LOSSES, Differentiable, DistributionKind, MulticlassHingeVariant
 from lossd.losses._maths.divergences import DistillationDivergence, DistillationSupport
 from lossd.losses._maths.gan_costs import GanObjective
-from lossd.losses._maths.policy import PolicyObjective, PolicyRatio
+from lossd.losses._maths.policy import PolicyObjective
+from lossd.losses._maths.policy_tokens import PolicyRatio
 from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.losses._maths.tokens import TokenAggregation
 from lossd.losses.pairwise_auc import AucSurrogate

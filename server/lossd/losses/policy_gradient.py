@@ -9,19 +9,11 @@ from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.constants import LOG_2
-from lossd.losses._maths.policy import (
-    OBJECTIVES,
-    KlEstimator,
-    PolicyObjective,
-    PolicyRatio,
-    PolicyTokens,
-    RolloutCorrection,
-    check_objective,
-    kl_of,
-    log_ratio,
-    rollout_weights,
-)
+from lossd.losses._maths.policy import OBJECTIVES, PolicyObjective, check_objective
+from lossd.losses._maths.policy_divergence import KlEstimator, kl_of
 from lossd.losses._maths.policy_outputs import PolicyGradientOutput, means_of, outputs_of
+from lossd.losses._maths.policy_tokens import PolicyRatio, PolicyTokens, log_ratio
+from lossd.losses._maths.rollout_correction import RolloutCorrection, rollout_weights
 from lossd.losses._maths.tokens import (
     AGGREGATION,
     GROUPS,

@@ -1,7 +1,7 @@
-"""Parts of policy gradients: ratios, objectives of a token, divergences, corrections.
+"""Objectives of a policy's tokens.
 
-Each objective is a value of a token and its derivative with respect to the log-probability or to
-the logarithm of the ratio; nothing here knows how tokens are aggregated.
+Each is a value of a token and its derivative with respect to the log-probability or to the
+logarithm of the ratio; nothing here knows how tokens are aggregated.
 """
 
 import enum
@@ -13,6 +13,7 @@ import numpy as np
 
 from lossd.losses._maths.complements import log_rest
 from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.policy_tokens import PolicyRatio, PolicyTokens
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array, ParameterError, exactly
 
@@ -29,34 +30,6 @@ class PolicyObjective(enum.Enum):
     DRO = "log-probability, less the square of how far it went"
     DPPO_TV = "ratio, where the probability is not too far"
     DPPO_KL = "ratio, where the divergence is not too large"
-
-
-class PolicyRatio(enum.Enum):
-    """Of what the ratio to the sampling policy is taken."""
-
-    NONE = "of nothing: it is 1"
-    TOKEN = "of each token"  # noqa: S105 - of text
-    SEQUENCE = "of the sequence: the geometric mean of its tokens' ratios, with its own derivative"
-    SEQUENCE_TOKEN = "the same number, whose derivative goes to each token by itself"  # noqa: S105 - of text
-
-
-class KlEstimator(enum.Enum):
-    """How the divergence from the reference is estimated from one token."""
-
-    NONE = "not at all"
-    K1 = "d"
-    K2 = "d^2 / 2"
-    K3 = "exp(-d) - 1 + d"
-
-
-class RolloutCorrection(enum.Enum):
-    """How a sampler is corrected whose log-probabilities differ from the trainer's."""
-
-    NONE = "nothing"
-    TOKEN_TRUNCATE = "weight each token, up to a bound"  # noqa: S105 - of text
-    TOKEN_MASK = "weight each token, and drop those out of bounds"  # noqa: S105 - of text
-    SEQUENCE_TRUNCATE = "weight each sequence, up to a bound"
-    SEQUENCE_MASK = "weight each sequence, and drop those out of bounds"
 
 
 Numbers = Mapping[str, float | None]
@@ -107,35 +80,6 @@ def check_objective(
                 f"{name} must be {'given' if is_taken else 'unset'} with {objective.name}, "
                 f"got {'nothing' if number is None else exactly(number)}",
             )
-
-
-def log_ratio(ratio: PolicyRatio, given: Array, sampling: Array | None, tokens: Tokens) -> Array:
-    """Returns the logarithm of each token's ratio."""
-    if ratio is PolicyRatio.NONE or sampling is None:
-        return np.zeros(len(given))
-    apart = given - sampling
-    return apart if ratio is PolicyRatio.TOKEN else tokens.spread(tokens.means(apart))
-
-
-# ------------------------------------------------------------------ objectives
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyTokens:
-    """Log-probabilities under all policies but the reference, advantages and ratios of tokens."""
-
-    logs: Array
-    sampling: Array | None
-    rollout: Array | None
-    advantages: Array
-    ratios: Array
-
-    @property
-    def sampled(self) -> Array:
-        """The log-probabilities of the sampling policy, where there must be one."""
-        if self.sampling is None:
-            raise TypeError("there must be a sampling policy")
-        return self.sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,74 +225,3 @@ OBJECTIVES: Mapping[PolicyObjective, Callable[[PolicyTokens, Numbers], Surrogate
         }
     )
 )
-
-
-# ------------------------------------------------------------------ beside the objective
-
-
-def kl_of(
-    estimator: KlEstimator, coefficient: float, given: Array, reference: Array | None
-) -> tuple[Array, Array] | None:
-    """Returns an estimate of each token's divergence, and its derivative; None for no estimator.
-
-    Raises:
-        ParameterError: for an estimator without a reference, or the other way round.
-    """
-    if estimator is KlEstimator.NONE:
-        if reference is not None or coefficient:
-            what = "reference_log_probabilities" if reference is not None else "kl_coefficient"
-            raise ParameterError(
-                "kl_estimator", f"kl_estimator must be given with {what}, got NONE"
-            )
-        return None
-    if reference is None:
-        raise ParameterError(
-            "kl_estimator",
-            f"kl_estimator must be NONE without reference_log_probabilities, got {estimator.name}",
-        )
-    apart = given - reference
-    if estimator is KlEstimator.K1:
-        return apart, np.ones(len(apart))
-    if estimator is KlEstimator.K2:
-        return apart * apart / 2, apart
-    derivative = -np.expm1(-apart)
-    return apart - derivative, derivative
-
-
-def rollout_weights(
-    correction: RolloutCorrection,
-    bounds: tuple[float | None, float | None],
-    given: PolicyTokens,
-    tokens: Tokens,
-) -> Array | None:
-    """Returns the weight of each token that makes up for its sampler; None for 1.
-
-    Raises:
-        ParameterError: for a correction without its log-probabilities or bounds.
-    """
-    name = correction.name
-    masks = name.endswith("MASK")
-    wanted = {"rollout_low": masks, "rollout_high": correction is not RolloutCorrection.NONE}
-    for (bound, is_wanted), number in zip(wanted.items(), bounds, strict=True):
-        if is_wanted != (number is not None):
-            raise ParameterError(
-                bound,
-                f"{bound} must be {'given' if is_wanted else 'unset'} with {name}, "
-                f"got {'nothing' if number is None else exactly(number)}",
-            )
-    if correction is RolloutCorrection.NONE:
-        return None
-    if given.sampling is None or given.rollout is None:
-        missing = "sampling" if given.sampling is None else "rollout"
-        raise ParameterError(
-            "rollout_correction",
-            f"rollout_correction must be NONE without {missing}_log_probabilities, got {name}",
-        )
-    low, high = bounds[0] or 0.0, bounds[1] or np.inf
-    logs = given.sampling - given.rollout
-    if name.startswith("SEQUENCE"):
-        logs = tokens.spread(tokens.sums(logs))
-    weights = np.exp(logs)
-    if masks:
-        return np.where((weights < low) | (weights > high), 0, weights)
-    return np.minimum(weights, high)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from lossd.losses._body import Output
-from lossd.losses._maths.policy import PolicyTokens
+from lossd.losses._maths.policy_tokens import PolicyTokens
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array
 
