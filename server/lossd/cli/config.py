@@ -1,6 +1,5 @@
 """``lossd config``."""
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,12 +11,12 @@ from rich.text import Text
 from lossd.cli.failures import told
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import console, print_json
+from lossd.cli.variables import misspelt_variables
 from lossd.errors import ServiceError
-from lossd.naming import guess
 from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.cautions import cautions
-from lossd.serving.config import Config, Setting, settings, unknown_variables
+from lossd.serving.config import Config, Setting, settings
 
 _SOURCES = {
     ParameterSource.COMMANDLINE: "flag",
@@ -35,9 +34,9 @@ _LEAST_FOR_VALUES = len("127.0.0.1:50051") + 1
 @takes_hidden_settings
 def config(*, config: Config, check: bool, as_json: bool) -> None:
     """Show the settings of lossd serve, and where each comes from."""
-    unknown = unknown_variables(os.environ)
+    unknown = misspelt_variables()
     if check and unknown:
-        said = ", ".join(unknown) + guess(unknown[0], (s.variable for s in settings()))
+        said = ", ".join(unknown) + next(iter(unknown.values()))
         raise click.ClickException(f"variables must be settings of lossd, got {said}")
     if check:
         _warn(config)

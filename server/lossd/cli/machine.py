@@ -12,11 +12,11 @@ from pathlib import Path
 from lossd import selftest, v1
 from lossd.backends.choose import BackendChoice, choose, cpu_backend
 from lossd.backends.cupy import PINNED_BYTES, probe
+from lossd.cli.variables import misspelt_variables
 from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.errors import BackendUnavailable, ServiceError
 from lossd.kernels.host import Library, NoLibraryError, are_for_here
-from lossd.naming import guess
 from lossd.networks import Networks, worked_networks
 from lossd.routing import Route
 from lossd.serving import addresses
@@ -24,7 +24,7 @@ from lossd.serving.access import entrance
 from lossd.serving.addresses import AddressError, TakenError
 from lossd.serving.app import networks_of
 from lossd.serving.cautions import OPEN, cautions, on_a_disk
-from lossd.serving.config import MEBIBYTE, Config, settings, unknown_variables
+from lossd.serving.config import MEBIBYTE, Config
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import routes_of
 from lossd.serving.process.versions import versions
@@ -80,8 +80,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield from files_here(config)
     yield from _entrance(config)
     yield from _addresses(config)
-    for name in unknown_variables(os.environ):
-        hint = guess(name, (setting.variable for setting in settings()))
+    for name, hint in misspelt_variables().items():
         yield Finding("variables", f"{name} is no setting{hint}", is_warning=True)
 
 
