@@ -11,9 +11,10 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lossd.cli.arguments import Real, is_in_plain_digits
+from lossd.cli.arguments import Real
 from lossd.cli.failures import told
 from lossd.cli.reaching import Credentials, is_given, takes_tls
+from lossd.cli.settings import type_of
 from lossd.client import TLS, unreached
 from lossd.client.errors import from_rpc_error
 from lossd.client.security import explained
@@ -82,9 +83,8 @@ def _set(name: str) -> Any:
     if not text:
         return setting.default
     value: Any = text
-    if setting.type is int and is_in_plain_digits(text):
-        with contextlib.suppress(ValueError):
-            value = int(text)
+    with contextlib.suppress(click.BadParameter):  # the setting tells what it must be
+        value = type_of(setting).convert(text, None, None)
     try:
         return setting.checked(value)
     except ConfigError as error:

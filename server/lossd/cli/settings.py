@@ -12,7 +12,9 @@ from lossd.serving.config import Config, ConfigError, Setting, settings
 
 Command = Callable[..., Any]
 
-_NUMBERS: Mapping[type, Any] = MappingProxyType({int: WholeNumber(), float: Number()})
+_TYPES: Mapping[type, Any] = MappingProxyType(
+    {bool: click.BOOL, int: WholeNumber(), float: Number(), str: click.STRING}
+)
 
 SERVES_TOO = "Every flag of lossd serve is taken too: lossd serve --help lists them."
 
@@ -113,7 +115,7 @@ def _option(setting: Setting, *, is_hidden: bool) -> Callable[[Command], Command
         flag,
         setting.name,
         cls=_Flag,
-        type=_type(setting),
+        type=type_of(setting),
         default=_plain(setting.default),
         envvar=setting.variable,
         show_envvar=True,
@@ -127,7 +129,8 @@ def _plain(default: Any) -> Any:
     return default.value if isinstance(default, enum.Enum) else default
 
 
-def _type(setting: Setting) -> Any:
+def type_of(setting: Setting) -> Any:
+    """Returns what turns the text of a flag or a variable into a value of a setting."""
     if issubclass(setting.type, enum.Enum):
         return click.Choice([member.value for member in setting.type])
-    return _NUMBERS.get(setting.type, setting.type)
+    return _TYPES[setting.type]
