@@ -13,10 +13,11 @@ from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.cli.failures import told
+from lossd.cli.input_shapes import usual_shapes
 from lossd.cli.measuring import Subject
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.random_inputs import random_inputs, usual_shapes
+from lossd.cli.random_inputs import random_inputs
 from lossd.cli.snippets import argument
 from lossd.client import LossClient
 from lossd.engine import Engine
