@@ -13,7 +13,6 @@ import importlib
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,6 +23,7 @@ from lossd import tensors, v1
 from lossd.client.arrays import Array
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
 from lossd.client.device_arrays import OnDevice, fetched
+from lossd.client.device_events import DeviceEvents
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
 from lossd.client.device_streams import Stream, Streams, current_stream, stream_of, wait_for
 from lossd.client.errors import (
@@ -63,9 +63,8 @@ class DeviceSharing:
         self._segments: list[OpenedSegment] = []
         self._lost: list[OpenedSegment] = []  # of a server that has ended, perhaps
         self._unreleased: list[bytes] = []  # tokens of segments that are closed here
-        self._events: deque[tuple[int, Any, bytes]] = deque()  # of a device, to record again
+        self._events = DeviceEvents()
         self._lock = threading.RLock()  # held while the server is asked
-        self._events_lock = threading.Lock()
         self._rest = Rest()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int | None = None) -> Any:
@@ -176,10 +175,7 @@ class DeviceSharing:
             self._rest.begin_for_good()
             self._release_unused()
             self._segments, self._lost, self._lease = [], [], None
-            with self._events_lock:
-                self._events.clear()
-
-    # -------------------------------------------------------------- segments
+            self._events.clear()
 
     def _block_of_segments(
         self, size: int, device: int | None, streams: Streams
@@ -267,8 +263,6 @@ class DeviceSharing:
                 pass
             self._unreleased.remove(token)
 
-    # -------------------------------------------------------------- what a call needs
-
     def device_of_array(self, array: OnDevice, until: float) -> int | None:
         """Returns the device that an array is on; None where nothing there can be shared."""
         segment = _found(array, self._segments)
@@ -336,37 +330,11 @@ class DeviceSharing:
             raise tensors.TensorError("device_memory", "it must lie in the reply's region")
         return block.array(self._cupy, shape, dtype, start)
 
-    @contextlib.contextmanager
-    def recorded(self, device: int, streams: Iterable[int]) -> Any:
-        """Yields the handle of an event that is complete when what streams have to do now is."""
-        cuda, runtime = self._cupy.cuda, self._cupy.cuda.runtime
-        with cuda.Device(device):
-            kept = self._event(device)
-            _, event, handle = kept
-            several = list(streams)
-            if len(several) > 1:
-                with cuda.Stream(non_blocking=True) as joint:
-                    for stream in several:
-                        mark = cuda.Event(disable_timing=True)
-                        runtime.eventRecord(mark.ptr, stream)
-                        joint.wait_event(mark)
-                    event.record(joint)
-            else:
-                runtime.eventRecord(event.ptr, several[0])
-        try:
-            yield handle
-        finally:
-            with self._events_lock:
-                self._events.append(kept)
-
-    def _event(self, device: int) -> tuple[int, Any, bytes]:
-        with self._events_lock:
-            for position, kept in enumerate(self._events):
-                if kept[0] == device:
-                    del self._events[position]
-                    return kept
-        event = self._cupy.cuda.Event(disable_timing=True, interprocess=True)
-        return device, event, self._cupy.cuda.runtime.ipcGetEventHandle(event.ptr)
+    def recorded(
+        self, device: int, streams: Iterable[int]
+    ) -> contextlib.AbstractContextManager[bytes]:
+        """Returns a context with the handle of an event of what streams have to do now."""
+        return self._events.recorded(self._cupy, device, streams)
 
     def follow(self, segment: OpenedSegment, streams: Iterable[int]) -> None:
         """Has streams go on when the results of a call are complete."""
