@@ -11,7 +11,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import DOMAINS, LOSSES, DistributionKind, Loss, Shape, Status
-from lossd.losses._maths.ctc_alignments import FAINTEST
+from lossd.losses._maths.ctc_arrivals import FAINTEST
 from lossd.reduction import Reduction
 from lossd.shapes.sequence import SEQUENCE_BLOCK_ELEMENTS
 from tests.losses.case import Case, total, values

@@ -9,7 +9,8 @@ from lossd.losses._body import BodyResult, Status
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
 from lossd.losses._maths.constants import LOG_2, LOG_3, LOG_4
-from lossd.losses._maths.ctc_alignments import Labels, align
+from lossd.losses._maths.ctc_alignments import align
+from lossd.losses._maths.ctc_arrivals import Labels
 from lossd.losses._maths.ctc_misalignments import misalign
 from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.softmax import softmax

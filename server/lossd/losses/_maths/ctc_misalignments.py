@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._maths.ctc_alignments import Labels, folded
+from lossd.losses._maths.ctc_alignments import folded
+from lossd.losses._maths.ctc_arrivals import Labels
 from lossd.schema import Array
 
 # One more than the labels that a state leads on to.
