@@ -113,6 +113,14 @@ def _is_package(path: str) -> bool:
     return path.startswith("lossd/") and any((ROOT / root / path).is_dir() for root in ROOTS)
 
 
+def test_no_file_is_divided_by_banners() -> None:
+    """A second subject has a file of its own."""
+    banner = re.compile(r"^ *# ?[-=*#~]{4}", re.MULTILINE)
+    sources = (path for root in ROOTS for path in (ROOT / root).rglob("*.py"))
+    divided = [str(path.relative_to(ROOT)) for path in sources if banner.search(path.read_text())]
+    assert not divided
+
+
 def test_shapes_have_one_home_and_backends_are_asked_nothing_about_them() -> None:
     question = re.compile(r"Shape\.[A-Z]|has_values")
     outside: Counter[str] = Counter()

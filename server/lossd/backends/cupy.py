@@ -225,9 +225,6 @@ def _kept_bytes(batch: Batch, text: CudaText | None) -> int:
     return 0 if text is None else kept_bytes(text, batch.operands[0].slot.rows_shape[1:])
 
 
-# ------------------------------------------------------------------ CuPy itself
-
-
 def _import_cupy() -> Any:
     _ensure_cache_folder()
     os.environ[TF32_VARIABLE] = "0"

@@ -94,9 +94,6 @@ def _head_key(index: int) -> str:
     return f"lin{index}.model.1.weight"
 
 
-# ------------------------------------------------------------------ reading
-
-
 def _read(path: Path) -> Network:
     try:
         said = json.loads(path.read_bytes())

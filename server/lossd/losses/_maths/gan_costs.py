@@ -53,9 +53,6 @@ def is_averaged(objective: GanObjective) -> bool:
     return objective is GanObjective.RELATIVISTIC_AVERAGE
 
 
-# ------------------------------------------------------------------ costs of a score
-
-
 def real_cost(smoothing: float = 0.0) -> Cost:
     """Returns cross-entropy of a score whose target is 1 - smoothing."""
 
@@ -119,9 +116,6 @@ def wasserstein(sign: int) -> Cost:
         return -sign * scores, xp.where(xp.isnan(scores), scores, -sign)
 
     return cost
-
-
-# ------------------------------------------------------------------ real and generated examples
 
 
 @dataclass(frozen=True, slots=True)
