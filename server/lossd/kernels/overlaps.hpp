@@ -41,9 +41,11 @@ struct Logits {
         const double less = exp(-fabs(x));
         return {(x > 0 ? 0.0 : x) - log1p(less), (x < 0 ? 1.0 : less) / (1 + less)};
     }
-    // What a derivative by the share is multiplied by to be one by what was given.
+    // What a derivative with respect to the share is multiplied by to be one with respect to what was
+    // given.
     SHARED_METHOD T bend(Shares<T> shares) const { return shares.inside * shares.outside; }
-    // The derivative by what was given, from one by the share over exp of `top`.
+    // The derivative with respect to what was given, from one with respect to the share over exp of
+    // `top`.
     SHARED_METHOD double spread(double slope, double top, double x) const {
         const Shares<double> shares = log_shares(x);
         return share_times(slope, exp(shares.inside - top)) * shares.outside;
@@ -102,7 +104,7 @@ struct Index {
     }
 };
 
-// (1 - index)^gamma, and how its derivative by the index's loss bends every other one.
+// (1 - index)^gamma, and how its derivative with respect to the index's loss bends every other one.
 template <typename Region>
 SHARED double powered(const Region& region, double value, double gamma, double& bend) {
     bend = 1;

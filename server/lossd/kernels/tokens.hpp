@@ -134,7 +134,7 @@ SHARED bool masks(const Policy& policy) {
 SHARED bool corrects_sequences(const Policy& policy) { return policy.correction >= SEQUENCE_TRUNCATE; }
 SHARED bool has_one_ratio(const Policy& policy) { return policy.ratio >= RATIO_OF_SEQUENCE; }
 
-// Whether the derivative, which is by the ratio of the sequence, is spread evenly over its tokens.
+// Whether the derivative, with respect to the ratio of the sequence, is spread evenly over its tokens.
 SHARED bool spreads(const Policy& policy) {
     const bool is_by_ratio = policy.objective != REINFORCE && policy.objective != CISPO &&
                              policy.objective != DRO;
@@ -172,7 +172,7 @@ struct Part {
 };
 
 struct Term {
-    double value, slope;  // by the student's logarithm
+    double value, slope;  // with respect to the student's logarithm
 };
 
 // Who leaves less than this to all other classes has rounded it away.
@@ -230,15 +230,16 @@ SHARED double lever_of(const Distilling& how, double slopes, double rest, double
     return rest > LEAST_REST ? slope_of_rest / rest : 0.0;
 }
 
-// What a derivative by a logit goes to where the other side holds classes impossible, `count` of them,
-// whose own slopes are infinite: see slopes_to_infinity in losses/_maths/divergences.py.
+// What a derivative with respect to a logit goes to where the other side holds classes impossible,
+// `count` of them, whose own slopes are infinite: see slopes_to_infinity in
+// losses/_maths/divergences.py.
 SHARED double limit_of(double slope, double share, double of_others, double count) {
     const double alone = count == 1 ? 0.0 : unbounded() - unbounded();
     return slope == unbounded() ? (of_others > 0 ? unbounded() : alone)
                                 : (share == 0 ? 0.0 : -unbounded());
 }
 
-// The derivative by a logarithm that was given, or by a logit at a temperature of 1.
+// The derivative with respect to a logarithm that was given, or to a logit at a temperature of 1.
 SHARED double slope_of(const Distilling& how, double slope, double share, double lever) {
     return pick(how.support != TRUNCATED, slope - share * lever, slope);
 }

@@ -406,7 +406,7 @@ INLINE double cost_of_sequence(const Example& example, const Policy& policy) {
 // ------------------------------------------------------------------ distributions of tokens
 
 // The numbers of a token's classes, in whole groups: of student and teacher logarithms and shares, and
-// the derivatives by the former.
+// the derivatives with respect to the former.
 struct Classes {
     int64_t count, groups;
     double* __restrict logs[2];
@@ -525,7 +525,7 @@ OUTLINE Part read_distribution(const Example& example, const Distilling& how, in
     return Part{0, 0};
 }
 
-// The divergence of a token; leaves the derivatives by its logarithms.
+// The divergence of a token; leaves the derivatives with respect to its logarithms.
 template <TermKind KIND>
 OUTLINE double compute_terms(const Distilling& given, const Classes& classes) {
     const Distilling how = given;
