@@ -184,6 +184,16 @@ OUTLINE bool put(
     return send_finished(call, gradient, place, count, are_finite);
 }
 
+// No block of a row is followed by one of fewer columns: lines that are written in parts take as long as
+// many.
+constexpr int FEW = 64;
+
+// The number of columns of the block that begins at one.
+INLINE int block_at(int64_t start, int64_t columns) {
+    const int64_t left = columns - start;
+    return left <= BLOCK ? int(left) : left < BLOCK + FEW ? BLOCK / 2 : BLOCK;
+}
+
 // Writes the slopes of a row past the caches, of which all but one are 0: `columns` from element `first`
 // on.  Returns whether that one is finite, and so is what is rounded.
 OUTLINE bool stream_alone(
@@ -192,8 +202,8 @@ OUTLINE bool stream_alone(
     const Gradient gradient = gradient_of(call, 0);
     const int64_t size = size_of(gradient.kind);
     bool are_finite = true;
-    for (int64_t start = 0; start < columns; start += BLOCK) {
-        const int count = columns - start < BLOCK ? int(columns - start) : BLOCK;
+    for (int64_t start = 0; start < columns; start += block_at(start, columns)) {
+        const int count = block_at(start, columns);
         if (column < start || column >= start + count) {
             stream(gradient.place + (first + start) * size, NOTHING, int(count * size));
             continue;
@@ -221,6 +231,14 @@ OUTLINE bool has_finite_gradient(const Call& call, int64_t row) {
     return true;
 }
 
+// Joins lanes, one half with the other until one is left.
+template <int HALF, typename Number, typename Join>
+INLINE Number fold(Number* lanes, Join join) {
+    for (int lane = 0; lane < HALF; ++lane) lanes[lane] = join(lanes[lane], lanes[lane + HALF]);
+    if constexpr (HALF > 1) return fold<HALF / 2>(lanes, join);
+    return lanes[0];
+}
+
 // A group of numbers in as many vectors as the machine needs for it.
 template <typename Number>
 struct Group {
@@ -235,6 +253,17 @@ struct Group {
     METHOD void read(const Number* numbers) {
         for (int v = 0; v < COUNT; ++v)
             __builtin_memcpy(&vectors[v], numbers + v * LENGTH, sizeof(Vector));
+    }
+    METHOD void write(Number* numbers) const {
+        for (int v = 0; v < COUNT; ++v)
+            __builtin_memcpy(numbers + v * LENGTH, &vectors[v], sizeof(Vector));
+    }
+    // Sets all numbers after the first ones.
+    METHOD void cut(int count, Number rest) {
+        Number numbers[GROUP];
+        write(numbers);
+        for (int i = count; i < GROUP; ++i) numbers[i] = rest;
+        read(numbers);
     }
     METHOD void add(const Group& more) {
         for (int v = 0; v < COUNT; ++v) vectors[v] += more.vectors[v];
@@ -256,13 +285,30 @@ struct Group {
             vectors[v] += __builtin_convertvector(more, Vector);
         }
     }
+    // Adds the bits of a group of numbers.
+    METHOD void merge(const Number* numbers) {
+        Group more;
+        more.read(numbers);
+        for (int v = 0; v < COUNT; ++v) vectors[v] |= more.vectors[v];
+    }
+    // Joins all numbers of the group, one half with the other until one is left.
+    template <typename Join>
+    METHOD Number folded(Join join) const {
+        Number lanes[GROUP];
+        __builtin_memcpy(lanes, vectors, sizeof lanes);
+        return fold<GROUP / 2>(lanes, join);
+    }
+    METHOD bool any() const {
+        return folded([](Number one, Number other) INLINED { return Number(one | other); }) != 0;
+    }
     METHOD void take_larger(const Group& more) {
         for (int v = 0; v < COUNT; ++v)
             vectors[v] = more.vectors[v] > vectors[v] ? more.vectors[v] : vectors[v];
     }
 };
 
-// Adds whole groups of numbers to sums in lanes, in double: few numbers may add up to more than float holds.
+// Adds whole groups of numbers to sums in lanes, in double: few numbers may add up to more than float
+// holds.
 template <typename Number>
 OUTLINE void add_widened_to_lanes(double* lanes, const Number* numbers, int count) {
     for (int i = 0; i < count; ++i) lanes[i % GROUP] += numbers[i];
@@ -278,43 +324,66 @@ INLINE bool are_finite(const Number (&lanes)[GROUP]) {
 // Adds whole groups of numbers to sums in lanes.
 template <typename Number>
 OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
-    Group<Number> sums, more;
-    sums.fill(0);
-    for (int start = 0; start < count; start += GROUP) {
-        more.read(numbers + start);
-        sums.add(more);
-    }
-    Number own[GROUP];
-    __builtin_memcpy(own, sums.vectors, sizeof own);
-    if (sizeof(Number) < sizeof(double) && !are_finite(own))
-        return add_widened_to_lanes(lanes, numbers, count);
-    for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
-}
-
-// The largest of whole groups of numbers, of which NaN is none.
-template <typename Number>
-OUTLINE Number largest_of(const Number* numbers, int count) {
-    // Of several groups at a time, since each step waits for the one before.
     constexpr int AHEAD = 4;
-    Group<Number> most[AHEAD], more;
-    for (int a = 0; a < AHEAD; ++a) most[a].fill(-INFINITE<Number>);
+    Group<Number> sums[AHEAD], more;
+    for (int a = 0; a < AHEAD; ++a) sums[a].fill(0);
     int start = 0;
     for (; start + AHEAD * GROUP <= count; start += AHEAD * GROUP)
         UNROLLED
         for (int a = 0; a < AHEAD; ++a) {
             more.read(numbers + start + a * GROUP);
-            most[a].take_larger(more);
+            sums[a].add(more);
         }
     for (; start < count; start += GROUP) {
         more.read(numbers + start);
-        most[0].take_larger(more);
+        sums[0].add(more);
     }
-    for (int a = 1; a < AHEAD; ++a) most[0].take_larger(most[a]);
-    Number lanes[GROUP];
-    __builtin_memcpy(lanes, most[0].vectors, sizeof lanes);
-    Number found = lanes[0];
-    for (int lane = 1; lane < GROUP; ++lane) found = lanes[lane] > found ? lanes[lane] : found;
-    return found;
+    sums[0].add(sums[1]);
+    sums[2].add(sums[3]);
+    sums[0].add(sums[2]);
+    Number own[GROUP];
+    __builtin_memcpy(own, sums[0].vectors, sizeof own);
+    if (sizeof(Number) < sizeof(double) && !are_finite(own))
+        return add_widened_to_lanes(lanes, numbers, count);
+    for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
+}
+
+// The largest of numbers, of which NaN is none: of several groups at a time, since each step waits for the
+// one before.
+template <typename Number>
+struct Most {
+    static constexpr int AHEAD = 4, COUNT = AHEAD * GROUP;
+
+    Group<Number> most[AHEAD];
+
+    METHOD Most() {
+        for (int a = 0; a < AHEAD; ++a) most[a].fill(-INFINITE<Number>);
+    }
+    METHOD void take(const Group<Number>& more, int place = 0) { most[place].take_larger(more); }
+    METHOD Number largest() const {
+        Group<Number> all = most[0];
+        for (int a = 1; a < AHEAD; ++a) all.take_larger(most[a]);
+        return all.folded([](Number one, Number other) INLINED { return other > one ? other : one; });
+    }
+};
+
+// The largest of whole groups of numbers.
+template <typename Number>
+OUTLINE Number largest_of(const Number* numbers, int count) {
+    Most<Number> most;
+    Group<Number> more;
+    int start = 0;
+    for (; start + Most<Number>::COUNT <= count; start += Most<Number>::COUNT)
+        UNROLLED
+        for (int a = 0; a < Most<Number>::AHEAD; ++a) {
+            more.read(numbers + start + a * GROUP);
+            most.take(more, a);
+        }
+    for (; start < count; start += GROUP) {
+        more.read(numbers + start);
+        most.take(more);
+    }
+    return most.largest();
 }
 
 // Sums in lanes, which are added in a fixed order.
@@ -352,9 +421,7 @@ struct Lanes {
     METHOD double total() const {
         double sums[GROUP];
         __builtin_memcpy(sums, lanes, sizeof sums);
-        for (int half = GROUP / 2; half > 0; half /= 2)
-            for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-        return sums[0];
+        return fold<GROUP / 2>(sums, [](double one, double other) INLINED { return one + other; });
     }
 };
 

@@ -163,8 +163,12 @@ INLINE Real power_of_two(typename Format<Real>::Signed exponent) {
 // exp(x) as 2^exponent (1 + excess), with an excess of at most 0.42.
 template <typename Real>
 struct Exponential {
-    typename Format<Real>::Signed exponent;
+    typename Format<Real>::Signed shifted;  // the exponent is its last digits
     Real excess;
+
+    METHOD typename Format<Real>::Signed exponent() const {
+        return shifted - bits<typename Format<Real>::Signed>(Format<Real>::ROUNDER);
+    }
 };
 
 template <typename Real, typename F = Format<Real>>
@@ -174,7 +178,7 @@ INLINE Exponential<Real> exponential_of(Real x) {
     const Real whole = shifted - F::ROUNDER;
     const Real r = (x - whole * F::LN2_HIGH) - whole * F::LN2_LOW;
     return Exponential<Real>{
-        bits<Signed>(shifted) - bits<Signed>(F::ROUNDER), r + r * r * at(F::EXP, r)};
+        bits<Signed>(shifted), r + r * r * at(F::EXP, r)};
 }
 
 template <typename Real, typename F = Format<Real>>
@@ -183,7 +187,7 @@ INLINE Real exp_of(Real x) {
     const Exponential<Real> e = exponential_of<Real, F>(x);
     // Numbers that are not normal are made 2^64 times as large, and rounded once when they are not.
     const bool is_faint = x < F::FAINT;
-    const Unsigned power = Unsigned(e.exponent) + (is_faint ? Unsigned(64) : Unsigned(0));
+    const Unsigned power = Unsigned(e.exponent()) + (is_faint ? Unsigned(64) : Unsigned(0));
     const Real large = bits<Real>(bits<Unsigned>(1 + e.excess) + (power << F::DIGITS));
     const Real y = large * (is_faint ? Real(5.421010862427522e-20) : Real(1));
     // A NaN stays one.
@@ -195,7 +199,7 @@ template <typename Real, typename F = Format<Real>>
 INLINE Real exp_within(Real x) {
     typedef typename F::Unsigned Unsigned;
     const Exponential<Real> e = exponential_of<Real, F>(x);
-    return bits<Real>(bits<Unsigned>(1 + e.excess) + (Unsigned(e.exponent) << F::DIGITS));
+    return bits<Real>(bits<Unsigned>(1 + e.excess) + (Unsigned(e.shifted) << F::DIGITS));
 }
 
 template <typename Real, typename F = Format<Real>>
@@ -203,7 +207,7 @@ INLINE Real expm1_of(Real x) {
     // Not of a number that was brought within bounds: exp of the same has the same steps.
     const Exponential<Real> e = exponential_of<Real, F>(x);
     // Half of it, since 2^exponent may be infinite where the whole is not.
-    const Real power = power_of_two<Real>(e.exponent - 1);
+    const Real power = power_of_two<Real>(e.exponent() - 1);
     const Real half = power * e.excess + (power - Real(0.5));
     const Real least = pick(x < -Real(F::DIGITS + 5), Real(-1), 2 * half);
     return pick(x == 0, x, pick(x <= F::MOST + Real(0.25), least, x + INFINITE<Real>));
@@ -213,7 +217,7 @@ INLINE Real expm1_of(Real x) {
 template <typename Real, typename F = Format<Real>>
 INLINE Real expm1_within(Real x) {
     const Exponential<Real> e = exponential_of<Real, F>(x);
-    const Real power = power_of_two<Real>(e.exponent);
+    const Real power = power_of_two<Real>(e.exponent());
     return pick(x == 0, x, power * e.excess + (power - 1));
 }
 

@@ -91,9 +91,9 @@ INLINE void shrink_all(T* numbers, int count, T shrink) {
 template <typename Visit>
 INLINE void each_block_of_row(
     const Pointwise& text, Call& call, int64_t row, Room& room, Visit visit) {
-    for (int64_t start = 0; start < call.columns; start += BLOCK) {
-        const int64_t left = call.columns - start, first = row * call.columns + start;
-        const int count = left < BLOCK ? int(left) : BLOCK, groups = whole_groups(count);
+    for (int64_t start = 0; start < call.columns; start += block_at(start, call.columns)) {
+        const int64_t first = row * call.columns + start;
+        const int count = block_at(start, call.columns), groups = whole_groups(count);
         const Elements given = staged(text, call, first, count, room);
         call.outside |= breaks_a_rule(text, call, given, groups);
         lay_vectors(text, call, start, count, room);

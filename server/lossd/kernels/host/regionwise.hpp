@@ -24,9 +24,8 @@ struct Region {
     // Calls visit(place of the first, elements, their number) for every block.
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
-        for (int64_t start = 0; start < call.columns; start += BLOCK) {
-            const int64_t left = call.columns - start;
-            const int count = left < BLOCK ? int(left) : BLOCK;
+        for (int64_t start = 0; start < call.columns; start += block_at(start, call.columns)) {
+            const int count = block_at(start, call.columns);
             visit(first + start,
                   Elements{stage(call.inputs[0], first + start, count, room.predictions),
                            stage(call.inputs[1], first + start, count, room.truth)},

@@ -18,6 +18,12 @@ struct Weights {
 
 INLINE int64_t padded(int64_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
 
+// The number of columns of the last block.
+INLINE int last_block(int64_t columns) {
+    const int tail = int((columns - 1) % BLOCK + 1);
+    return columns > BLOCK && tail < FEW ? tail + BLOCK / 2 : tail;
+}
+
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
 template <typename Number>
 struct Largest {
@@ -90,6 +96,44 @@ struct Example {
 template <typename Term>
 using NumberOf = decltype(((Term*)nullptr)->operator()(Column(0), T(0), T(0)));
 
+// What a row has at a block of columns, in whole groups: with class indices, or a share of each class.
+template <bool TARGETS_ARE_CLASSES>
+struct Stretch {
+    const T* predictions;
+    const T* shares;
+    Column start, label;
+
+    METHOD T target(Column place) const {
+        return !TARGETS_ARE_CLASSES ? shares[place] : start + place == label ? T(1) : T(0);
+    }
+
+    // Calls visit(place, column, prediction, target) for some places, which do not know of each other.
+    template <typename Visit>
+    METHOD void each(Column from, Column end, Visit visit) const {
+        INDEPENDENT
+        for (Column i = from; i < end; ++i) visit(i, start + i, predictions[i], target(i));
+    }
+
+    // The same for a group, whose places count from 0: so many that they go into registers.
+    template <typename Visit>
+    METHOD void each_of_group(Column at, Visit visit) const {
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i)
+            visit(i, start + at + i, predictions[at + i], target(at + i));
+    }
+
+    template <typename Term>
+    METHOD Group<NumberOf<Term>> group(Column at, Term term) const {
+        ON_LINES NumberOf<Term> terms[GROUP];
+        each_of_group(at, [&](int i, Column column, T prediction, T target) INLINED {
+            terms[i] = term(column, prediction, target);
+        });
+        Group<NumberOf<Term>> found;
+        found.read(terms);
+        return found;
+    }
+};
+
 // The same, as a text knows it: with class indices, or a share of each class.
 template <bool TARGETS_ARE_CLASSES>
 struct Row : Example {
@@ -107,8 +151,10 @@ struct Row : Example {
     // Calls visit(first column, number of columns) for every block.
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
-        for (Column start = 0; start < columns; start += BLOCK)
-            visit(start, columns - start < BLOCK ? int(columns - start) : BLOCK);
+        for (Column start = 0, count; start < columns; start += count) {
+            count = block_at(start, columns);
+            visit(start, int(count));
+        }
     }
 
     // Has the memory bring what comes next while there is much to compute: where the gradient of some
@@ -133,35 +179,66 @@ struct Row : Example {
         fetches = false;
     }
 
-    // What a term comes to at the columns of a block, in whole groups.
-    template <typename Number, typename Term>
-    METHOD void evaluate(Term term, Column start, int count, Number* __restrict terms) const {
-        evaluate_part(term, start, count, Column(0), Column(whole_groups(count)), terms);
+    METHOD Stretch<TARGETS_ARE_CLASSES> stretch(Column start, int count) const {
+        return {predictions.block(start, count, columns),
+                TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns), start, label};
     }
 
-    // The same part by part, between which few lines are fetched: more than a processor waits for at
-    // once would keep it from computing.
-    template <typename Number, typename Term>
-    METHOD void evaluate_ahead(Term term, Column start, int count, Number* __restrict terms) const {
-        const Column groups = whole_groups(count);
-        for (Column part = 0; part < groups; part += PART) {
-            const Column end = groups - part < PART ? groups : part + PART;
-            if (fetches) fetch_ahead(start + part, int(end - part));
-            evaluate_part(term, start, count, part, end, terms);
+    // Calls visit(first place, end) for the parts of a block up to one place.  Between them few lines are
+    // fetched: more than a processor waits for at once would keep it from computing.
+    template <typename Visit>
+    METHOD void each_part_ahead(Column start, Column end, Visit visit) const {
+        const Column step = fetches ? PART : BLOCK;
+        for (Column part = 0; part < end; part += step) {
+            const Column next = end - part < step ? end : part + step;
+            if (fetches) fetch_ahead(start + part, int(next - part));
+            visit(part, next);
         }
     }
 
+    // The same for a group.
+    METHOD void fetch_group_ahead(Column start) const {
+        if (fetches) fetch_ahead(start, GROUP);
+    }
+
+    // What a term comes to at the columns of a block, in whole groups.
     template <typename Number, typename Term>
-    METHOD void evaluate_part(
-        Term term, Column start, int count, Column part, Column end, Number* __restrict terms) const {
-        const T* const prediction = predictions.block(start, count, columns);
-        const T* const share = TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns);
-        const auto target = [&](Column i) INLINED {
-            return !TARGETS_ARE_CLASSES ? share[i] : start + i == label ? T(1) : T(0);
-        };
-        INDEPENDENT
-        for (Column i = part; i < end; ++i)
-            terms[i] = Number(term(start + i, prediction[i], target(i)));
+    METHOD void evaluate(Term term, Column start, int count, Number* __restrict terms) const {
+        evaluate_part(term, stretch(start, count), 0, whole_groups(count), terms);
+    }
+    template <typename Number, typename Term>
+    METHOD void evaluate_ahead(Term term, Column start, int count, Number* __restrict terms) const {
+        const auto block = stretch(start, count);
+        each_part_ahead(start, whole_groups(count), [&](Column part, Column end) INLINED {
+            evaluate_part(term, block, part, end, terms);
+        });
+    }
+    template <typename Number, typename Term>
+    METHOD void evaluate_part(Term term, const Stretch<TARGETS_ARE_CLASSES>& block, Column part,
+                              Column end, Number* __restrict terms) const {
+        block.each(part, end, [&](Column i, Column column, T prediction, T target) INLINED {
+            terms[i] = Number(term(column, prediction, target));
+        });
+    }
+
+    // The largest of what a term comes to at the columns of a block, of which NaN is none.
+    template <typename Term>
+    METHOD NumberOf<Term> most_of(Term term, Column start, int count) const {
+        using Number = NumberOf<Term>;
+        const auto block = stretch(start, count);
+        Most<Number> most;
+        Column at = 0;
+        for (; at + Most<Number>::COUNT <= count; at += Most<Number>::COUNT)
+            UNROLLED
+            for (int a = 0; a < Most<Number>::AHEAD; ++a)
+                most.take(block.group(at + a * GROUP, term), a);
+        for (; at + GROUP <= count; at += GROUP) most.take(block.group(at, term));
+        if (at < count) {
+            Group<Number> last = block.group(at, term);
+            last.cut(int(count - at), -INFINITE<Number>);
+            most.take(last);
+        }
+        return most.largest();
     }
 
     // The same at all columns, in room that was taken.
@@ -234,10 +311,41 @@ struct Row : Example {
         if (!call.gradient) return;
         is_finite = true;
         each_block_ahead([&](Column start, int count) INLINED {
-            ON_LINES T slopes[BLOCK];
-            evaluate_ahead(slope, start, count, slopes);
-            is_finite &= put(call, first + start, count, slopes, scale);
+            is_finite &= put_block(slope, start, count);
         });
+    }
+
+    // Writes the slopes at the columns of a block, and returns whether all of that is finite.
+    template <typename Slope>
+    METHOD bool put_block(Slope slope, Column start, int count) const {
+        ON_LINES T room[BLOCK];
+        const Gradient gradient = gradient_of(call, 0);
+        const Place place = place_in(call, gradient, first + start, count, room);
+        T* __restrict const out = place.out;
+        const T scale = this->scale;
+        Bits found = 0;
+        const auto block = stretch(start, count);
+        const auto put_part = [&](Column part, Column end) INLINED {
+            block.each(part, end, [&](Column i, Column column, T prediction, T target) INLINED {
+                const T scaled = weighed(scale, T(slope(column, prediction, target)));
+                out[i] = scaled;
+                found |= overflow_of(scaled);
+            });
+        };
+        const Column whole = count / GROUP * GROUP;
+        each_part_ahead(start, whole, put_part);
+        if (whole < count) {
+            const Bits before = found;  // what fills the last group counts for nothing
+            put_part(whole, whole + GROUP);
+            found = before;
+            INDEPENDENT
+            for (Column i = whole; i < whole + GROUP; ++i) {
+                const T own = pick(i < count, out[i], T(0));
+                out[i] = own;
+                found |= overflow_of(own);
+            }
+        }
+        return send_finished(call, gradient, place, count, found == 0);
     }
 
     // Writes a gradient that is 0 at all columns but one.
@@ -351,18 +459,19 @@ INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
     Number best = -INFINITE<Number>;
     Column begin = 0;
-    ON_LINES Number logits[BLOCK];
     row.each_block([&](Column start, int count) INLINED {
-        row.evaluate(logit, start, count, logits);
-        for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<Number>;
-        const Number most = largest_of(logits, whole_groups(count));
+        const Number most = row.most_of(logit, start, count);
         if (!(most > best)) return;
         best = most;
         begin = start;
     });
-    const int count = row.columns - begin < BLOCK ? int(row.columns - begin) : BLOCK;
-    row.evaluate(logit, begin, count, logits);
-    const int place = place_of(logits, whole_groups(count), best);
+    const int count = block_at(begin, row.columns);
+    Column place = count;
+    row.stretch(begin, count).each(
+        0, whole_groups(count), [&](Column i, Column column, T prediction, T target) INLINED {
+            const Column here = logit(column, prediction, target) == best ? i : Column(count);
+            place = here < place ? here : place;
+        });
     return {best, begin + (place < count ? place : 0)};
 }
 
@@ -405,22 +514,69 @@ INLINE void make_exponentials(
     row.evaluate(any, start, count, to);
 }
 
+// Makes exponentials of a term at the columns of a block but one, where it is 0, and adds them to a sum.
+// Returns false, and adds nothing, where not all are near 0.
+template <typename Row, typename Term>
+INLINE bool sum_exponentials(const Row& row, Column start, int count, Term term, Column but,
+                             NumberOf<Term>* to, Lanes& sum) {
+    using Number = NumberOf<Term>;
+    using Unsigned = typename Format<Number>::Unsigned;
+    const auto block = row.stretch(start, count);
+    Group<Number> sums;
+    Group<Unsigned> far;
+    sums.fill(0);
+    far.fill(0);
+    const auto make = [&](Column at, auto change) INLINED {
+        ON_LINES Number made[GROUP];
+        ON_LINES Unsigned is_far[GROUP];
+        row.fetch_group_ahead(start + at);
+        block.each_of_group(at, [&](int i, Column column, T prediction, T target) INLINED {
+            const Number x = term(column, prediction, target);
+            is_far[i] = x >= Format<Number>::FAINT ? Unsigned(0) : ~Unsigned(0);
+            made[i] = exp_within(x);
+        });
+        change(made, is_far);
+        Group<Number> more;
+        more.read(made);
+        more.write(to + at);
+        sums.add(more);
+        far.merge(is_far);
+    };
+    // Two groups are not like the others: that of the one, and the last, if it is not whole.
+    const Column whole = count / GROUP * GROUP, own = but < 0 ? whole : but / GROUP * GROUP;
+    for (Column at = 0; at < count; at += GROUP) {
+        for (const Column end = at <= own ? own : whole; at < end; at += GROUP)
+            make(at, [](Number*, Unsigned*) INLINED {});
+        if (at < count) make(at, [&](Number* made, Unsigned* is_far) INLINED {
+            for (int i = 0; i < GROUP; ++i)
+                if (at + i == but || at + i >= count) made[i] = 0, is_far[i] = 0;
+        });
+    }
+    if (far.any()) return false;
+    sum.add(sums);
+    return true;
+}
+
 template <typename Row, typename Logit>
 INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
     const Largest<Number> best = best_of(row, logit);
     Number* const kept = row.template take<Number>();
     Lanes sum;
+    const auto below = [&](Column column, T prediction, T target) INLINED {
+        return logit(column, prediction, target) - best.value;
+    };
     row.each_block_ahead([&](Column start, int count) INLINED {
-        const auto below = [&](Column column, T prediction, T target) INLINED {
-            return logit(column, prediction, target) - best.value;
-        };
-        const auto is_near = [](Number x) INLINED { return x >= Format<Number>::FAINT; };
-        make_exponentials(row, start, count, below, is_near, kept + start);
-        for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
         const bool is_here = best.column >= start && best.column < start + count;
-        if (is_here) kept[best.column] = 0;
-        sum.add(kept + start, whole_groups(count));
+        const int own = is_here ? int(best.column - start) : -1;
+        if (!sum_exponentials(row, start, count, below, own, kept + start, sum)) {
+            row.evaluate([&](Column column, T prediction, T target) INLINED {
+                return exp(below(column, prediction, target));
+            }, start, count, kept + start);
+            for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
+            if (is_here) kept[best.column] = 0;
+            sum.add(kept + start, whole_groups(count));
+        }
         if (is_here) kept[best.column] = 1;
     });
     const Number rest = Number(sum.total());
@@ -634,12 +790,12 @@ struct Rows {
 
     METHOD Numbers at(int64_t row) {
         const char* const from = input.place + row * columns * size_of(input.kind);
-        const int tail = int((columns - 1) % BLOCK + 1);
+        const int tail = last_block(columns);
         const int64_t before = columns - tail;
         if (!is_in_place())
-            for (int64_t start = 0; start < columns; start += BLOCK)
+            for (int64_t start = 0; start < columns; start += block_at(start, columns))
                 read(input.kind, from + start * size_of(input.kind), room + start,
-                     start == before ? tail : BLOCK);
+                     block_at(start, columns));
         const T* const items = is_in_place() ? reinterpret_cast<const T*>(from) : room;
         const Input own{reinterpret_cast<const char*>(items), OWN, ANY, 0, 0};
         return Numbers{items, stage(own, before, tail, last)};
@@ -648,11 +804,11 @@ struct Rows {
 
 INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& numbers) {
     bool found = false;
-    for (int64_t start = 0; start < call.columns && input.rule != ANY; start += BLOCK) {
-        const int64_t left = call.columns - start;
-        const int count = left < BLOCK ? int(left) : BLOCK;
-        const T* const block = numbers.block(start, count, call.columns);
-        found |= any_outside(input, block, whole_groups(count));
+    if (input.rule == ANY) return false;
+    for (int64_t start = 0, count; start < call.columns; start += count) {
+        count = block_at(start, call.columns);
+        const T* const block = numbers.block(start, int(count), call.columns);
+        found |= any_outside(input, block, whole_groups(int(count)));
     }
     return found;
 }

@@ -39,10 +39,8 @@ struct Row {
 
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
-        for (int64_t start = 0; start < call.columns; start += BLOCK) {
-            const int64_t left = call.columns - start;
-            visit(start, left < BLOCK ? int(left) : BLOCK);
-        }
+        for (int64_t start = 0; start < call.columns; start += block_at(start, call.columns))
+            visit(start, block_at(start, call.columns));
     }
 
     // Adds the terms of a group of places to lanes; beyond `count` there are none.
