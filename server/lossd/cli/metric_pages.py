@@ -42,6 +42,6 @@ def _page_of_metric(metric: Metric) -> Page:
         stands_for=[],
         equivalents=[],
         example=snippets.example(first, first.values if first.value is None else first.value),
-        command=snippets.evaluate_command(metric.name, files),
-        python=snippets.evaluate_python(metric.message, list(files)),
+        command=snippets.evaluate_command(metric.name, files, first.parameters),
+        python=snippets.evaluate_python(metric.message, list(files), first.parameters),
     )

@@ -38,22 +38,24 @@ def compute_command(name: str, inputs: Sequence[str], needed: Mapping[str, Any])
     return _command(f"compute {name}", [*given, "--output gradients.npz"])
 
 
-def evaluate_command(name: str, files: Mapping[str, str]) -> str:
+def evaluate_command(name: str, files: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """Returns a command that evaluates a metric; ``files`` has the suffix of each input's file."""
-    given = [f"--input {one}={one}.{suffix}" for one, suffix in files.items()]
-    return _command(f"evaluate {name}", given)
+    said = [f"--input {one}={one}.{suffix}" for one, suffix in files.items()]
+    said += [f"--param {parameter}={argument(value)}" for parameter, value in given.items()]
+    return _command(f"evaluate {name}", said)
 
 
 def compute_python(message: str, inputs: Sequence[str], needed: Mapping[str, Any]) -> str:
     """Returns Python that computes a loss."""
-    parameters = [f"{name}={_literal(message, name, one)}" for name, one in needed.items()]
+    parameters = _literals(message, needed)
     shown = f'result.loss, result.gradients["{inputs[0]}"]'
     return _python("compute", message, parameters, inputs, shown)
 
 
-def evaluate_python(message: str, inputs: Sequence[str]) -> str:
+def evaluate_python(message: str, inputs: Sequence[str], given: Mapping[str, Any]) -> str:
     """Returns Python that evaluates a metric."""
-    return _python("evaluate", message, [], inputs, "result.value, result.values")
+    parameters = _literals(message, given)
+    return _python("evaluate", message, parameters, inputs, "result.value, result.values")
 
 
 def example(declared: Example | MetricExample, value: Any) -> str:
@@ -92,6 +94,10 @@ def _call(name: str, arguments: Sequence[str], indent: int) -> str:
     space = " " * indent
     lines = "".join(f"{space}    {argument},\n" for argument in arguments)
     return f"{name}(\n{lines}{space})"
+
+
+def _literals(message: str, given: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={_literal(message, name, one)}" for name, one in given.items()]
 
 
 def _literal(message: str, name: str, value: Any) -> str:
