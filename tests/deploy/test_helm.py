@@ -5,6 +5,7 @@ What it has in common with the Kustomize manifests is held in ``test_kubernetes`
 
 import copy
 import json
+import re
 import runpy
 import subprocess
 import tomllib
@@ -280,6 +281,19 @@ def test_keda_asks_for_metrics_that_there_are() -> None:
     assert named(query) - {"vector"} <= KNOWN
     assert 'namespace="training"' in query
     assert float(trigger["metadata"]["threshold"]) > 0
+
+
+def test_keda_counts_no_pods_of_another_release() -> None:
+    (trigger,) = of_kind(rendered(KEDA), "ScaledObject")["spec"]["triggers"]
+    asked = re.findall(r'pod=~"([^"]*)"', trigger["metadata"]["query"])
+
+    assert len(asked) == 2
+    for pattern in asked:
+        assert re.fullmatch(pattern, "lossd-7d9c8b6f5-x2x9z")
+        # As Kubernetes cuts it of a name of 50 characters: the two endings run into one another.
+        assert re.fullmatch(pattern, "lossd-7d9c8b6x2x9z")
+        assert not re.fullmatch(pattern, "lossd-eu-7d9c8b6f5-x2x9z")
+        assert not re.fullmatch(pattern, "other-lossd-7d9c8b6f5-x2x9z")
 
 
 def test_the_route_leads_to_services_that_there_are() -> None:
