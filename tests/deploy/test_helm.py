@@ -395,6 +395,16 @@ def test_two_releases_of_a_namespace_do_not_meet() -> None:
     assert not names & others
 
 
+# Helm takes 53 characters.
+@pytest.mark.parametrize("release", ["vision", "a" * 53, "a" * 48 + "lossd", "lossd-" + "a" * 47])
+def test_names_are_short_and_have_the_word_that_alerts_look_for(release: str) -> None:
+    done = helm("template", release, values={"podMonitor": {"enabled": True}})
+    name = of_kind(list(yaml.safe_load_all(done.stdout)), "PodMonitor")["metadata"]["name"]
+
+    assert "lossd" in name  # Prometheus' operator makes the job of it: up{job=~".*lossd.*"}
+    assert len(name) <= 50
+
+
 def test_memory_in_flight_follows_the_memory() -> None:
     def inflight(memory: str) -> int:
         (container,) = containers(

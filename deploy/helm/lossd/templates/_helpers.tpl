@@ -1,8 +1,10 @@
+{{- /* At most 50 characters.  The job of a PodMonitor has this name, in which alerts look for the word. */ -}}
 {{- define "lossd.name" -}}
-{{- if contains "lossd" .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- $release := .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- if contains "lossd" $release -}}
+{{- $release -}}
 {{- else -}}
-{{- printf "%s-lossd" .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-lossd" (.Release.Name | trunc 44 | trimSuffix "-") -}}
 {{- end -}}
 {{- end -}}
 
