@@ -438,6 +438,16 @@ def test_what_is_pinned_for_gpus_is_not_left_for_calls(gpu: dict[str, Any], coun
     assert PINNED_BYTES == 256 << 20  # as docs/operating.md says
 
 
+# The least that the server takes of a message is 128 bytes.
+@pytest.mark.parametrize(("inflight", "message"), [(100_000_000, 100_000_000), (64, 128)])
+def test_a_message_follows_what_may_be_in_flight(inflight: int, message: int) -> None:
+    objects = rendered({"settings": {"max_inflight_bytes": inflight}})
+    (container,) = containers(of_kind(objects, "Deployment")["spec"]["template"]["spec"])
+    given = {item["name"]: item.get("value") for item in container["env"]}
+
+    assert int(given["LOSSD_MAX_MESSAGE_BYTES"]) == message
+
+
 def test_what_may_be_in_flight_can_be_said_where_it_fits() -> None:
     said = {"max_inflight_bytes": 1 << 30, "max_message_bytes": 256 << 20}
     (container,) = containers(

@@ -60,6 +60,7 @@ fit, which is what a server grows by (docs/operations.md, "Sizing"). */ -}}
 {{- /* All settings that the chart sets, with those of the values over them. */ -}}
 {{- define "lossd.settings" -}}
 {{- $inflight := include "lossd.inflightBytes" . | int64 -}}
+{{- $most := min $inflight (int64 (.Values.settings.max_inflight_bytes | default $inflight)) 2147483647 -}}
 {{- $own := dict
     "address" "0.0.0.0:50051"
     "metrics_host" "0.0.0.0"
@@ -67,7 +68,7 @@ fit, which is what a server grows by (docs/operations.md, "Sizing"). */ -}}
     "backend" (ternary "cupy" "numpy" .Values.gpu.enabled)
     "log_format" "json"
     "max_inflight_bytes" $inflight
-    "max_message_bytes" (min $inflight 2147483647)
+    "max_message_bytes" (max $most 128)
 -}}
 {{- $all := merge (deepCopy .Values.settings) $own -}}
 {{- $inflight = int64 $all.max_inflight_bytes -}}
