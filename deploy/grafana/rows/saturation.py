@@ -20,7 +20,9 @@ PANELS = (
         ),
     ),
     Panel(
-        "Threads that compute", "Computing and evaluating, on average, and how many may.", "none",
+        "Calls that compute",
+        "Or evaluate, on average, and how many may; threads without a call help with a large one.",
+        "none",
         (
             Query(
                 "sum by (instance) ("
