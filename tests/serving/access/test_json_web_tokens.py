@@ -118,6 +118,12 @@ def test_a_file_without_a_public_key_is_refused(content: bytes) -> None:
         verifier(content, issuer="", audience="")
 
 
+@pytest.mark.parametrize("content", [b"{}", b"[]", b'{"keys": {}}'])
+def test_a_file_without_a_list_of_keys_is_told_so(content: bytes) -> None:
+    with pytest.raises(AccessError, match=r"^jwks must be .*, got no list of keys$"):
+        verifier(content, issuer="", audience="")
+
+
 @pytest.mark.parametrize("name", KEYS)
 def test_a_private_key_is_refused_by_its_id(name: str) -> None:
     private = jwk(name, KEYS[name], kid="ours")

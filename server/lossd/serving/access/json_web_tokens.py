@@ -91,13 +91,13 @@ def _read(jwt: Any, content: bytes) -> list[Any]:
         AccessError: if there is none, or one is private.
     """
     try:
-        found = [key for key in json.loads(content)["keys"] if isinstance(key, dict)]
+        found = [key for key in _listed(json.loads(content)) if isinstance(key, dict)]
         _check_public(found)
         verifying = [key for key in found if _verifies(key)]
         keys = jwt.PyJWKSet.from_dict({"keys": verifying}).keys if verifying else []
     except AccessError:
         raise
-    except Exception as error:  # KeyError and RecursionError are among them
+    except Exception as error:  # RecursionError is among them
         fault = str(error) or repr(error)
         raise AccessError(f"jwks must be a JSON web key set, got one with: {fault}") from error
     usable = [key for key in keys if key.algorithm_name in _ALGORITHMS]
@@ -106,6 +106,14 @@ def _read(jwt: Any, content: bytes) -> list[Any]:
             f"jwks must have a key that verifies one of {', '.join(_ALGORITHMS)}, got none"
         )
     return usable
+
+
+def _listed(given: Any) -> list[Any]:
+    """Returns the keys of a set, or raises AccessError if it is none."""
+    keys = given.get("keys") if isinstance(given, dict) else None
+    if not isinstance(keys, list):
+        raise AccessError("jwks must be a JSON web key set, got no list of keys")
+    return keys
 
 
 def _check_public(keys: list[dict[str, Any]]) -> None:
