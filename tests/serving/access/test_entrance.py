@@ -44,6 +44,15 @@ def test_tokens_beside_rules_are_refused(tmp_path: Path) -> None:
         build(tmp_path, BY_TOKEN, token_file=str(tokens))
 
 
+def test_files_of_the_pages_are_named_by_their_settings(
+    mutual: dict[str, str], tmp_path: Path
+) -> None:
+    swapped = {"metrics_tls_cert": mutual["tls_key"], "metrics_tls_key": mutual["tls_cert"]}
+
+    with pytest.raises(AccessError, match=r"^metrics_tls_cert must be a certificate in PEM"):
+        build(tmp_path, BY_TOKEN, **swapped)
+
+
 REFUSED = pytest.mark.parametrize(
     ("rules", "said"),
     [

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from lossd.serving.access import certificates, tokens
 from lossd.serving.access.audit import Audit
@@ -181,11 +182,34 @@ def test_the_expiry_is_what_the_certificate_says(days: float) -> None:
 def test_a_pair_of_two_is_refused() -> None:
     authority = Authority()
     one, other = authority.issue("one"), authority.issue("other")
-    with pytest.raises(AccessError, match=r"^certificate and key must be a pair, got"):
+    with pytest.raises(AccessError, match=r"^tls_cert and tls_key must be a pair, got"):
         certificates.pair(one.certificate, other.key)
     for wrong in (b"none", "# autorité\n".encode() + authority.certificate):
-        with pytest.raises(AccessError, match=r"^client_ca must hold certificates, got"):
+        with pytest.raises(AccessError, match=r"^tls_client_ca must hold certificates, got"):
             certificates.pair(one.certificate, one.key, wrong)
+
+
+def locked(key: bytes, form: serialization.PrivateFormat) -> bytes:
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    loaded = serialization.load_pem_private_key(key, None)
+    return loaded.private_bytes(serialization.Encoding.PEM, form, encryption)
+
+
+def test_a_file_that_holds_something_else_is_named_by_its_setting() -> None:
+    issued = Authority().issue("one")
+    forms = serialization.PrivateFormat
+    for certificate, key, said in (
+        (issued.key, issued.certificate, "metrics_tls_cert must be a certificate in PEM, got none"),
+        (issued.certificate, issued.certificate, "metrics_tls_key must be a private key in PEM"),
+        (issued.certificate, locked(issued.key, forms.PKCS8), "metrics_tls_key must have no pass"),
+        (
+            issued.certificate,
+            locked(issued.key, forms.TraditionalOpenSSL),
+            "metrics_tls_key must have no passphrase, got a key with one",
+        ),
+    ):
+        with pytest.raises(AccessError, match=f"^{said}"):
+            certificates.pair(certificate, key, setting="metrics_tls_cert")
 
 
 def test_of_many_refusals_a_few_are_written_and_the_rest_counted(

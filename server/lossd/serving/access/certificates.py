@@ -14,6 +14,7 @@ import grpc
 from lossd.serving.access.tokens import AccessError
 
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 _SEQUENCE, _UTC_TIME, _VERSION = 0x30, 0x17, 0xA0
 
 
@@ -39,22 +40,34 @@ class Pair:
         )
 
 
-def pair(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Pair:
+def pair(
+    certificate: bytes, key: bytes, client_ca: bytes | None = None, *, setting: str = "tls_cert"
+) -> Pair:
     """Checks that a certificate and its key are whole and belong together.
 
+    ``setting`` is the certificate's, by which those of the others are named.
+
     Raises:
-        AccessError: if not.
+        AccessError: if not; TLS itself says of most files only that it could not read one.
     """
+    prefix = setting.removesuffix("cert")
+    both = f"{setting} and {prefix}key"
+    if not _CERTIFICATE.search(certificate.decode("latin-1")):
+        raise AccessError(f"{setting} must be a certificate in PEM, got none")
+    if b"PRIVATE KEY-----" not in key:
+        raise AccessError(f"{prefix}key must be a private key in PEM, got none")
+    if any(sign in key for sign in _ENCRYPTED):
+        raise AccessError(f"{prefix}key must have no passphrase, got a key with one")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         with _as_file(certificate) as chain, _as_file(key) as private:
             context.load_cert_chain(chain, private, password=lambda: b"")  # else it would ask
     except (ssl.SSLError, ValueError) as error:
-        raise AccessError(f"certificate and key must be a pair, got {_reason(error)}") from error
+        raise AccessError(f"{both} must be a pair, got {_reason(error)}") from error
     except OSError as error:
         raise AccessError(
-            f"certificate and key must be handed to TLS by /proc/self/fd, got: {error.strerror}"
+            f"{both} must be handed to TLS by /proc/self/fd, got: {error.strerror}"
         ) from error
     authority_expires = None
     if client_ca is not None:
@@ -62,7 +75,9 @@ def pair(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Pair
             context.load_verify_locations(cadata=client_ca.decode("ascii"))
             authority_expires = min(_expiries(client_ca), default=None)
         except (ssl.SSLError, ValueError, IndexError) as error:
-            raise AccessError(f"client_ca must hold certificates, got {_reason(error)}") from error
+            raise AccessError(
+                f"{prefix}client_ca must hold certificates, got {_reason(error)}"
+            ) from error
     return Pair(certificate, key, client_ca, context, expiry(certificate), authority_expires)
 
 

@@ -1,5 +1,6 @@
 """Everything that lets callers in, made of the settings: certificates, policy and gate."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -149,7 +150,8 @@ class _Files:
 
     def pair(self, setting: str, paths: Sequence[str]) -> Reloaded[Pair] | None:
         """Returns a certificate and its key, if they are set."""
-        return self._make(setting, paths, certificates.pair) if paths[0] else None
+        make = functools.partial(certificates.pair, setting=setting)
+        return self._make(setting, paths, make) if paths[0] else None
 
     def _make(self, setting: str, paths: Sequence[str], make: Callable[..., Any]) -> Reloaded[Any]:
         made = self.made[setting] = Reloaded(setting, paths, make, self._failed)
