@@ -34,6 +34,8 @@ class HostKernelsHook(BuildHookInterface[Any]):
         """Compiles, and says that the wheel is for this machine."""
         del version
         setting = os.environ.get(SETTING, "")
+        if setting not in ("", "none", "require"):
+            raise ValueError(f"{SETTING} must be none or require, got {setting}")
         if setting == "none":
             return
         machine = os.environ.get(MACHINE, platform.machine())

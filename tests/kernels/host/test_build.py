@@ -255,6 +255,16 @@ def test_installing_leaves_the_library_of_an_editable_install(
     assert library.stat().st_ino == made
 
 
+def test_a_misspelt_wish_for_kernels_is_refused(
+    tmp_path: Path, install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOSSD_HOST_KERNELS", "required")
+    monkeypatch.setenv("CXX", "false")  # if it went on, it would write where tests are run
+
+    with pytest.raises(ValueError, match=r"^LOSSD_HOST_KERNELS must be none or require, got req"):
+        install(tmp_path)
+
+
 def test_the_library_needs_no_more_than_the_c_library(library: Library) -> None:
     """Of libm no function that rounds: those for exponents, which are the same everywhere."""
     del library
