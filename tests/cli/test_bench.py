@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -16,6 +17,7 @@ from lossd.cli.bench import TRANSPORTS
 from lossd.cli.bench_report import draw, tables
 from lossd.cli.measuring import PHASES, Row, at_a_rate
 from lossd.cli.served import running_server
+from lossd.client import LossClient
 from lossd.client.result import LossResult, ServerTiming
 
 
@@ -95,6 +97,28 @@ def test_the_report_goes_to_stdout_without_a_file() -> None:
     done = CliRunner().invoke(command, [*arguments, "--transport", "tcp", "--json"])
 
     assert [row["shape"] for row in json.loads(done.stdout)] == [[20, 10]]
+
+
+def test_variables_of_a_server_for_others_are_left_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a socket's mode it would not start, with tokens refuse, and with a folder share it."""
+    memory, tokens = tmp_path / "shared", tmp_path / "tokens"
+    memory.mkdir()
+    tokens.write_text("0123456789abcdef")
+    for name, value in (
+        ("SHM_DIR", memory), ("TOKEN_FILE", tokens), ("SOCKET_MODE", 660), ("MAX_TENSORS", 7),
+        ("CALLER_CALLS_PER_SECOND", 0.001), ("DRAIN_DELAY_SECONDS", 9),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"LOSSD_{name}", str(value))
+
+    with running_server("--log-level", "warning") as server, LossClient(server.address) as client:
+        batch = np.zeros((256, 1000), np.float32)  # as large as what is shared
+        for _ in range(3):
+            assert client.compute("squared_error", batch, batch).transport == "grpc"
+        assert client.server_info().limits.tensors == 7
+        started = time.monotonic()
+    assert time.monotonic() - started < 8
 
 
 def measured(*arguments: str) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A server in a second process, for commands that show or measure one."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
+from lossd.cli.settings import of_a_service
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,18 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[RunningServer]:
-    """Runs ``lossd serve`` with flags, and ends it afterwards."""
+    """Runs ``lossd serve`` with flags, and ends it afterwards.
+
+    Its caller proves nothing and may share no memory but what the flags say, so that variables of
+    a server that others call are left unread.
+    """
     command = [
         sys.executable, "-m", "lossd", "serve", "--address", address, "--metrics-port", "0",
         *arguments,
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    left = of_a_service()
+    variables = {name: value for name, value in os.environ.items() if name not in left}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
         try:
             words = process.stdout.readline().split() if process.stdout else []
             if not words:

@@ -44,6 +44,17 @@ _SECTIONS = {
 }  # fmt: skip
 
 
+_OF_A_SERVICE = (
+    "Where it serves", "Who may come in", "Limits of one caller", "Shared memory", "The end",
+)  # fmt: skip
+
+
+def of_a_service() -> frozenset[str]:
+    """Returns the variables of where a server serves whom, and of nothing that it computes."""
+    names = {name for section in _OF_A_SERVICE for name in _SECTIONS[section]}
+    return frozenset(setting.variable for setting in settings() if setting.name in names)
+
+
 def takes_settings(command: Command) -> Command:
     """Gives a command the flags of all settings; it is called with a ``Config``."""
     return _with_flags(command, is_hidden=False)
