@@ -277,6 +277,19 @@ def test_config_check_looks_for_the_directory_of_a_socket(tmp_path: Path) -> Non
     assert (started.exit_code, started.output.startswith(said)) == (1, True)
 
 
+def test_what_traces_take_is_looked_for_before_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lossd.serving.tracing", None)  # as without OpenTelemetry
+    refused = lossd("config", "--check", "--tracing")
+    started = lossd("serve", "--tracing", "--address", "127.0.0.1:0", "--metrics-port", 0)
+    looked_at = lossd("doctor", "--backend", "numpy", "--tracing", COLUMNS="200")
+
+    said = "tracing must have OpenTelemetry, got none"
+    assert lossd("config", "--check").exit_code == 0
+    for done in (refused, started):
+        assert (done.exit_code, done.output.startswith(f"Error: {said}")) == (1, True), done.output
+    assert (looked_at.exit_code, said in looked_at.output) == (1, True), looked_at.output
+
+
 def test_doctor_is_content_with_this_machine() -> None:
     done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
 

@@ -72,7 +72,7 @@ def _warn(config: Config) -> None:
 
 
 def _check_files(config: Config) -> None:
-    """Checks what a server would read, share or make beside, as ``lossd doctor`` does.
+    """Checks what a server would read, share, send with or make, as ``lossd doctor`` does.
 
     Raises:
         click.ClickException: if it cannot be used.

@@ -22,7 +22,7 @@ from lossd.routing import Route
 from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.addresses import AddressError, TakenError
-from lossd.serving.app import networks_of
+from lossd.serving.app import networks_of, tracing_of
 from lossd.serving.cautions import OPEN, cautions, on_a_disk
 from lossd.serving.config import MEBIBYTE, Config
 from lossd.serving.process.allocator import keep_freed_memory
@@ -133,9 +133,11 @@ def _entrance(config: Config) -> Iterator[Finding]:
 
 
 def files_here(config: Config) -> Iterator[Finding]:
-    """Yields whether what a server reads and shares is there."""
+    """Yields whether what a server reads, shares and sends traces with is there."""
     yield _shared_directory(config)
     yield _networks(config)
+    if config.tracing:
+        yield _traces(config)
 
 
 def _shared_directory(config: Config) -> Finding:
@@ -162,6 +164,17 @@ def _networks(config: Config) -> Finding:
     return Finding(
         "networks", ", ".join(f"{n.name} ({n.architecture})" for n in found) or "none in there"
     )
+
+
+def _traces(config: Config) -> Finding:
+    thing = "traces"
+    try:
+        tracing = tracing_of(config)
+    except ServiceError as error:
+        return Finding(thing, str(error), is_bad=True)
+    if tracing is not None:
+        tracing.close()
+    return Finding(thing, "are sent where the variables OTEL_* say")
 
 
 def _memory(config: Config, gpus: int) -> Finding:

@@ -94,7 +94,7 @@ def start(
     networks = networks_of(config)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry = _telemetry(config, admission, log_lines_lost)
-    tracing = _tracing(config)
+    tracing = tracing_of(config)
     entered = _entered(config, telemetry)
     process = _process(config, telemetry, entered, on_failure)
     installed = versions()
@@ -298,18 +298,6 @@ def _relief(config: Config, admission: Admission, watchdogs: Watchdogs, prompt: 
     return relief
 
 
-def _tracing(config: Config) -> "Tracing | None":
-    if not config.tracing:
-        return None
-    try:
-        from lossd.serving.tracing import Tracing  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigError(
-            "tracing must have OpenTelemetry, got none: pip install 'lossd[otel]'", field="tracing"
-        ) from error
-    return Tracing()
-
-
 def _checked(
     config: Config, networks: Networks, telemetry: Telemetry, installed: Mapping[str, str]
 ) -> CheckedDevice:
@@ -348,6 +336,23 @@ def networks_of(config: Config) -> Networks:
     """
     by_name = load(config.networks) if config.networks else {}
     return Networks(by_name, config.max_network_bytes)
+
+
+def tracing_of(config: Config) -> "Tracing | None":
+    """Returns what sends traces, if they are to be sent.
+
+    Raises:
+        ConfigError: if what that takes is not installed, or cannot be used.
+    """
+    if not config.tracing:
+        return None
+    try:
+        from lossd.serving.tracing import Tracing  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError(
+            "tracing must have OpenTelemetry, got none: pip install 'lossd[otel]'", field="tracing"
+        ) from error
+    return Tracing()
 
 
 def _entered(config: Config, telemetry: Telemetry) -> Entrance:
