@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -141,6 +142,15 @@ def test_a_lock_has_what_its_extra_asks_for(extra: str) -> None:
     for name in (extra, "jwt", "otel"):  # of what settings ask for, nothing is missing
         wanted += PROJECT["optional-dependencies"][name]
     holds(locked(extra), wanted)
+
+
+def test_the_page_says_which_extras_the_image_has() -> None:
+    beside = runpy.run_path(str(ROOT / "deploy/docker/lock.py"))["BESIDE"]
+    extras = [f"`{extra}`" for extra in beside if extra != "--extra"]
+    page = (ROOT / "deploy/README.md").read_text()
+
+    assert f"Of the extras it has {' and '.join(extras)}," in page
+    assert ("and not `text`" in page) == ("`text`" not in extras)
 
 
 def test_the_lock_of_the_build_has_what_the_wheel_is_built_with() -> None:
