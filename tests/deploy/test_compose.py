@@ -87,6 +87,15 @@ def test_prometheus_takes_its_file_and_finds_the_rules(tmp_path: Path) -> None:
     assert len(re.findall(r"SUCCESS: \d+ rules found", done.stdout)) == 2
 
 
+def test_a_server_that_is_gone_stays_a_target() -> None:
+    """One that is looked up is none without its container, so that ``LossdDown`` never fired."""
+    (scrape,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+
+    assert scrape.keys() == {"job_name", "static_configs"}
+    assert scrape["static_configs"] == [{"targets": ["lossd:9464"]}]
+    assert "lossd" in SERVICES
+
+
 def test_grafana_is_given_the_dashboard() -> None:
     provider = yaml.safe_load((FOLDER / "grafana/dashboards.yml").read_text())["providers"][0]
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
