@@ -296,6 +296,16 @@ def test_keda_counts_no_pods_of_another_release() -> None:
         assert not re.fullmatch(pattern, "other-lossd-7d9c8b6f5-x2x9z")
 
 
+@pytest.mark.parametrize(
+    ("interval", "window"), [("15s", 60), ("500ms", 60), ("30s", 120), ("2m", 480)]
+)
+def test_keda_looks_back_over_four_scrapes(interval: str, window: int) -> None:
+    values = {**KEDA, "podMonitor": {"interval": interval}}
+    (trigger,) = of_kind(rendered(values), "ScaledObject")["spec"]["triggers"]
+
+    assert re.findall(r"\[([^]]*)s\]\)", trigger["metadata"]["query"]) == [str(window)] * 2
+
+
 def test_the_route_leads_to_services_that_there_are() -> None:
     (rule,) = of_kind(rendered(EVERYTHING), "GRPCRoute")["spec"]["rules"]
     found = {match["method"]["service"] for match in rule["matches"]}
