@@ -140,6 +140,11 @@ REFUSED = [
     ),
     ("podmonitor.yaml", {"podMonitor": {"interval": "often"}}, "interval"),
     ("prometheusrule.yaml", {"rules": {"labels": {"a": 1}}}, "labels"),
+    (
+        "prometheusrule.yaml",
+        {"rules": {"enabled": True}, "podMonitor": {"enabled": True, "interval": "3m"}},
+        "podMonitor.interval must be at most 2m with rules, which look back over 5, got 3m",
+    ),
     ("dashboard.yaml", {"dashboard": {"labels": {"a": True}}}, "labels"),
     ("grpcroute.yaml", {"grpcRoute": {"enabled": True}}, "parentRefs must name a Gateway"),
     ("ready.yaml", {"image": {"repository": ""}}, "repository"),
@@ -254,6 +259,13 @@ def wrong(kind: str, *path: Any, value: Any) -> Any:
 )
 def test_what_goes_astray_is_noticed(kind: str, path: Any, value: Any) -> None:
     assert astray(wrong(kind, *path, value=value)) == [kind]
+
+
+@pytest.mark.parametrize("monitor", [{"interval": "9m"}, {"enabled": True, "interval": "2m"}])
+def test_rules_go_with_scrapes_that_are_near_enough_or_not_the_charts(monitor: Any) -> None:
+    objects = rendered({"rules": {"enabled": True}, "podMonitor": monitor})
+
+    assert of_kind(objects, "PrometheusRule")["spec"]["groups"]
 
 
 def test_rules_are_those_that_are_tested_with_links_to_the_runbook() -> None:

@@ -79,3 +79,9 @@ fit, which is what a server grows by (docs/operations.md, "Sizing"). */ -}}
 {{- end -}}
 {{- toJson $all -}}
 {{- end -}}
+
+{{- /* The whole seconds between two scrapes; the schema lets no other units through. */ -}}
+{{- define "lossd.scrapeSeconds" -}}
+{{- $unit := dict "ms" 0 "s" 1 "m" 60 | dig (regexFind "[a-z]+$" .Values.podMonitor.interval) 0 -}}
+{{- mul (regexFind "^[0-9]+" .Values.podMonitor.interval) $unit -}}
+{{- end -}}
