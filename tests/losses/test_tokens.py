@@ -1,8 +1,10 @@
 """Losses of tokens: right, split as one likes, and blind to every token that does not count."""
 
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
-from lossd.shapes import _compiled_token_run, _summed_run, _token_run
+from lossd.shapes import _compiled_token_run, _summed_run, _token_results, _token_run
 from lossd.shapes._token_run import TokenRun
 from tests.losses.case import Array, Case, values
 from tests.losses.compare import DTYPES, assert_close, assert_same_bits, assert_zero
@@ -295,6 +297,81 @@ def test_sorting_groups_and_long_sequences_can_be_stopped(
     engine.close()
     if not is_any:
         pytest.skip("has no groups")
+
+
+def spoilt(case: Case, rows: Array) -> Case:
+    """The same, with sequences that are not finite."""
+    found = {name: array.copy() for name, array in case.inputs.items()}
+    for name, array in found.items():
+        if array.dtype.kind == "f" and declared(case, name).domain is None:
+            array[rows] = np.nan
+    return case.with_inputs(**found)
+
+
+@pytest.mark.parametrize("cells", [1, 3, 1 << 15])
+def test_what_is_left_out_is_so_in_pieces_that_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, loss: Loss, cells: int
+) -> None:
+    for drawn in padded(loss):
+        if knows_others(drawn):
+            continue
+        for case in (drawn, flat(drawn)):
+            plain = case.job(reduction=Reduction.SUM)
+            right, looks = engine.run(plain), looks_of(engine, plain)
+            bad = spoilt(drawn, np.array([0, 4]))
+            job = (bad if case is drawn else flat(bad)).job(
+                reduction=Reduction.SUM, nonfinite=NonfinitePolicy.ZERO
+            )
+            monkeypatch.setattr(_token_results, "_CLEARED", cells)
+            found = engine.run(job)
+            lost = found.nonfinite_examples
+            assert set(lost) <= {0, 4}
+            assert_zero(values(found)[lost])
+            for name, gradient in right.gradients.items():
+                expected = gradient.copy()
+                expected[np.isin(rows_of(case, name), lost)] = 0
+                np.testing.assert_array_equal(found.gradients[name], expected, str((case, name)))
+            if cells == 1 and len(lost):
+                assert looks_of(engine, job) >= looks + drawn.count
+
+
+def rows_of(case: Case, name: str) -> Array:
+    """The sequence of each number of an input, along axis 0."""
+    offsets = case.inputs.get(f"{declared(case, name).side}offsets")
+    if offsets is None or declared(case, name).axes is Axes.EXAMPLES:
+        return np.arange(len(case.inputs[name]))
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def test_no_sequence_takes_a_line_of_python_by_itself(loss: Loss) -> None:
+    """A million of them would take seconds, and the interpreter from others for as long."""
+    engine, rows = Engine(NumpyBackend(1)), 3000
+    for drawn in padded(loss, rows=rows, length=3):
+        bad = spoilt(drawn, np.arange(0, rows, 2))
+        for case in (drawn, flat(drawn), bad, flat(bad)):
+            assert lines_of(engine, case.job(nonfinite=NonfinitePolicy.ZERO)) < rows
+    engine.close()
+
+
+def lines_of(engine: Engine, job: Job) -> int:
+    """Returns how many lines of the shapes run."""
+    lines: list[None] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if "/lossd/shapes/" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines.append(None)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        engine.run(job)
+    finally:
+        sys.settrace(before)
+    assert lines
+    return len(lines)
 
 
 def looks_of(engine: Engine, job: Job) -> int:

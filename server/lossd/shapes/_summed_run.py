@@ -170,8 +170,6 @@ def _spread_rows(side: TokenSide, sent: Array, out: Array, rows: slice) -> None:
     else:
         out[cells] = np.repeat(sent[rows], side.sizes[rows])
     if side.used is not None:
-        used, starts = side.used[rows], side.starts[rows]
-        for row in np.flatnonzero(used < side.sizes[rows]):
-            out[starts[row] + used[row] : starts[row] + side.sizes[rows][row]] = 0
+        side.clear(out, rows, side.used[rows])
     if side.mask is not None:
         out[cells][~side.mask[cells]] = 0

@@ -14,6 +14,8 @@ from lossd.shapes._token_forms import LAYS_OUT
 from lossd.shapes._token_sides import sides_of
 
 BLOCK_ROWS = 1 << 12
+# Cells that are looked at together where rows are left out.
+_CLEARED = 1 << 15
 
 
 class TokenResults:
@@ -110,5 +112,6 @@ class TokenResults:
         if declared.axes is Axes.EXAMPLES or side.is_sums:
             out[lost] = 0
             return
-        for row in np.flatnonzero(lost):
-            out[side.cells(slice(int(row), int(row) + 1))] = 0
+        for rows in side.cuts(_CLEARED):  # not row by row, of which there may be a million
+            self._checkpoint()
+            side.clear(out, rows, np.where(lost[rows], 0, side.sizes[rows]))

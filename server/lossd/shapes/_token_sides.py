@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.batch import (
+    Array,
     Operand,
     shape_error,
     value_error,
@@ -86,6 +87,21 @@ class TokenSide:
             return slice(0, 0)
         last = rows.stop - 1
         return slice(int(self.starts[rows.start]), int(self.starts[last] + self.sizes[last]))
+
+    def clear(self, out: Array, rows: slice, kept: Indices) -> None:
+        """Writes 0 to the cells of some rows, but to so many at the start of each.
+
+        The rows are one of ``cuts``: a row that is alone may have any number of cells.
+        """
+        sizes, part = self.sizes[rows], out[self.cells(rows)]
+        if (kept == sizes).all():
+            return
+        if len(sizes) == 1:
+            part[int(kept[0]) :] = 0
+            return
+        first = self.starts[rows.start]
+        ends = np.repeat(self.starts[rows] - first + kept, sizes)
+        part[np.arange(len(part)) >= ends] = 0
 
     def is_long(self, rows: slice, step: int) -> bool:
         """Returns whether these are one row, of more cells than a step."""
