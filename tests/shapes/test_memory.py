@@ -15,7 +15,8 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import TooLarge
-from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses import LOSSES, Loss, Shape, TokenAggregation
+from lossd.losses._maths.divergences import DistillationDivergence, DistillationSupport
 from lossd.losses._maths.policy_outputs import PolicyGradientOutput
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
@@ -220,6 +221,26 @@ def test_rows_longer_than_a_piece_count_once_a_thread(name: str) -> None:
     engine = Engine(NumpyBackend(2), NETWORKS)
     (case, *_) = cases(LOSSES[name], rows=2, length=300_000)
     peak, held = peak_and_held(engine, case.astype(np.float32).job())
+    engine.close()
+    assert peak <= held + SMALL
+
+
+@pytest.mark.parametrize("support", DistillationSupport)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_tokens_of_more_classes_than_a_piece_count_once_a_thread(
+    dtype: type[np.floating[Any]], support: DistillationSupport
+) -> None:
+    engine = Engine(NumpyBackend(2))
+    logs = np.full((3, 1, 300_000), -20, dtype)
+    parameters = {
+        "divergence": DistillationDivergence.JENSEN_SHANNON,
+        "beta": 0.5,
+        "support": support,
+        "aggregation": TokenAggregation.SUM,
+    }
+    inputs = {"predictions": [logs], "targets": [logs.copy()]}
+    job = Job(loss=LOSSES["distillation"], parameters=parameters, inputs=inputs)
+    peak, held = peak_and_held(engine, job)
     engine.close()
     assert peak <= held + SMALL
 

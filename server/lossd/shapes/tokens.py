@@ -52,7 +52,7 @@ from lossd.shapes._token_sides import denominators_of, sides_of
 
 # What a body makes of each token of a piece: a dozen numbers in double precision.
 WORKING_BYTES = 128
-# A piece of tokens may be a row longer, which is no longer than one.
+# A piece of tokens may be a row longer, which is no longer than one; of many classes it is a token.
 MOST_OF_PIECE = 2 * PIECE_TOKENS
 # What is kept for each row: where its tokens are, how many count, its scale, share and value; of a
 # row that is a sum, its value.
@@ -80,7 +80,8 @@ class TokensShape(ShapeRules):
         """See ``ShapeRules.working``: pieces, a few numbers a row, and ratios that are sorted."""
         elements = largest([slot.rows_shape for slot in layout.slots])
         are_sums = _are_sums(layout)
-        most = workers * (BLOCK_ROWS if are_sums else MOST_OF_PIECE)
+        classes = largest([slot.rows_shape[1:] for slot in layout.slots])  # of one token
+        most = workers * (BLOCK_ROWS if are_sums else max(MOST_OF_PIECE, classes))
         of_pieces = min(elements, most) * (loss.working_bytes or WORKING_BYTES)
         of_rows = layout.rows * (SUM_BYTES if are_sums else ROW_BYTES)
         is_sorted = SORTED & {member.value.name for member in parameters.get("outputs", ())}
