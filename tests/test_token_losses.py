@@ -503,6 +503,21 @@ def test_what_an_objective_does_not_say_is_never_guessed(
     assert str(caught.value).startswith(rule)
 
 
+@pytest.mark.parametrize(
+    ("aggregation", "groups", "rule"),
+    [
+        (TokenAggregation.GROUP_MEAN, {}, "given with GROUP_MEAN, got nothing"),
+        (TokenAggregation.SUM, {"groups": np.arange(24)}, "left out with SUM, got some"),
+    ],
+)
+def test_groups_go_with_their_aggregation_alone(
+    engine: Engine, aggregation: TokenAggregation, groups: dict[str, Array], rule: str
+) -> None:
+    plain = {"objective": PolicyObjective.IMPORTANCE_SAMPLING, "aggregation": aggregation}
+    with pytest.raises(InvalidTensor, match=f"^groups must be {rule}$"):
+        policy(engine, {**batch(1), **groups}, **plain)
+
+
 def test_as_many_advantages_as_tokens_and_sequences_are_ambiguous(engine: Engine) -> None:
     given = {
         LOSS: [-1.0, -2.0, -3.0], "offsets": [0, 2, 2, 3], "advantages": [1.0, 2.0, 3.0],

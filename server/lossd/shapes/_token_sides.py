@@ -281,7 +281,7 @@ def denominators_of(
     if by_group != (groups is not None):
         raise InvalidTensor(
             f"groups must be {'given' if by_group else 'left out'} with {aggregation.name}, "
-            f"got {int(groups is not None)}",
+            f"got {'nothing' if groups is None else 'some'}",
             field="inputs",
         )
     if aggregation is TokenAggregation.TOKEN_MEAN:
