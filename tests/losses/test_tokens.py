@@ -280,6 +280,20 @@ def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: L
     assert len(looks) >= 50
 
 
+def test_outputs_of_a_long_sequence_take_few_passes_over_it(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    """One for all means, one for the largest and one for those that are sorted."""
+    monkeypatch.setattr(_token_run, "PIECE_TOKENS", 1)
+    monkeypatch.setattr(_compiled_token_run, "PIECE_TOKENS", 1)
+    monkeypatch.setattr(TokenRun, "piece_tokens", 1)
+    for case in padded(LOSSES["policy_gradient"], rows=1, length=50):
+        plain, asked = (looks_of(engine, one.job()) for one in (case, asking(case)))
+        others = asking(case).parameters["outputs"]
+        assert len(others) > 9
+        assert asked <= plain + 4 * 50 + 9, case
+
+
 def test_sorting_groups_and_long_sequences_can_be_stopped(
     monkeypatch: pytest.MonkeyPatch, loss: Loss
 ) -> None:

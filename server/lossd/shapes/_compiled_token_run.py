@@ -1,5 +1,8 @@
 """The evaluation of a batch of tokens by a compiled kernel, where there is one for its loss."""
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import numpy as np
 
 from lossd.backends import nonfinite_rows, round_into
@@ -40,6 +43,14 @@ def _no_rows(operand: Operand) -> tuple[int, ...]:
     return (0, *operand.rows.shape[1:])
 
 
+def _asking(parameters: Mapping[str, Any], outputs: Collection[str]) -> Mapping[str, Any]:
+    """Returns the parameters of a loss, of whose outputs the body gives some."""
+    if "outputs" not in parameters:
+        return parameters
+    asked = tuple(member for member in parameters["outputs"] if member.value.name in outputs)
+    return {**parameters, "outputs": asked}
+
+
 def _is_read(declared: Input) -> bool:
     return declared.content is Content.FLOATS
 
@@ -68,6 +79,7 @@ class CompiledTokenRun(TokenRun):
         self.piece_tokens = min(max(wanted, PIECE_TOKENS), most)
         super().__init__(batch, buffers, checkpoint, zero_nonfinite=zero_nonfinite)
         self._tell, self._wanted = told, beside
+        self._parameters = _asking(batch.parameters, beside)
         self._first = batch.loss.inputs[0].name
         self._rows = self._token_rows()
         inputs = [self._token_input(i) for i in batch.loss.inputs if _is_read(i)]

@@ -36,6 +36,7 @@ class TokenResults:
         self._statuses = np.zeros(batch.rows, np.uint8)
         self._nonfinite = np.zeros(batch.rows, np.bool_)
         self._wanted = set(buffers.outputs)  # of the body
+        self._parameters = batch.parameters
 
     def _present(self, rows: slice) -> tuple[Any, int]:
         """Returns those of some rows that are to be looked at, and their number."""
@@ -52,7 +53,7 @@ class TokenResults:
     def _run_body(self, given: Mapping[str, Array], tokens: Mapping[str, Tokens]) -> BodyResult:
         batch = self._batch
         inputs = [given.get(i.name) for i in batch.loss.inputs if i.content not in LAYS_OUT]
-        return batch.loss.body(np, *inputs, tokens, **batch.parameters)
+        return batch.loss.body(np, *inputs, tokens, **self._parameters)
 
     def _numbers(self, operand: Operand, places: Any) -> Array:
         """Returns some numbers of an input, in float64."""

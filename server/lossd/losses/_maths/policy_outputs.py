@@ -1,7 +1,7 @@
 """Numbers of each sequence that people plot while a policy is trained."""
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def means_of(
 
 
 def outputs_of(
-    wanted: Iterable[PolicyGradientOutput],
+    wanted: Collection[PolicyGradientOutput],
     tokens: Tokens,
     ratios: Array,
     means: Mapping[PolicyGradientOutput, Array | None],
@@ -68,15 +68,17 @@ def outputs_of(
     ``means`` are those of ``means_of``; an output of what is not given is 0.
     """
     ordered = tokens.ordered(ratios) if _PERCENTILES.keys() & set(wanted) else ratios
+    given = {PolicyGradientOutput.RATIO: ratios, **means}
+    averaged = {member: numbers for member in wanted if (numbers := given.get(member)) is not None}
+    found = dict(zip(averaged, tokens.means_together(list(averaged.values())), strict=True))
 
     def output(member: PolicyGradientOutput) -> Array:
         if member is PolicyGradientOutput.LARGEST_RATIO:
             return tokens.largest(ratios)
         if member in _PERCENTILES:
             return tokens.percentile(ordered, _PERCENTILES[member])
-        if member is PolicyGradientOutput.TOKEN_COUNT:
-            return tokens.sums(np.ones(len(ratios)))
-        numbers = ratios if member is PolicyGradientOutput.RATIO else means[member]
-        return np.zeros(tokens.number) if numbers is None else tokens.means(numbers)
+        if member is PolicyGradientOutput.TOKEN_COUNT and tokens.counts is not None:
+            return tokens.counts
+        return found.get(member, np.zeros(tokens.number))
 
     return {member.value.name: output(member) for member in wanted}

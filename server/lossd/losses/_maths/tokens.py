@@ -121,6 +121,17 @@ class Tokens:
             raise TypeError("means take the number of tokens")
         return self.sums(values) / np.maximum(self.counts, 1)
 
+    def means_together(self, several: Sequence[Array]) -> list[Array]:
+        """Returns the means of several values of each token, for which parts wait once."""
+        if self.counts is None:
+            raise TypeError("means take the number of tokens")
+        sums: Array = np.zeros((len(several), self.number))
+        for row, values in zip(sums, several, strict=True):
+            row[:] = np.bincount(self.sequence, values, self.number)
+        if self.of_sequence is not None and len(several):
+            sums = self.of_sequence.joined(_added, sums)
+        return list(sums / np.maximum(self.counts, 1))
+
     def largest(self, values: Array) -> Array:
         """Returns the largest of each sequence; 0 where it has no token."""
         found = np.zeros(self.number)
