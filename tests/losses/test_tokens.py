@@ -287,11 +287,11 @@ def test_outputs_of_a_long_sequence_take_few_passes_over_it(
     monkeypatch.setattr(_token_run, "PIECE_TOKENS", 1)
     monkeypatch.setattr(_compiled_token_run, "PIECE_TOKENS", 1)
     monkeypatch.setattr(TokenRun, "piece_tokens", 1)
-    for case in padded(LOSSES["policy_gradient"], rows=1, length=50):
-        plain, asked = (looks_of(engine, one.job()) for one in (case, asking(case)))
-        others = asking(case).parameters["outputs"]
-        assert len(others) > 9
-        assert asked <= plain + 4 * 50 + 9, case
+    for name, passes in {"policy_gradient": 3, "distillation": 1}.items():
+        for case in padded(LOSSES[name], rows=1, length=50):
+            plain, asked = (looks_of(engine, one.job()) for one in (case, asking(case)))
+            # A kernel that tells not all of them has the body go over it once more.
+            assert asked <= plain + (passes + 1) * 50 + 9, case
 
 
 def test_sorting_groups_and_long_sequences_can_be_stopped(

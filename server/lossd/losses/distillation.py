@@ -196,10 +196,11 @@ def distillation(
         DistillationOutput.STUDENT_MASS: masses[0],
         DistillationOutput.TEACHER_MASS: masses[1],
     }
+    means = tokens.means_together([found[member] for member in outputs])
     return BodyResult(
         value,
         {"predictions": derivative / temperature},
-        outputs={member.value.name: tokens.means(found[member]) for member in outputs},
+        outputs={member.value.name: mean for member, mean in zip(outputs, means, strict=True)},
     )
 
 
