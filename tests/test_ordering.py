@@ -10,7 +10,14 @@ import pytest
 
 from lossd import ordering
 from lossd.checkpoints import never_stop
-from lossd.ordering import ascending, ascending_rows, dense_ranks, ordered, sort_in_place
+from lossd.ordering import (
+    ascending,
+    ascending_rows,
+    dense_ranks,
+    ordered,
+    sort_in_place,
+    sort_rows_in_place,
+)
 
 Array = npt.NDArray[Any]
 KINDS = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u4", "u8", "?")
@@ -67,6 +74,17 @@ def test_rows_are_ordered_by_themselves(shape: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
     keys = random.integers(0, 3, shape), random.integers(0, 3, shape).astype(np.float32)
     np.testing.assert_array_equal(ascending_rows(*keys, checkpoint=never_stop), np.lexsort(keys))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (5, 2), (3, 40), (100, 1)])
+def test_rows_are_sorted_by_themselves_and_short_ones_together(shape: tuple[int, int]) -> None:
+    numbers = np.random.default_rng(0).integers(0, 50, shape)
+    expected = np.sort(numbers, axis=1)
+    looks: list[None] = []
+    sort_rows_in_place(numbers, lambda: looks.append(None))
+    np.testing.assert_array_equal(numbers, expected)
+    if shape[1] <= ordering.RUN:
+        assert len(looks) <= -(-shape[0] // max(1, ordering.RUN // max(1, shape[1])))
 
 
 @pytest.mark.parametrize("size", SIZES)

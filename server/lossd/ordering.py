@@ -38,6 +38,18 @@ def sort_in_place(values: Array, checkpoint: Checkpoint) -> None:
     sort_in_place(values[middle:], checkpoint)
 
 
+def sort_rows_in_place(values: Array, checkpoint: Checkpoint) -> None:
+    """Does the same with each row of a matrix, as many rows at a time as are a part."""
+    count, length = values.shape
+    height = max(1, RUN // max(1, length))
+    for start in range(0, count, height):
+        if length > RUN:
+            sort_in_place(values[start], checkpoint)
+            continue
+        checkpoint()
+        values[start : start + height].sort(axis=1)
+
+
 def ascending(*keys: Array, checkpoint: Checkpoint) -> Places:
     """Returns the places of all rows in order, as ``np.lexsort`` does: by the last key first."""
     count = len(keys[0])

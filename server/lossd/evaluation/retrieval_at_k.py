@@ -36,7 +36,7 @@ from lossd.evaluation._examples import (
 )
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval
-from lossd.ordering import ascending_rows, sort_in_place
+from lossd.ordering import ascending_rows, sort_rows_in_place
 
 _BLOCK = 1 << 18  # documents ranked at once
 # Beyond them powers of two lose digits, or sums of them are infinite.
@@ -296,8 +296,7 @@ def _ndcg(
     checkpoint()
     gained = _sums(means[ties].reshape(gains.shape) * discounts)
     falling = -gains
-    for row in falling:
-        sort_in_place(row, checkpoint)
+    sort_rows_in_place(falling, checkpoint)
     best = _sums(-falling * discounts)
     share: Floats = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
     return np.minimum(share, 1)  # which rounding may exceed
