@@ -14,8 +14,11 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
-from lossd.losses import LOSSES, Status
+from lossd.losses import LOSSES, Status, TokenAggregation
 from lossd.losses._maths.gan_costs import GanObjective
+from lossd.losses._maths.policy import PolicyObjective
+from lossd.losses._maths.policy_divergence import KlEstimator
+from lossd.losses._maths.policy_tokens import PolicyRatio
 from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
@@ -117,6 +120,28 @@ def test_by_default_the_gradients_are_those_of_the_terms(engine: Engine) -> None
     assert sorted(result.gradients) == ["other", "predictions"]
     assert not _run(engine, *_two(), gradients=()).gradients
     assert all(term.gradient_norm == 0 for term in _run(engine, *_two(), gradients=()).terms)
+
+
+def test_a_term_leaves_out_what_another_takes_by_a_name_that_is_not_given(engine: Engine) -> None:
+    rng = np.random.default_rng(2)
+    logs, references = -rng.exponential(size=(2, 3, 4))
+    inputs = {"log_probabilities": logs, "advantages": rng.normal(size=3)}
+    given = {**inputs, "reference_log_probabilities": references}
+    plain = {
+        "objective": PolicyObjective.REINFORCE,
+        "ratio": PolicyRatio.NONE,
+        "aggregation": TokenAggregation.TOKEN_MEAN,
+    }
+    with_divergence = {**plain, "kl_estimator": KlEstimator.K3, "kl_coefficient": 0.1}
+    first = _term(1, "policy_gradient", parameters=with_divergence)
+    shared = _term(1, "policy_gradient", parameters=plain)
+    with pytest.raises(InvalidParameter, match=r"^terms\[1\]: kl_estimator must be given with ref"):
+        _run(engine, first, shared, inputs=given)
+    without = {"reference_log_probabilities": "none"}
+    second = _term(1, "policy_gradient", without, parameters=plain)
+    result = _run(engine, first, second, inputs=given)
+    found = [term.loss for term in result.terms]
+    assert found == [_alone(engine, first, given).loss, _alone(engine, shared, inputs).loss]
 
 
 OF_PARAMETERS = {
