@@ -54,7 +54,7 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
             const T factor = weight * pow(doubt(label, logit), T(gamma));
             value = factor * softmax.negative_log(label, logit);
             GRADIENT_OF_ROW(
-                column == label ? own : share * softmax.exponential(column, prediction));
+                pick(column == label, own, share * softmax.exponential(column, prediction)));
             """,
             targets_are_classes=True,
         ),
