@@ -76,6 +76,18 @@ constexpr int OF_PREDICTIONS = 1, OF_TARGETS = 2, OF_BOTH = OF_PREDICTIONS | OF_
 // Columns of a block between which lines are fetched.
 constexpr int PART = 128;
 
+// Elements that a later step needs, from some place on; there may be none.
+struct Upcoming {
+    const char* place;
+    int64_t size;  // bytes of one
+
+    // Has the memory bring some of them, line by line.
+    METHOD void fetch(int64_t start, int count) const {
+        for (int64_t i = 0; i < count * size; i += LINE_BYTES)
+            __builtin_prefetch(place + start * size + i);
+    }
+};
+
 // One example: the inputs of its row, and where its gradient is written.
 struct Example {
     Call& call;
@@ -85,8 +97,8 @@ struct Example {
     Column columns;
     int64_t first;  // of the elements of the row, in the gradient
     T scale;
-    const T* next;           // where the predictions of the next row are, if they are
-    const T* next_shares;    // and its target distribution
+    Upcoming next;           // the predictions of the next row
+    Upcoming next_shares;    // and its target distribution
     const Weights* vectors;  // the lists among the parameters
     double* room;            // for what is kept of a row
     bool& is_finite;
@@ -160,10 +172,8 @@ struct Row : Example {
     // Has the memory bring what comes next while there is much to compute: where the gradient of some
     // columns goes, and the same columns of the next row.
     METHOD void fetch_ahead(Column start, int count) const {
-        constexpr int LINE = 64 / sizeof(T);
-        for (int i = 0; i < count; i += LINE) __builtin_prefetch(next + start + i);
-        for (int i = 0; !TARGETS_ARE_CLASSES && i < count; i += LINE)
-            __builtin_prefetch(next_shares + start + i);
+        next.fetch(start, count);
+        if (!TARGETS_ARE_CLASSES) next_shares.fetch(start, count);
         if (!call.gradient || call.streams) return;
         const int64_t size = size_of(call.gradient_kind);
         const char* const to = call.gradient + (first + start) * size;
@@ -783,9 +793,10 @@ struct Rows {
         return input.kind == OWN && uintptr_t(input.place) % sizeof(T) == 0;
     }
 
-    // Where the row after another is, if it is anywhere; it may be beyond the last.
-    METHOD const T* next_of(const Numbers& row) const {
-        return row.items + (is_in_place() ? columns : 0);
+    // The row after another, which may be beyond the last.
+    METHOD Upcoming after(int64_t row) const {
+        const int64_t size = size_of(input.kind);
+        return {input.place + (row + 1) * columns * size, size};
     }
 
     METHOD Numbers at(int64_t row) {
@@ -847,12 +858,10 @@ OUTLINE bool compute(const Rowwise& text, Call& call) {
             }
             call.outside |= breaks_a_rule(call, call.inputs[0], prediction);
             bool is_finite = true;
-            const T* const next = predictions.next_of(prediction);
-            const T* const next_shares = text.targets_are_classes ? nullptr : shares.next_of(share);
             const Example example{
                 call, prediction, share, Column(label), Column(call.columns), number * call.columns,
-                call.scales ? call.scales[number] : T(call.scale), next, next_shares, vectors,
-                reinterpret_cast<double*>(all), is_finite};
+                call.scales ? call.scales[number] : T(call.scale), predictions.after(number),
+                shares.after(number), vectors, reinterpret_cast<double*>(all), is_finite};
             const T value = text.evaluate(example);
             results.add(number, value, is_finite);
         }
