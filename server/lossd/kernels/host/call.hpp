@@ -121,6 +121,28 @@ INLINE bool round_all(const T* numbers, int count, Half* rounded, int digits, Co
     return found == 0;
 }
 
+OUTLINE bool round_to_float16(const T* numbers, int count, uint16_t* rounded) {
+#ifdef __F16C__
+    static_assert(GROUP % HALVES == 0, "groups are converted whole");
+    __m128i found = _mm_setzero_si128();
+    for (int i = 0; i < count; i += HALVES) {
+        float given[HALVES];
+        for (int k = 0; k < HALVES; ++k) given[k] = float(numbers[i + k]);
+        const __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(given), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(rounded + i), halves);
+        const __m128i size = _mm_and_si128(halves, _mm_set1_epi16(0x7fff));
+        found = _mm_or_si128(found, _mm_add_epi16(size, _mm_set1_epi16(1 << 10)));
+    }
+    return !(_mm_movemask_epi8(found) & 0xaaaa);  // the sign of any
+#else
+    return round_all(numbers, count, rounded, 10, to_float16);
+#endif
+}
+
+OUTLINE bool round_to_bfloat16(const T* numbers, int count, uint16_t* rounded) {
+    return round_all(numbers, count, rounded, 7, to_bfloat16);
+}
+
 // Writes whole groups of slopes, times what scale(i) says, and returns whether all of that is finite.
 template <typename Scale>
 INLINE bool scale_all(const T* slopes, int count, T* out, Scale scale) {
@@ -161,8 +183,8 @@ INLINE bool send_finished(
         ON_LINES uint16_t rounded[BLOCK];
         const int groups = whole_groups(count);
         const bool are_still_finite =
-            gradient.kind == FLOAT16 ? round_all(place.out, groups, rounded, 10, to_float16)
-                                     : round_all(place.out, groups, rounded, 7, to_bfloat16);
+            gradient.kind == FLOAT16 ? round_to_float16(place.out, groups, rounded)
+                                     : round_to_bfloat16(place.out, groups, rounded);
         send(call, place.to, rounded, count * int(sizeof *rounded));
         return are_still_finite;
     }
