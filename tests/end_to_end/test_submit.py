@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextvars
 import functools
 import threading
 import time
@@ -185,6 +186,25 @@ def test_what_waited_for_a_turn_has_the_rest_of_its_time(
         concurrent.futures.wait(futures, 30)
     for waited, left in enumerate(timeouts):
         assert left <= 60 - 0.3 * waited + 0.01  # for the steps of clocks
+
+
+def test_a_call_has_the_context_of_who_submits_it(server: Process) -> None:
+    user = contextvars.ContextVar("user", default="nobody")
+    told: list[str] = []
+
+    def token() -> str:
+        told.append(user.get())
+        return "secret"
+
+    def submitted(name: str) -> Any:
+        user.set(name)
+        return client.submit(Accuracy(), predictions=[1], targets=[1])
+
+    names = [f"user {number}" for number in range(2 * CALLS)]
+    with LossClient(server.address, token=token) as client:
+        futures = [contextvars.copy_context().run(submitted, name) for name in names]
+        concurrent.futures.wait(futures, 30)
+    assert sorted(told) == sorted(names)
 
 
 def test_what_is_made_ready_while_the_client_closes_is_given_up(server: Process) -> None:

@@ -1,5 +1,7 @@
 """Batches that share a call have the results that they have alone, whatever divides them."""
 
+import contextvars
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from lossd.client import (
+    BatchWarning,
     InvalidRequestError,
     LossClient,
     effective_number_weights,
@@ -152,6 +155,26 @@ def assert_alike(client: LossClient, name: str, empty: str, way: str) -> None:
             np.testing.assert_allclose(
                 gradients["predictions"][i], gradient["predictions"], rtol=1e-9, atol=1e-12
             )
+
+
+def test_batches_side_by_side_are_those_of_who_called(address: str) -> None:
+    """Their calls have the caller's context, and warnings name the line that called."""
+    user = contextvars.ContextVar("user", default="nobody")
+    told: list[str] = []
+
+    def token() -> str:
+        told.append(user.get())
+        return "secret"
+
+    inputs = {"predictions": np.zeros((2, 6, 6, 6)), "targets": np.zeros((2, 6, 6), int)}
+    with LossClient(address, token=token) as client, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        asked = problem(client, CrossEntropy(class_weights=[1, 2, 3, 4, 5, 6]))
+        context = contextvars.copy_context()
+        context.run(user.set, "me")
+        context.run(asked.each, inputs, {}, ())
+    assert set(told) == {"me"}
+    assert [(each.category, each.filename) for each in seen] == [(BatchWarning, __file__)] * 2
 
 
 def test_losses_with_a_factor_of_each_example_are_known() -> None:

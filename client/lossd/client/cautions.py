@@ -1,10 +1,11 @@
 """Warns of batches that are valid but probably mean something else."""
 
+import contextvars
+import functools
 import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
@@ -163,18 +164,15 @@ def warn(message: str) -> None:
     )
 
 
-def blaming_caller(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Returns a function that does some work, in a thread, and warns where its maker was called."""
-    caller = _caller()
+def for_caller(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Returns a function that does some work once, in another thread, as its maker would here.
 
-    def done() -> Result:
-        token = _blamed.set(caller)
-        try:
-            return work()
-        finally:
-            _blamed.reset(token)
-
-    return done
+    It has the context of now, for spans, interceptors and tokens, and warns where its maker was
+    called.
+    """
+    context = contextvars.copy_context()
+    context.run(_blamed.set, _blamed.get() or _caller())
+    return functools.partial(context.run, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,9 @@ class _CallingLine:
 
 
 # Whose batch it is that a thread works on; None for that of who called it.
-_blamed: ContextVar[_CallingLine | None] = ContextVar("_blamed", default=None)
+_blamed: contextvars.ContextVar[_CallingLine | None] = contextvars.ContextVar(
+    "_blamed", default=None
+)
 
 
 def _caller() -> _CallingLine | None:

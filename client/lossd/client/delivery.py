@@ -89,7 +89,7 @@ async def computed_async(
     if not connection.sharing.is_worthwhile(inputs):
         return await _sent_async(connection, build(), call)
     with ClientLease(connection.sharing, call.deadline) as lease:
-        prepare = cautions.blaming_caller(functools.partial(lease.request, build))
+        prepare = cautions.for_caller(functools.partial(lease.request, build))
         request = await _in_time(call, connection.in_thread(prepare))
         if not lease.in_use:
             return await _sent_async(connection, request, call)
@@ -100,9 +100,7 @@ async def computed_async(
             if not lease.tells_of_loss(error):
                 raise
             await _in_time(call, asyncio.to_thread(lease.is_lost, error))
-    again = cautions.blaming_caller(
-        functools.partial(build, bring=connection.sharing.device.on_host)
-    )
+    again = cautions.for_caller(functools.partial(build, bring=connection.sharing.device.on_host))
     request = await _in_time(call, asyncio.to_thread(again))
     return await _sent_async(connection, request, call)
 

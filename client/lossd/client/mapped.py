@@ -5,6 +5,7 @@ know nothing of each other: they lie behind one another, and each is divided by 
 been divided by alone.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from lossd.client import kinds
+from lossd.client import cautions, kinds
 from lossd.client.arrays import Array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
@@ -144,8 +145,9 @@ class Problem:
         def call(index: int) -> Found:
             return self.one(_at(inputs, index), _at(extras, index), wanted)
 
+        calls = [cautions.for_caller(functools.partial(call, index)) for index in range(count)]
         with ThreadPoolExecutor(min(_CALLS, max(count, 1))) as pool:
-            found = list(pool.map(call, range(count)))
+            found = list(pool.map(_called, calls))
         values = np.stack([value for value, _ in found])
         gradients = {name: _stacked([each[name] for _, each in found]) for name in wanted}
         return values, gradients
@@ -338,6 +340,10 @@ def _is_one_example(loss: Any) -> bool:
 def _class_axis(loss: Any) -> int:
     fields = loss.DESCRIPTOR.fields_by_name
     return loss.class_axis if "class_axis" in fields and loss.HasField("class_axis") else -1
+
+
+def _called(call: Callable[[], Found]) -> Found:
+    return call()
 
 
 def _arrays(given: Inputs) -> Any:

@@ -275,7 +275,7 @@ class Submitting:
             return method(message, *inputs, timeout=left, request_id=call.request_id, **rest)
 
         submission: Submission[Any] = Submission()
-        client._background().start(submission, cautions.blaming_caller(work))  # noqa: SLF001
+        client._background().start(submission, cautions.for_caller(work))  # noqa: SLF001
         return submission
 
 
