@@ -5,11 +5,14 @@ import inspect
 import io
 import math
 import multiprocessing
+import operator
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
-from lossd.client.torch import RemoteLoss  # noqa: E402
+from lossd.client.reaching import client_of  # noqa: E402
+from lossd.client.torch import RemoteLoss, remote_loss  # noqa: E402
 from lossd.client.torch.translations import TRANSLATIONS  # noqa: E402
 
 pytestmark = pytest.mark.oracle
@@ -540,6 +544,27 @@ def test_copies_connect_anew(address: str) -> None:
     for each in copies:
         assert each(logits, targets) == expected
         assert each.client is not criterion.client
+
+
+def test_replicas_and_threads_share_a_connection(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def connected(*given: Any) -> LossClient:
+        both.wait(20)  # until the other thread makes one too
+        return client_of(*given)
+
+    criterion = RemoteLoss(CrossEntropy(), address)
+    # What ``DataParallel`` has for every device, anew at each step.
+    replicas = [criterion._replicate_for_data_parallel() for _ in range(2)]
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as threads:
+        patch.setattr(remote_loss, "client_of", connected)
+        first, second = threads.map(operator.attrgetter("client"), replicas)
+    later = criterion._replicate_for_data_parallel()
+
+    assert first is second is criterion.client is later.client
+    assert later(draw(6, 4), labels(4, 6)) == criterion(draw(6, 4), labels(4, 6))
 
 
 def _spawned(criterion: RemoteLoss, found: Any) -> None:

@@ -114,6 +114,8 @@ class RemoteLoss(nn.Module):
         self.last: LossResult[float | None] | None = None
         self._address = client if isinstance(client, str) else None
         self._client = None if isinstance(client, str) else client_of(client, timeout)
+        # By address. Replicas of ``DataParallel``, which are made at each step, have the same.
+        self._made: dict[str, LossClient] = {}
         self._translation: Translation | None = None
         for name in self.learnable:
             self.register_parameter(name, nn.Parameter(torch.tensor(number_of(self.loss, name))))
@@ -247,9 +249,11 @@ class RemoteLoss(nn.Module):
     @property
     def client(self) -> LossClient:
         """The client that the module calls with."""
-        if self._client is None:
-            self._client = client_of(self._address or "", self.timeout)
-        return self._client
+        if self._client is not None:
+            return self._client
+        # setdefault is atomic, where a lock could have been copied locked into a fork.
+        address, made = self._address or "", self._made
+        return made.get(address) or made.setdefault(address, client_of(address, self.timeout))
 
     def extra_repr(self) -> str:
         """Describes the loss for the representation of the module."""
@@ -257,9 +261,7 @@ class RemoteLoss(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # A client that was made from an address is made again; a result belongs to this process.
-        state = {**self.__dict__, "last": None}
-        if self._address is not None:
-            state["_client"] = None
+        state = {**self.__dict__, "last": None, "_made": {}}
         if self.process_group not in (None, True):
             state["process_group"] = HeldGroup(self.process_group)
         return state
