@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from lossd import client, v1
-from lossd.client import AsyncLossClient
+from lossd.client import AsyncLossClient, own_threads
 from tests.flavours import Loop
 from tests.sharing_server import SharingServer
 
@@ -239,11 +239,37 @@ def test_tasks_that_start_together_find_out_once_what_is_shared(
     assert sorted(offering.detached) == sorted(offering.attached)
 
 
+def test_threads_of_the_loop_may_all_be_taken(serve: Any, tmp_path: Path) -> None:
+    server = serve(**SharingServer(tmp_path).handlers())
+    threads, done = ThreadPoolExecutor(1), threading.Event()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(threads)
+        taken = asyncio.get_running_loop().run_in_executor(None, done.wait, 30)
+        try:
+            async with asyncio.timeout(10), AsyncLossClient(server.address) as loss_client:
+                await loss_client.empty(100)
+                await loss_client.compute(v1.CrossEntropy(), **BATCH)
+        finally:
+            done.set()
+            await taken
+
+    asyncio.run(main())
+    (request,) = server.seen["ComputeLoss"]
+    assert request.HasField("reply")
+
+
+def give_threads(monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor) -> None:
+    """Gives clients some threads for their own."""
+    monkeypatch.setattr(own_threads, "ThreadPoolExecutor", lambda *_, **__: threads)
+
+
 def test_a_call_that_lost_its_server_waits_for_a_thread_within_its_timeout(
-    serve: Any, refuse: Any, tmp_path: Path
+    serve: Any, refuse: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads, done = ThreadPoolExecutor(1), threading.Event()
     unavailable = refuse("UNAVAILABLE")
+    give_threads(monkeypatch, threads)
 
     def take_the_thread(request: Any, context: Any) -> Any:
         threads.submit(done.wait, 20)
@@ -253,7 +279,6 @@ def test_a_call_that_lost_its_server_waits_for_a_thread_within_its_timeout(
     loss_client = AsyncLossClient(serve(ComputeLoss=take_the_thread, **handlers).address)
 
     async def main() -> None:
-        asyncio.get_running_loop().set_default_executor(threads)
         try:
             with pytest.raises(client.DeadlineExceededError, match="within the call's timeout"):
                 async with asyncio.timeout(10):
@@ -277,11 +302,14 @@ class Counting(ThreadPoolExecutor):
         return super().submit(*arguments, **named)
 
 
-def test_a_thread_is_taken_only_for_what_may_be_shared(serve: Any, tmp_path: Path) -> None:
+def test_a_thread_is_taken_only_for_what_may_be_shared(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     near, far = serve(**SharingServer(tmp_path).handlers()), serve()
-    threads = Counting()
 
     async def threads_of(server: Any, batch: dict[str, Any]) -> int:
+        threads = Counting()
+        give_threads(monkeypatch, threads)
         async with AsyncLossClient(server.address) as loss_client:
             await loss_client.compute(v1.CrossEntropy(), **BATCH)  # finds out
             before = threads.count
@@ -289,7 +317,6 @@ def test_a_thread_is_taken_only_for_what_may_be_shared(serve: Any, tmp_path: Pat
             return threads.count - before
 
     async def main() -> list[int]:
-        asyncio.get_running_loop().set_default_executor(threads)
         return [
             await threads_of(server, batch) for server in (near, far) for batch in (INPUTS, BATCH)
         ]

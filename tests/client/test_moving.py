@@ -119,6 +119,32 @@ def test_asyncio_follows_too(servers: tuple[Server, Server]) -> None:
     assert asyncio.run(names()) == ["one", "two", "two"]
 
 
+def test_asyncio_follows_also_where_the_threads_of_the_loop_are_taken(
+    servers: tuple[Server, Server],
+) -> None:
+    told, done = Told(servers[0].target), threading.Event()
+
+    async def name() -> str:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(futures.ThreadPoolExecutor(1))
+        taken = loop.run_in_executor(None, done.wait, 30)
+        try:
+            async with asyncio.timeout(10), AsyncLossClient(told) as client:
+                await client.server_info()
+                told.target = servers[1].target
+                for _ in range(500):
+                    seen = (await client.server_info()).version
+                    if seen == "two":
+                        break
+                    await asyncio.sleep(0.01)
+                return seen
+        finally:
+            done.set()
+            await taken
+
+    assert asyncio.run(name()) == "two"
+
+
 def test_a_target_that_is_not_found_or_wrong_stays_what_it_was(
     servers: tuple[Server, Server],
 ) -> None:

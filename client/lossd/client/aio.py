@@ -52,9 +52,10 @@ class AsyncLossClient:
     Its methods, results and errors are those of ``LossClient``. It may be shared by tasks. It
     connects at first use, and belongs to the event loop of that moment; deep copies and pickled
     copies connect anew. Cancelling a task cancels its call, so that the server stops computing.
-    Memory is shared with a server on this host as by ``LossClient``; arrays are copied there in a
-    thread (``asyncio.to_thread``). Without shared memory, arrays are copied into requests and out
-    of replies in the event loop: 64 MiB each way kept it busy for 0.5 s on a slow machine.
+    Memory is shared with a server on this host as by ``LossClient``; arrays are copied there in
+    threads of the client's own, so that those of the loop (``asyncio.to_thread``) may be taken.
+    Without shared memory, arrays are copied into requests and out of replies in the event loop:
+    64 MiB each way kept it busy for 0.5 s on a slow machine.
 
     Args:
         target: As for ``LossClient``.

@@ -36,6 +36,7 @@ from lossd.client.failures import noticed
 from lossd.client.forks import turns
 from lossd.client.freed_memory import keep_memory_of
 from lossd.client.headers import Encoded
+from lossd.client.own_threads import OwnThreads
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security
 from lossd.client.sharing import Sharing
@@ -73,6 +74,7 @@ class AsyncConnection:
         self._unary: dict[str, Any] = {}  # by path
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
+        self.threads = OwnThreads("lossd-asyncio")
         self.memory = AnswerMemory()
 
     @property
@@ -126,9 +128,11 @@ class AsyncConnection:
     async def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
         try:
-            await asyncio.to_thread(self.sharing.close)
+            if not self._closed.is_set():
+                await self.threads.run(self.sharing.close)
         finally:
             self._closed.set()
+            self.threads.close()
             self.memory.close()
             if self._owned and self._channel is not None:
                 await self._channel.close()
@@ -140,7 +144,7 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
         self.bind()
-        return await asyncio.to_thread(work)
+        return await self.threads.run(work)
 
     async def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
         """Returns an array that ``sharing`` makes, as ``Connection.shared`` does.

@@ -99,9 +99,9 @@ async def computed_async(
         except LossdError as error:
             if not lease.tells_of_loss(error):
                 raise
-            await _in_time(call, asyncio.to_thread(lease.is_lost, error))
+            await _in_time(call, connection.threads.run(functools.partial(lease.is_lost, error)))
     again = cautions.for_caller(functools.partial(build, bring=connection.sharing.device.on_host))
-    request = await _in_time(call, asyncio.to_thread(again))
+    request = await _in_time(call, connection.threads.run(again))
     return await _sent_async(connection, request, call)
 
 

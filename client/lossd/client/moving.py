@@ -27,6 +27,7 @@ from lossd.client.errors import (
     given_up_error,
 )
 from lossd.client.methods import Standing
+from lossd.client.own_threads import OwnThreads
 from lossd.client.target import Target, checked_target, is_looked_up
 
 log = logging.getLogger("lossd.client")
@@ -239,6 +240,7 @@ class AsyncMoving(_Following):
         self._changed = asyncio.Event()
         self._is_closed = False
         self._closing: set[asyncio.Task[None]] = set()  # the event loop would forget them
+        self._threads = OwnThreads("lossd-target", 1)
         self._watching: asyncio.Task[None] | None = None
         if self._is_watched:
             watching = _watch_async(weakref.ref(self))
@@ -247,7 +249,7 @@ class AsyncMoving(_Following):
     async def look(self) -> None:
         """Asks where to, goes there, and closes what nobody uses any more."""
         self._close(self._ended())
-        target = await asyncio.to_thread(_known, self._find)
+        target = await self._threads.run(functools.partial(_known, self._find))
         if target is not None and self._is_new(target):
             self._go(target)
 
@@ -282,6 +284,7 @@ class AsyncMoving(_Following):
         self._is_closed = True
         if self._watching is not None:
             self._watching.cancel()
+        self._threads.close()
         self._close(self._every())
         await asyncio.gather(*self._closing)
 
