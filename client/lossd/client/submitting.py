@@ -23,6 +23,7 @@ from lossd.client.errors import (
     late_error,
     no_thread_error,
 )
+from lossd.client.line import Line
 from lossd.client.result import LossResult, MetricResult
 
 Result = TypeVar("Result")
@@ -81,6 +82,7 @@ class Background:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._line = Line(CALLS)
         self._is_closed = False
         self._here = threading.local()
 
@@ -94,8 +96,12 @@ class Background:
         """Whether this thread works for a submission that was cancelled."""
         return self.current is not None and self.current.cancelled()
 
-    def start(self, submission: Submission[Result], work: Callable[[], Result]) -> None:
-        """Fills a submission in a thread.
+    def start(
+        self, submission: Submission[Result], work: Callable[[], Result], until: float
+    ) -> None:
+        """Fills a submission in a thread, by a time on the monotonic clock.
+
+        Where all threads are busy until then, the work, which has no time left, finds that out.
 
         Raises:
             InvalidRequestError: if it was closed.
@@ -106,10 +112,11 @@ class Background:
                 raise closed_error()
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(CALLS, thread_name_prefix="lossd-submitted")
+            self._line.join(submission, until, functools.partial(self._fill, submission, work))
             try:
-                self._pool.submit(self._fill, submission, work)
+                self._pool.submit(self._line.take_turn)
             except RuntimeError as error:
-                submission.cancel()  # it waits there, for a thread of another one
+                self._line.leave(submission)  # or a thread of another one would take it
                 raise no_thread_error(error) from error
 
     def unsignalled(
@@ -275,7 +282,8 @@ class Submitting:
             return method(message, *inputs, timeout=left, request_id=call.request_id, **rest)
 
         submission: Submission[Any] = Submission()
-        client._background().start(submission, cautions.for_caller(work))  # noqa: SLF001
+        background: Background = client._background()  # noqa: SLF001
+        background.start(submission, cautions.for_caller(work), call.deadline)
         return submission
 
 
