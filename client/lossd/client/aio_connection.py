@@ -26,6 +26,7 @@ from lossd.client.call import (
 from lossd.client.errors import (
     CancelledError,
     InvalidRequestError,
+    LossdError,
     UnavailableError,
     closed_error,
     forked_error,
@@ -244,10 +245,13 @@ class AsyncConnection:
             with given_up():
                 yield
         except grpc.RpcError as error:
-            found = noticed(error, self.sharing, self._channel)
-            raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
+            raise self._translated(error) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error
+
+    def _translated(self, error: grpc.RpcError) -> LossdError:
+        found = noticed(error, self.sharing, self._channel)
+        return lost_error(found) if isinstance(found, CancelledError) else found
 
 
 def _ended_error() -> UnavailableError:

@@ -229,18 +229,19 @@ class Connection:
         until = time.monotonic() + timeout
         invoke = self._unary.get(path) or self.unary(path)
         proven = self.security.metadata(metadata)
-        submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter
             answer: bytes
             with self.turns:
                 left = left_until(until)  # all before takes of it: a token, files, a fork
-                if submission is None:
+                if self.background.current is None:
                     answer = invoke(encoded, timeout=left, metadata=proven)
                 else:
                     future = invoke.future(encoded, timeout=left, metadata=proven)
-                    submission.watch(future)
+                    self.background.current.watch(future)
                     answer = future.result()
         except _FAILURES as error:
+            if self.background.current is not None:
+                _forget_frames(error)
             raise self._translated(error) from error
         return answer
 
@@ -250,6 +251,7 @@ class Connection:
         try:
             yield
         except _FAILURES as error:
+            _forget_frames(error)
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> LossdError:
@@ -268,3 +270,11 @@ class Connection:
             return True
         is_ended = self._closed.is_set() or self.background.is_cancelled
         return isinstance(error, CancelledError) and is_ended
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drops the frames of gRPC's error where it is a call too, which these have.
+
+    Such a circle would keep the batch until it is collected.
+    """
+    error.__traceback__ = None

@@ -186,7 +186,11 @@ class _Failures:
         retries = self.retries
         if self.last is not None and retries.says_less(error, left):
             unreached.explain(self.last, retries.server, self.seconds)
-            raise self.last from error
+            try:
+                raise self.last from error
+            finally:
+                self.last = None  # or it would have itself, by this frame
+                del error
         self.count, self.last = self.count + 1, error
         with retries.queue.joined() as waiting:
             delay = retries.delay(error, self.count, self.deadline, waiting=waiting, name=self.name)
@@ -224,18 +228,21 @@ class Retrier(Retries):
         """
         deadline = self.clock() + timeout
         failures: _Failures | None = None
-        while True:
-            left = deadline - self.clock()
-            try:
-                return attempt(left)
-            except final:
-                raise
-            except LossdError as error:
-                failures = failures or _Failures(self, deadline, timeout, name)
-                with failures.joined(error, left) as delay:
-                    if delay is None:
-                        raise
-                    self.sleep(delay)
+        try:
+            while True:
+                left = deadline - self.clock()
+                try:
+                    return attempt(left)
+                except final:
+                    raise
+                except LossdError as error:
+                    failures = failures or _Failures(self, deadline, timeout, name)
+                    with failures.joined(error, left) as delay:
+                        if delay is None:
+                            raise
+                        self.sleep(delay)
+        finally:
+            del failures  # an error has this frame, and the batch, and with these it has itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,15 +266,18 @@ class AsyncRetrier(Retries):
         """
         deadline = self.clock() + timeout
         failures: _Failures | None = None
-        while True:
-            left = deadline - self.clock()
-            try:
-                return await attempt(left)
-            except final:
-                raise
-            except LossdError as error:
-                failures = failures or _Failures(self, deadline, timeout, name)
-                with failures.joined(error, left) as delay:
-                    if delay is None:
-                        raise
-                    await self.sleep(delay)
+        try:
+            while True:
+                left = deadline - self.clock()
+                try:
+                    return await attempt(left)
+                except final:
+                    raise
+                except LossdError as error:
+                    failures = failures or _Failures(self, deadline, timeout, name)
+                    with failures.joined(error, left) as delay:
+                        if delay is None:
+                            raise
+                        await self.sleep(delay)
+        finally:
+            del failures  # as in ``Retrier``
