@@ -183,7 +183,7 @@ def test_nothing_kept_is_zero_with_zero_gradients(
                 assert_zero(gradient, case)
         with pytest.raises(InvalidRequest) as caught:
             engine.run(case.job(empty=EmptyPolicy.ERROR, **wanted))
-        assert caught.value.reason == "EMPTY_BATCH"
+        assert (caught.value.reason, caught.value.field) == ("EMPTY_BATCH", "empty")
 
 
 @pytest.mark.parametrize("normalizer", [None, 8.0], ids=["own", "given"])

@@ -136,7 +136,9 @@ class Engine:
         batch = plan.laid.batch(job, arrays, checkpoint)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
-                "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
+                "examples must be kept and have weight, got none",
+                reason="EMPTY_BATCH",
+                field="empty",
             )
         reply = Reply.allocated(plan, allocate or np.empty, place)
         try:

@@ -141,7 +141,9 @@ class Workers:
         is_whole = all(counts) and all(divided)
         if not is_whole and self._empty == "error":
             raise InvalidRequestError(
-                "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
+                "examples must be kept and have weight, got none",
+                reason="EMPTY_BATCH",
+                field="empty",
             )
         size = distributed.get_world_size(self._group)
         factors = [size / each if each else 0.0 for each in divided]
