@@ -155,7 +155,8 @@ class ResponseReader:
             raise tensors.TensorError(
                 "statuses", f"statuses must be one an index of {len(indices)}, got {len(numbers)}"
             )
-        return {index: status_name(number) for index, number in zip(indices, numbers, strict=True)}
+        names = {number: status_name(number) for number in set(numbers)}
+        return {index: names[number] for index, number in zip(indices, numbers, strict=True)}
 
     def metric(self, result: v1.MetricResult) -> MetricResult:
         """Returns the result of one metric."""
