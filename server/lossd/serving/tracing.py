@@ -190,7 +190,11 @@ def _exporters() -> list[Any]:
 def _exporter(name: str) -> Any:
     found = [*importlib.metadata.entry_points(group="opentelemetry_traces_exporter", name=name)]
     if not found:
-        raise ConfigError(f"OTEL_TRACES_EXPORTER must be installed, got {name}", field="tracing")
+        raise ConfigError(
+            f"tracing must have an exporter that is installed, got {name}, as "
+            "OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_PROTOCOL say",
+            field="tracing",
+        )
     try:
         return found[0].load()()
     except Exception as error:
