@@ -12,7 +12,7 @@ from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import DOMAINS, LOSSES, DistributionKind, Loss, Shape, Status
 from lossd.losses._maths.ctc_arrivals import FAINTEST
-from lossd.reduction import Reduction
+from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes.sequence import SEQUENCE_BLOCK_ELEMENTS
 from tests.losses.case import Case, total, values
 from tests.losses.compare import Array, assert_close, assert_same_bits, assert_zero
@@ -242,6 +242,22 @@ def test_what_is_not_finite_is_seen_in_its_row_alone(engine: Engine, loss: Loss)
     keep = np.arange(4) != 1
     assert_same_bits(values(result)[keep], values(clean)[keep])
     assert_same_bits(gradient[keep], expected[keep])
+
+
+def test_a_cost_beyond_the_type_of_the_frames_is_seen(engine: Engine, loss: Loss) -> None:
+    """It is computed in float64, where it is a number."""
+    frames = np.zeros((2, 2, 2), np.float32)
+    frames[0] = 3e38, -3e38
+    case = _job(loss, frames, np.ones((2, 1), np.int64))
+    (name,) = case.differentiable
+    result = engine.run(case.job())
+    assert result.nonfinite_examples.tolist() == [0]
+    assert (values(result)[0], result.loss) == (np.inf, np.inf)
+    left = engine.run(case.job(nonfinite=NonfinitePolicy.ZERO))
+    assert values(left).tolist() == [0, values(result)[1]]
+    assert total(left) == pytest.approx(values(result)[1] / 2, rel=1e-7)
+    assert_zero(left.gradients[name][0])
+    assert_same_bits(left.gradients[name][1], result.gradients[name][1])
 
 
 def test_one_possible_path_is_enough(engine: Engine, loss: Loss) -> None:

@@ -126,8 +126,9 @@ def ctc(
     value, gradient = _likelihood(xp, predictions, labels, prediction_kind)
     possible &= value != xp.inf
     gradient[~possible] = 0
+    costs = xp.where(possible, value, 0.0 if zero_infinity else xp.inf)
     return BodyResult(
-        xp.where(possible, value, 0.0 if zero_infinity else xp.inf),
+        costs.astype(predictions.dtype),  # a cost beyond it is infinite, which has a status
         {"predictions": gradient},
         statuses=xp.where(possible, 0, int(Status.INFEASIBLE)).astype(np.uint8),
     )
