@@ -223,6 +223,18 @@ def test_no_mean_is_held_constant(engine: Engine, loss: Loss) -> None:
         assert sum(derivatives) == pytest.approx(0, abs=1e-15)
 
 
+def test_the_size_of_all_weights_means_nothing(engine: Engine, loss: Loss) -> None:
+    """Also where the weights of all elements add up to more than the largest number."""
+    for case in cases(loss, rows=3, length=5):
+        weights = _weighted(case)
+        result, expected = (
+            _run(engine, case, weights=found) for found in (weights * 2.0**1020, weights)
+        )
+        assert total(result) == pytest.approx(total(expected), rel=1e-13)
+        for name, gradient in result.gradients.items():
+            assert_close(gradient, expected.gradients[name], np.float64, (case, name))
+
+
 def test_a_side_without_examples(engine: Engine, loss: Loss) -> None:
     for case in cases(loss):
         if _sides(case) is not Sides.BOTH:

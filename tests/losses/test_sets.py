@@ -185,6 +185,16 @@ def test_a_cotangent_scales_the_gradients_alone(engine: Engine, loss: Loss) -> N
                 )
 
 
+def test_a_cotangent_beyond_the_type_is_seen(engine: Engine, loss: Loss) -> None:
+    """It warns nobody but the caller, who is told."""
+    case = plain(loss).astype(np.float32)
+    result = _run(engine, case, cotangent=np.array(1e300))
+    assert np.isfinite(total(result))
+    (gradient,) = (result.gradients[name] for name in case.differentiable[:1])
+    assert np.isinf(gradient).any()
+    assert len(result.nonfinite_examples)
+
+
 def test_there_is_nothing_of_a_single_example(engine: Engine, loss: Loss) -> None:
     result = _run(engine, plain(loss), per_example=True)
     assert result.per_example is None

@@ -56,7 +56,8 @@ def _shares(batch: Batch, part: slice) -> float | Floats | None:
     total = own.sum()
     if not total > 0:
         return None
-    elements = total * batch.length
+    with np.errstate(over="ignore"):  # which is divided by in two steps then
+        elements = total * batch.length
     shares: Floats = own / elements if elements < np.inf else own / total / batch.length
     return shares
 

@@ -89,7 +89,9 @@ class SetwiseShape(WholeBatch):
         """Returns one scale, for the one value; 0 where it is 0 in the type that is computed in."""
         del present
         scale = batch.plan.gradient_scale
-        return np.array([scale if batch.dtype.type(scale) != 0 else 0.0])
+        with np.errstate(over="ignore"):  # a large one may be infinite in that type
+            is_zero = batch.dtype.type(scale) == 0
+        return np.array([0.0 if is_zero else scale])
 
 
 def _moderate(weights: Floats) -> Floats:
