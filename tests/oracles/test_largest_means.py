@@ -109,6 +109,16 @@ def test_other_divisors_of_large_losses(
     assert result.loss == pytest.approx(exact(values, [1] * 3, Fraction(divisor)), rel=1e-14)
 
 
+@pytest.mark.parametrize("normalizer", [1e5, 1.0, 1e-300])
+def test_a_divisor_may_be_nothing_beside_the_weights(engine: Engine, normalizer: float) -> None:
+    """The mean is infinite then, without a warning."""
+    values, weights = [1e10, 2e10], [1e300, 3e300]
+    result = run(
+        engine, "absolute_error", apart(values), weights=np.array(weights), normalizer=normalizer
+    )
+    assert result.loss == pytest.approx(exact(values, weights, Fraction(normalizer)), rel=1e-14)
+
+
 @pytest.mark.parametrize("per_example", [True, False])
 def test_a_sum_that_fits_is_right_though_parts_of_it_do_not(
     engine: Engine, *, per_example: bool

@@ -27,7 +27,8 @@ def shrunk_totals(
     own = np.ones(np.count_nonzero(counts)) if weights is None else weights[counts]
     power = max(0, int(np.frexp(own.max(initial=0.0))[1]))
     own, divisor = np.ldexp(own, -power), float(np.ldexp(divisor, -power))
-    with np.errstate(over="ignore", invalid="ignore"):
+    # A divisor that is nothing beside the weights is 0 there, and the mean is infinite anyway.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         total = (values[counts].astype(np.float64) * _SHRINK * own).sum()
         loss_sum, mean = np.ldexp(total, _POWER + power), np.ldexp(total / divisor, _POWER)
     # Rounding alone makes no mean larger than the largest value.
