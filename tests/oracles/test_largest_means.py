@@ -1,4 +1,4 @@
-"""Means of numbers that add up to more than float64 holds.
+"""Means of numbers that add up to more than float64 holds, or to less.
 
 What is right comes from exact fractions.
 """
@@ -117,6 +117,31 @@ def test_a_divisor_may_be_nothing_beside_the_weights(engine: Engine, normalizer:
         engine, "absolute_error", apart(values), weights=np.array(weights), normalizer=normalizer
     )
     assert result.loss == pytest.approx(exact(values, weights, Fraction(normalizer)), rel=1e-14)
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e-300, 3e-308])
+@pytest.mark.parametrize("most", [1e-140, 1e-18, 1e-3, 1e9])
+@pytest.mark.parametrize(
+    ("options", "divisor"),
+    [({}, 6), ({"reduction": Reduction.BATCH_MEAN}, None), ({"normalizer": 1e-300}, None)],
+)
+@pytest.mark.parametrize("per_example", [True, False])
+def test_small_weights_leave_a_mean_its_digits(
+    engine: Engine,
+    most: float,
+    size: float,
+    options: dict[str, Any],
+    divisor: int | None,
+    *,
+    per_example: bool,
+) -> None:
+    """Also where a product of a weight and a loss is below the smallest normal number."""
+    values, weights = [most, most / 2, 0.0], np.array([1.0, 2.0, 3.0]) * size
+    given = {"weights": weights, "per_example": per_example, **options}
+    result = run(engine, "absolute_error", apart(values), **given)
+    by = options.get("normalizer", 3) if divisor is None else sum(map(Fraction, weights))
+    expected = exact(values, weights, Fraction(by))
+    assert result.loss == pytest.approx(expected, rel=1e-14, abs=1e-307)
 
 
 @pytest.mark.parametrize("per_example", [True, False])

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident, whole_pages
-from lossd.backends._means import shrunk_totals
+from lossd.backends._means import are_faint, shrunk_totals
 from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
@@ -37,6 +37,7 @@ __all__ = [
     "Rates",
     "Resident",
     "Take",
+    "are_faint",
     "each_row",
     "nonfinite_rows",
     "round_into",

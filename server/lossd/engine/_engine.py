@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lossd.backends import Array, Backend, Resident, shrunk_totals
+from lossd.backends import Array, Backend, Resident, are_faint, shrunk_totals
 from lossd.batch import Batch, Job, parameter_error
 from lossd.checkpoints import Checkpoint, never_stop
 from lossd.engine._flagged import check_finite, flagged, statuses_of
@@ -173,14 +173,15 @@ class Engine:
         buffers: Buffers,
         checkpoint: Checkpoint,
     ) -> tuple[float, float | None]:
-        """Returns the sum of the losses and the aggregate, also where adding up is beyond float64.
+        """Returns the sum of the losses and the aggregate, also where a sum is beyond float64.
 
         If the values were not kept, the batch is computed once more, into the same buffers.
         """
         # Of infinities of both signs, which are flagged, and of numbers beyond float64.
         with np.errstate(over="ignore", invalid="ignore"):
             loss_sum = float(evaluated.sums.sum())
-        if math.isfinite(loss_sum) or plan.every_value is None or batch.plan.is_empty:
+        is_plain = math.isfinite(loss_sum) and not are_faint(loss_sum, batch.plan.weights)
+        if is_plain or plan.every_value is None or batch.plan.is_empty:
             return loss_sum, _aggregate(job, batch.plan, loss_sum)
         values = buffers.values
         if values is None and (evaluated.nonfinite is None or not math.isnan(loss_sum)):
