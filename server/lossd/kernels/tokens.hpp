@@ -1,6 +1,7 @@
 // What a loss makes of a token whose log-probability it is given, for the GPU and for the CPU.
-// losses/_maths/policy.py, losses/clipped_value.py and losses/_maths/divergences.py have the formulas, by
-// the same names; members of their enums are numbered in their order.  All is computed in double.
+// losses/_maths/policy.py, policy_divergence.py, rollout_correction.py and divergences.py beside it, and
+// losses/clipped_value.py have the formulas, by the same names; members of their enums are numbered in
+// their order.  All is computed in double.
 //
 // The template (tokenwise.cuh, host/tokenwise.hpp) goes through a sequence and defines `pick`, of
 // numbers that are both computed; `weighed`, a share of a cost; and how functions are declared, SHARED.

@@ -126,7 +126,7 @@ struct Stretch {
         for (Column i = from; i < end; ++i) visit(i, start + i, predictions[i], target(i));
     }
 
-    // The same for a group, whose places count from 0: so many that they go into registers.
+    // The same for a group, whose places count from 0; it fits into registers.
     template <typename Visit>
     METHOD void each_of_group(Column at, Visit visit) const {
         INDEPENDENT
@@ -134,6 +134,7 @@ struct Stretch {
             visit(i, start + at + i, predictions[at + i], target(at + i));
     }
 
+    // What a term comes to at the columns of a group.
     template <typename Term>
     METHOD Group<NumberOf<Term>> group(Column at, Term term) const {
         ON_LINES NumberOf<Term> terms[GROUP];
@@ -146,7 +147,7 @@ struct Stretch {
     }
 };
 
-// The same, as a text knows it: with class indices, or a share of each class.
+// An example as a text knows it.
 template <bool TARGETS_ARE_CLASSES>
 struct Row : Example {
     mutable double* free;
@@ -189,6 +190,7 @@ struct Row : Example {
         fetches = false;
     }
 
+    // A block, which begins at a column.
     METHOD Stretch<TARGETS_ARE_CLASSES> stretch(Column start, int count) const {
         return {predictions.block(start, count, columns),
                 TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns), start, label};
@@ -206,7 +208,7 @@ struct Row : Example {
         }
     }
 
-    // The same for a group.
+    // The same for a group of columns.
     METHOD void fetch_group_ahead(Column start) const {
         if (fetches) fetch_ahead(start, GROUP);
     }
@@ -251,7 +253,7 @@ struct Row : Example {
         return most.largest();
     }
 
-    // The same at all columns, in room that was taken.
+    // What a term comes to at all columns, in room that was taken.
     template <typename Number, typename Term>
     METHOD void keep(Number* kept, Term term) const {
         each_block([&](Column start, int count) INLINED { evaluate(term, start, count, kept + start); });
