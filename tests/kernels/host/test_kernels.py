@@ -194,6 +194,25 @@ def test_half_types_are_read_and_rounded_once(library: Library, text: Variant) -
         assert bits(found.gradient) == bits(wide.gradient.astype(stored)), (stored, length)
 
 
+def test_every_number_of_float16_is_read_and_rounded_as_numpy_does(variants: list[Library]) -> None:
+    """By the processor where it converts them, and step by step where it does not."""
+    text = next(each for each in cases.VARIANTS if each.loss.name == "squared_error")
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    case = make_case(text, cases.FLOAT32, every.size)
+    scales = np.resize(np.array([1 / 3, -1, 0.7e-3, 0.9e3], np.float32), case.scales.shape)
+    case = replace(
+        case,
+        predictions=np.broadcast_to(every, case.predictions.shape),
+        targets=np.zeros_like(case.targets),
+        scales=scales,
+        excluded=np.zeros_like(case.excluded),
+    )
+    for variant in variants:
+        found, wide = run(variant, case, stored=np.float16), run(variant, case)
+        assert bits(found.gradient) == bits(wide.gradient.astype(np.float16)), variant.instructions
+        assert (found.nonfinite == 1).all(), variant.instructions  # some of each row are not
+
+
 @every_text
 def test_a_scale_that_is_not_finite_gives_the_same_past_the_caches(
     library: Library, text: Variant
