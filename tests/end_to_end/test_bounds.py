@@ -330,7 +330,7 @@ def test_gradients_in_the_memory_of_the_client_take_none_of_the_servers(
         found = client.compute(SquaredError(), *inputs, gradients=("predictions", "targets"))
         assert found.transport == "shared_memory"
         assert not any(gradient.any() for gradient in found.gradients.values())
-        assert metric(process, "lossd_inflight_bytes") == 0
+        wait_for(process, "lossd_inflight_bytes", 0)
 
 
 def test_gradients_that_come_in_the_message_count() -> None:
