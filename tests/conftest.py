@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import sysconfig
 from collections.abc import Generator, Iterator
@@ -99,6 +100,17 @@ def _bring_bytecode(folder: Path) -> None:
 # A busy machine is no failure.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+@pytest.fixture(autouse=True)
+def serves_nothing_in_its_own_process() -> Iterator[None]:
+    """Finds a test that runs ``lossd serve`` in its own process, which that would end.
+
+    From then on a signal or a thread that dies, in any later test, ends it without a word.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    assert signal.getsignal(signal.SIGTERM) is before, "serve in a process of its own"
 
 
 @pytest.hookimpl(optionalhook=True)

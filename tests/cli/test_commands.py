@@ -24,6 +24,9 @@ from lossd.errors import BackendUnavailable
 from lossd.kernels.host import Library, NoLibraryError
 from lossd.losses import LOSSES
 from lossd.networks import save, worked_networks
+from lossd.serving.app import tracing_of
+from lossd.serving.config import Config, ConfigError
+from tests.end_to_end.conftest import not_served
 
 
 def logits() -> npt.NDArray[np.float32]:
@@ -258,9 +261,9 @@ def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None
 def test_config_check_fails_where_a_server_would_not_start(tmp_path: Path, flag: str) -> None:
     assert lossd("config", "--check", flag, tmp_path).exit_code == 0
     refused = lossd("config", "--check", flag, tmp_path / "none")
-    started = lossd("serve", "--address", "127.0.0.1:0", "--metrics-port", 0, flag, tmp_path / "no")
 
-    assert (refused.exit_code, started.exit_code) == (1, 1)
+    assert refused.exit_code == 1
+    assert not_served(flag, str(tmp_path / "no"))
     assert refused.output.startswith("Error: "), refused.output
     assert not refused.output.count("in bounds")
 
@@ -269,24 +272,23 @@ def test_config_check_looks_for_the_directory_of_a_socket(tmp_path: Path) -> Non
     there = lossd("config", "--check", "--address", f"unix:{tmp_path}/s.sock")
     nowhere = f"unix:{tmp_path}/none/s.sock"
     refused = lossd("config", "--check", "--address", nowhere)
-    started = lossd("serve", "--address", nowhere, "--metrics-port", 0, "--backend", "numpy")
 
     said = f"Error: address must be in a directory that exists, got {nowhere}"
     assert (there.exit_code, there.output) == (0, "every setting is in bounds\n")
     assert (refused.exit_code, refused.output) == (1, f"{said}\n")
-    assert (started.exit_code, started.output.startswith(said)) == (1, True)
+    assert f"Error: {not_served('--address', nowhere)}".startswith(said)
 
 
 def test_what_traces_take_is_looked_for_before_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lossd.serving.tracing", None)  # as without OpenTelemetry
     refused = lossd("config", "--check", "--tracing")
-    started = lossd("serve", "--tracing", "--address", "127.0.0.1:0", "--metrics-port", 0)
     looked_at = lossd("doctor", "--backend", "numpy", "--tracing", COLUMNS="200")
 
     said = "tracing must have OpenTelemetry, got none"
     assert lossd("config", "--check").exit_code == 0
-    for done in (refused, started):
-        assert (done.exit_code, done.output.startswith(f"Error: {said}")) == (1, True), done.output
+    assert (refused.exit_code, refused.output.startswith(f"Error: {said}")) == (1, True)
+    with pytest.raises(ConfigError, match=said):  # which is what a start calls
+        tracing_of(Config(tracing=True))
     assert (looked_at.exit_code, said in looked_at.output) == (1, True), looked_at.output
 
 
