@@ -117,9 +117,7 @@ class Tokens:
 
     def means(self, values: Array) -> Array:
         """Returns the mean over each sequence; 0 where it has no token."""
-        if self.counts is None:
-            raise TypeError("means take the number of tokens")
-        return self.sums(values) / np.maximum(self.counts, 1)
+        return self.means_together([values])[0]
 
     def means_together(self, several: Sequence[Array]) -> list[Array]:
         """Returns the means of several values of each token, for which parts wait once."""
