@@ -216,6 +216,15 @@ INLINE int block_at(int64_t start, int64_t columns) {
     return left <= BLOCK ? int(left) : left < BLOCK + FEW ? BLOCK / 2 : BLOCK;
 }
 
+// Calls visit(first column, number of columns) for every block of a row.
+template <typename Index, typename Visit>
+INLINE void each_block_of(Index columns, Visit visit) {
+    for (Index start = 0, count; start < columns; start += count) {
+        count = block_at(start, columns);
+        visit(start, int(count));
+    }
+}
+
 // Writes the slopes of a row past the caches, of which all but one are 0: `columns` from element `first`
 // on.  Returns whether that one is finite, and so is what is rounded.
 OUTLINE bool stream_alone(
@@ -224,17 +233,16 @@ OUTLINE bool stream_alone(
     const Gradient gradient = gradient_of(call, 0);
     const int64_t size = size_of(gradient.kind);
     bool are_finite = true;
-    for (int64_t start = 0; start < columns; start += block_at(start, columns)) {
-        const int count = block_at(start, columns);
+    each_block_of(columns, [&](int64_t start, int count) INLINED {
         if (column < start || column >= start + count) {
             stream(gradient.place + (first + start) * size, NOTHING, int(count * size));
-            continue;
+            return;
         }
         ON_LINES T slopes[BLOCK];
         for (int i = 0; i < whole_groups(count); ++i) slopes[i] = 0;
         slopes[column - start] = slope;
         are_finite = put(call, first + start, count, slopes, scale);
-    }
+    });
     return are_finite;
 }
 

@@ -91,16 +91,16 @@ INLINE void shrink_all(T* numbers, int count, T shrink) {
 template <typename Visit>
 INLINE void each_block_of_row(
     const Pointwise& text, Call& call, int64_t row, Room& room, Visit visit) {
-    for (int64_t start = 0; start < call.columns; start += block_at(start, call.columns)) {
+    each_block_of(call.columns, [&](int64_t start, int count) INLINED {
         const int64_t first = row * call.columns + start;
-        const int count = block_at(start, call.columns), groups = whole_groups(count);
+        const int groups = whole_groups(count);
         const Elements given = staged(text, call, first, count, room);
         call.outside |= breaks_a_rule(text, call, given, groups);
         lay_vectors(text, call, start, count, room);
         text.evaluate(call, given, groups, room.values, room.slopes);
         for (int i = count; i < groups; ++i) room.values[i] = 0;
         visit(first, count);
-    }
+    });
 }
 
 // Rows of several blocks each.

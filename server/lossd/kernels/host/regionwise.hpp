@@ -24,13 +24,12 @@ struct Region {
     // Calls visit(place of the first, elements, their number) for every block.
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
-        for (int64_t start = 0; start < call.columns; start += block_at(start, call.columns)) {
-            const int count = block_at(start, call.columns);
+        each_block_of(call.columns, [&](int64_t start, int count) INLINED {
             visit(first + start,
                   Elements{stage(call.inputs[0], first + start, count, room.predictions),
                            stage(call.inputs[1], first + start, count, room.truth)},
                   count);
-        }
+        });
     }
 
     METHOD void look_at(int input, const T* numbers, int count) const {

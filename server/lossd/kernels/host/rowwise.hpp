@@ -164,10 +164,7 @@ struct Row : Example {
     // Calls visit(first column, number of columns) for every block.
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
-        for (Column start = 0, count; start < columns; start += count) {
-            count = block_at(start, columns);
-            visit(start, int(count));
-        }
+        each_block_of(columns, visit);
     }
 
     // Has the memory bring what comes next while there is much to compute: where the gradient of some
@@ -806,9 +803,9 @@ struct Rows {
         const int tail = last_block(columns);
         const int64_t before = columns - tail;
         if (!is_in_place())
-            for (int64_t start = 0; start < columns; start += block_at(start, columns))
-                read(input.kind, from + start * size_of(input.kind), room + start,
-                     block_at(start, columns));
+            each_block_of(columns, [&](int64_t start, int count) INLINED {
+                read(input.kind, from + start * size_of(input.kind), room + start, count);
+            });
         const T* const items = is_in_place() ? reinterpret_cast<const T*>(from) : room;
         const Input own{reinterpret_cast<const char*>(items), OWN, ANY, 0, 0};
         return Numbers{items, stage(own, before, tail, last)};
@@ -818,11 +815,10 @@ struct Rows {
 INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& numbers) {
     bool found = false;
     if (input.rule == ANY) return false;
-    for (int64_t start = 0, count; start < call.columns; start += count) {
-        count = block_at(start, call.columns);
-        const T* const block = numbers.block(start, int(count), call.columns);
-        found |= any_outside(input, block, whole_groups(int(count)));
-    }
+    each_block_of(call.columns, [&](int64_t start, int count) INLINED {
+        const T* const block = numbers.block(start, count, call.columns);
+        found |= any_outside(input, block, whole_groups(count));
+    });
     return found;
 }
 

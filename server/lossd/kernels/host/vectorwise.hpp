@@ -39,8 +39,7 @@ struct Row {
 
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
-        for (int64_t start = 0; start < call.columns; start += block_at(start, call.columns))
-            visit(start, block_at(start, call.columns));
+        each_block_of(call.columns, visit);
     }
 
     // Adds the terms of a group of places to lanes; beyond `count` there are none.
