@@ -9,6 +9,7 @@
 //     KEPT_OF_ROW(e)         what e comes to, to be asked for as f(column, prediction, target)
 //     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SUMS_OVER_ROW(e, e)
 //     SOFTMAX_OF_ROW(e)      of predictions; SOFTMAX_OF_TARGETS(e) and SUM_OVER_TARGETS(e) of targets
+//     GRADIENT_BUT(column, own, e)  GRADIENT_OF_ROW(e), but `own` at a column
 //     GRADIENT_AT(column, slope)    a gradient of 0 at all other columns
 //     GRADIENT_AND_SUM(slope, e)    GRADIENT_OF_ROW(slope) and SUM_OVER_ROW(e)
 //     GRADIENT_AND_SUMS(slope, e, e)    and SUMS_OVER_ROW(e, e)
@@ -595,6 +596,8 @@ __device__ inline NumberOf<Term> write_surplus(
 #define SOFTMAX_OF_ROW(...) softmax_of<OF_PREDICTIONS>(row, AT_PREDICTION(__VA_ARGS__))
 #define SOFTMAX_OF_TARGETS(...) softmax_of<OF_TARGETS>(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_BUT(place, own, ...) \
+    GRADIENT_OF_ROW(pick(column == (place), T(own), T(__VA_ARGS__)))
 #define GRADIENT_AT(place, slope) GRADIENT_OF_ROW(column == (place) ? (slope) : T(0))
 #define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_AND_SUMS(slope, one, other) \

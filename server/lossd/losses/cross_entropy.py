@@ -133,11 +133,11 @@ def _texts_of_likelihood() -> Iterator[CudaText]:
                     - times(softmax.others(label, target_logit), share);
                 value = weight * softmax.negative_log(label, target_logit)
                     + weighed(weighed(T(z_loss), log_sum), log_sum);
-                GRADIENT_OF_ROW(pick(
-                    column == label,
+                GRADIENT_BUT(
+                    label,
                     own,
                     T(times(
-                        softmax.exponential(column, logit(column, prediction)), share + pull))));
+                        softmax.exponential(column, logit(column, prediction)), share + pull)));
             };
             with_logits(row, temperature, class_priors, prior_strength, use);
             """,

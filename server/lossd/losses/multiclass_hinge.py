@@ -62,8 +62,7 @@ _EXCESS = """
             const T missed = best.column < 0 ? nothing : excess(best.value);
             const T steepness = power * slope(missed);
             value = missed * slope(missed);
-            GRADIENT_OF_ROW(
-                column == label ? -steepness : column == best.column ? steepness : T(0));
+            GRADIENT_BUT(label, -steepness, column == best.column ? steepness : T(0));
             """,
             when={"variant": MulticlassHingeVariant.CRAMMER_SINGER},
             targets_are_classes=True,
@@ -75,8 +74,7 @@ _EXCESS = """
                 (column == label ? nothing : excess(prediction) * slope(excess(prediction))),
                 (column == label ? nothing : T(power) * slope(excess(prediction))));
             value = sums.first;
-            GRADIENT_OF_ROW(
-                column == label ? -sums.second : T(power) * slope(excess(prediction)));
+            GRADIENT_BUT(label, -sums.second, T(power) * slope(excess(prediction)));
             """,
             when={"variant": MulticlassHingeVariant.WESTON_WATKINS},
             targets_are_classes=True,

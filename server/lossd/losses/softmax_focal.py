@@ -53,8 +53,7 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
             const T own = -softmax.others(label, logit) * share;
             const T factor = weight * pow(doubt(label, logit), T(gamma));
             value = factor * softmax.negative_log(label, logit);
-            GRADIENT_OF_ROW(
-                pick(column == label, own, share * softmax.exponential(column, prediction)));
+            GRADIENT_BUT(label, own, share * softmax.exponential(column, prediction));
             """,
             targets_are_classes=True,
         ),

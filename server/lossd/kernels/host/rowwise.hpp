@@ -317,16 +317,38 @@ struct Row : Example {
     // Writes the gradient, in place of what was written before.
     template <typename Slope>
     METHOD void write(Slope slope) const {
+        write_parts([&](Column, Column from, Column end, auto put) INLINED { put(from, end, slope); });
+    }
+
+    // The same, with a slope of its own for one column, which no other group of columns is asked about.
+    template <typename Slope>
+    METHOD void write_but(Column but, T own, Slope slope) const {
+        const auto any = [&](Column column, T prediction, T target) INLINED {
+            return pick(column == but, own, T(slope(column, prediction, target)));
+        };
+        write_parts([&](Column start, Column from, Column end, auto put) INLINED {
+            if (but < start + from || but >= start + end) return put(from, end, slope);
+            const Column group = (but - start) / GROUP * GROUP;
+            put(from, group, slope);
+            put(group, group + GROUP, any);
+            put(group + GROUP, end, slope);
+        });
+    }
+
+    // Calls visit(first column of the block, first place, end, put) for parts of blocks, which are whole
+    // groups: it is to call put(first place, end, slope) for all of them.
+    template <typename Visit>
+    METHOD void write_parts(Visit visit) const {
         if (!call.gradient) return;
         is_finite = true;
         each_block_ahead([&](Column start, int count) INLINED {
-            is_finite &= put_block(slope, start, count);
+            is_finite &= put_block(visit, start, count);
         });
     }
 
     // Writes the slopes at the columns of a block, and returns whether all of that is finite.
-    template <typename Slope>
-    METHOD bool put_block(Slope slope, Column start, int count) const {
+    template <typename Visit>
+    METHOD bool put_block(Visit visit, Column start, int count) const {
         ON_LINES T room[BLOCK];
         const Gradient gradient = gradient_of(call, 0);
         const Place place = place_in(call, gradient, first + start, count, room);
@@ -334,13 +356,14 @@ struct Row : Example {
         const T scale = this->scale;
         Bits found = 0;
         const auto block = stretch(start, count);
-        const auto put_part = [&](Column part, Column end) INLINED {
-            block.each(part, end, [&](Column i, Column column, T prediction, T target) INLINED {
+        const auto put = [&](Column from, Column end, auto slope) INLINED {
+            block.each(from, end, [&](Column i, Column column, T prediction, T target) INLINED {
                 const T scaled = weighed(scale, T(slope(column, prediction, target)));
                 out[i] = scaled;
                 found |= overflow_of(scaled);
             });
         };
+        const auto put_part = [&](Column part, Column end) INLINED { visit(start, part, end, put); };
         const Column whole = count / GROUP * GROUP;
         each_part_ahead(start, whole, put_part);
         if (whole < count) {
@@ -765,6 +788,7 @@ INLINE Kept<NumberOf<Term>> exponentials_of(const Row& row, Term term) {
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_PREDICTION(__VA_ARGS__))
 #define SOFTMAX_OF_TARGETS(...) softmax_of(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_BUT(column, own, ...) row.write_but(column, own, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_AT(column, slope) row.write_at(column, slope)
 #define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_AND_SUMS(slope, one, other) \
