@@ -118,17 +118,16 @@ def of_classes(variants: list[Variant]) -> list[Variant]:
 @cases.every(text=of_classes(cases.VARIANTS))
 def test_a_class_may_be_any_column(library: Library, text: Variant) -> None:
     """Its slope is written apart from the others: the first and last of a group, block or row."""
-    for length, dtype in itertools.product((1, 17, 600, 1040), cases.DTYPES):
-        case = make_case(text, dtype, length)
-        near = {column + step for column in (0, 16, 512, 1024, length) for step in range(-2, 3)}
-        labels = [label for label in sorted(near) if 0 <= label < length]
+    for case, name in sizes(text, 1, 17, 600, 1040):
+        near = {start + step for start in (0, 16, 512, 1024, case.length) for step in range(-2, 3)}
+        labels = [label for label in sorted(near) if 0 <= label < case.length]
         for first in range(0, len(labels), cases.ROWS):
             classes = np.resize(labels[first:], cases.ROWS)
             own = replace(case, targets=np.where(case.excluded, case.targets, classes))
             found, (values, gradient) = run(library, own), own.expected()
-            tolerance, name = cases.TOLERANCE[dtype], f"{dtype}, length {length}, {classes}"
-            np.testing.assert_allclose(found.values, values, tolerance, tolerance, err_msg=name)
-            np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance, err_msg=name)
+            tolerance, by = cases.TOLERANCE[case.dtype], f"{name}, {classes}"
+            np.testing.assert_allclose(found.values, values, tolerance, tolerance, err_msg=by)
+            np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance, err_msg=by)
 
 
 @every_text
