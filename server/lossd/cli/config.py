@@ -13,7 +13,7 @@ from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import console, print_json
 from lossd.cli.variables import misspelt_variables
 from lossd.errors import ServiceError
-from lossd.serving import addresses
+from lossd.serving import free_addresses
 from lossd.serving.access import entrance
 from lossd.serving.cautions import cautions
 from lossd.serving.config import Config, Setting, settings
@@ -80,7 +80,7 @@ def _check_files(config: Config) -> None:
     from lossd.cli.machine import files_here  # noqa: PLC0415 - it imports all that computes
 
     with told():
-        addresses.check_directory(config.address)
+        free_addresses.check_directory(config.address)
     for finding in files_here(config):
         if finding.is_bad:
             raise click.ClickException(finding.found)

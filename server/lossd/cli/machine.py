@@ -19,12 +19,12 @@ from lossd.errors import BackendUnavailable, ServiceError
 from lossd.kernels.host import Library, NoLibraryError, are_for_here
 from lossd.networks import Networks, worked_networks
 from lossd.routing import Route
-from lossd.serving import addresses
+from lossd.serving import addresses, free_addresses
 from lossd.serving.access import entrance
-from lossd.serving.addresses import AddressError, TakenError
 from lossd.serving.app import networks_of, tracing_of
 from lossd.serving.cautions import OPEN, cautions, on_a_disk
 from lossd.serving.config import MEBIBYTE, Config
+from lossd.serving.free_addresses import AddressError, TakenError
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import routes_of
 from lossd.serving.process.versions import versions
@@ -87,9 +87,9 @@ def _machine(config: Config) -> Iterator[Finding]:
 def _addresses(config: Config) -> Iterator[Finding]:
     """Yields whether a server could listen; the one that does so now may be meant."""
     calls, host, port = config.address, config.metrics_host, config.metrics_port
-    yield _free("address", calls, lambda: addresses.check_free(calls))
+    yield _free("address", calls, lambda: free_addresses.check_free(calls))
     pages = f"{addresses.in_url(host)}:{port}"
-    yield _free("address of the pages", pages, lambda: addresses.check_pages_free(host, port))
+    yield _free("address of the pages", pages, lambda: free_addresses.check_pages_free(host, port))
 
 
 def _free(thing: str, address: str, check: Callable[[], None]) -> Finding:

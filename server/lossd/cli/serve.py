@@ -12,8 +12,8 @@ from lossd.cli.settings import SectionedCommand, takes_settings
 from lossd.cli.telling import tell
 from lossd.errors import ServiceError
 from lossd.serving import app
-from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config, LogFormat, unknown_variables
+from lossd.serving.free_addresses import AddressError
 from lossd.serving.process import files, logs
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.signals import EndingSignal

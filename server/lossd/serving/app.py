@@ -15,17 +15,17 @@ from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
-from lossd.serving import addresses
+from lossd.serving import addresses, free_addresses
 from lossd.serving.access import entrance
 from lossd.serving.access.certificates import Pair
 from lossd.serving.access.entrance import Entrance
 from lossd.serving.access.gate import Gate, everybody
 from lossd.serving.access.reloading import Reloaded, Reloader
-from lossd.serving.addresses import AddressError
 from lossd.serving.caller import Caller
 from lossd.serving.cautions import cautions
 from lossd.serving.config import Config, ConfigError
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
+from lossd.serving.free_addresses import AddressError
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE
 from lossd.serving.process import files, health, http
@@ -89,7 +89,7 @@ def start(
         ThreadsError: if the system does not have enough threads.
         ConfigError: if there is to be tracing, and what it takes is not installed.
     """
-    addresses.check_free(config.address)
+    free_addresses.check_free(config.address)
     keep_freed_memory()
     networks = networks_of(config)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
@@ -395,4 +395,4 @@ def _serve_pages(
     try:
         return http.serve(host, port, pages, tls=None if tls is None else lambda: tls.value.context)
     except OSError as error:
-        raise addresses.pages_fault(host, port, error) from error
+        raise free_addresses.pages_fault(host, port, error) from error

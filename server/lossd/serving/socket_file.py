@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
-from lossd.serving import addresses
+from lossd.serving import addresses, free_addresses
 from lossd.serving.rounds import Rounds
 
 LOOKING_SECONDS = 1.0
@@ -60,7 +60,7 @@ class SocketFile:
         """Removes it, unless another's is in its place."""
         if self._watch is not None:
             self._watch.close()
-        with contextlib.suppress(OSError), addresses.alone_in(Path(self.path).parent):
+        with contextlib.suppress(OSError), free_addresses.alone_in(Path(self.path).parent):
             if self.is_in_place():
                 _remove(self.path)
 

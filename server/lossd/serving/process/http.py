@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, TypeAlias
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from lossd.serving import addresses
+from lossd.serving import addresses, free_addresses
 from lossd.serving.rpc.threads import BriefThreads
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class PageServer(socketserver.TCPServer):
     def __init__(
         self, host: str, port: int, pages: WSGIApplication, seconds: float, tls: TLS
     ) -> None:
-        address = addresses.resolve("metrics_host", host, port)[0]
+        address = free_addresses.resolve("metrics_host", host, port)[0]
         self.address_family = address.family
         self._host = host
         self._tls = tls

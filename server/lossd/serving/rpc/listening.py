@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import grpc
 
-from lossd.serving import addresses, socket_file
+from lossd.serving import addresses, free_addresses, socket_file
 from lossd.serving.access.entrance import Entrance
-from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config
+from lossd.serving.free_addresses import AddressError
 from lossd.serving.socket_file import SocketFile
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def listen(server: grpc.Server, config: Config, entered: Entrance) -> Listening:
         AddressError: if the address cannot be listened on, or the server could not hear itself.
     """
     credentials = entered.credentials()
-    with addresses.taking(config.address):
+    with free_addresses.taking(config.address):
         address, socket = _bound(server, config, credentials)
         if socket is not None and credentials is None:
             own = _own_file(socket.path, server)
