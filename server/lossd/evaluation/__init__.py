@@ -18,7 +18,8 @@ from lossd.evaluation._declare import (
     Sequences,
 )
 from lossd.evaluation._exact import from_signed_bytes, signed_bytes
-from lossd.evaluation._state import ClassificationTask, State, StateError, Tally, merged
+from lossd.evaluation._state import ClassificationTask, State, merged
+from lossd.evaluation._tally import StateError, Tally
 from lossd.schema import catalogue
 
 __all__ = [

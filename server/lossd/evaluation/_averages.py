@@ -10,7 +10,8 @@ from lossd.checkpoints import Checkpoint
 from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions, Labels
 from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._examples import Flags
-from lossd.evaluation._state import ClassificationTask, State, Tally
+from lossd.evaluation._state import ClassificationTask, State
+from lossd.evaluation._tally import Tally
 from lossd.evaluation._wide import Wide
 
 

@@ -13,7 +13,8 @@ from lossd.evaluation._classification import (
 )
 from lossd.evaluation._declare import BatchState, InputError
 from lossd.evaluation._examples import for_each_column
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 
 MAX_CLASSES = 2048
 

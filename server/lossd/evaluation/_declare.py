@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.checkpoints import Checkpoint, never_stop
-from lossd.evaluation._state import ClassificationTask, State, Tally
+from lossd.evaluation._state import ClassificationTask, State
+from lossd.evaluation._tally import Tally
 from lossd.losses import Interval, Parameter
 from lossd.schema import completed, documentation, message_name, parameters_of
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, Floats, Score
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 
 
 def keep_mean(values: Floats, weights: Floats | None, checkpoint: Checkpoint) -> BatchState:

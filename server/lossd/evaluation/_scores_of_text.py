@@ -10,7 +10,8 @@ from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, Score
 from lossd.evaluation._exact import Integers
 from lossd.evaluation._examples import Flags
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 from lossd.evaluation._text import Segments, TextLevel
 
 Statistics = Sequence[int]

@@ -24,7 +24,8 @@ from lossd.evaluation._declare import (
     metric,
 )
 from lossd.evaluation._examples import Flags, for_each_column
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 from lossd.losses import Interval, ParameterError
 
 _BLOCK = 1 << 20  # elements in a tile of scores

@@ -25,7 +25,8 @@ from lossd.evaluation._scores_of_text import (
     reference_count,
     score_of,
 )
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, observing
 from lossd.losses import Interval, ParameterError
 from lossd.schema import exactly

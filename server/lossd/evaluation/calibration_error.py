@@ -19,7 +19,8 @@ from lossd.evaluation._declare import (
     observing_bytes,
 )
 from lossd.evaluation._examples import Flags, rounded
-from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned, checked
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import SUM_BYTES, Tally, aligned, checked
 from lossd.losses import DistributionKind, Interval
 
 

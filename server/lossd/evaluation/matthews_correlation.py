@@ -5,7 +5,8 @@ from lossd.evaluation._averages import COUNTS, count_classes
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._exact import root_of_ratio
-from lossd.evaluation._state import State, aligned, checked
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import aligned, checked
 from lossd.losses import ParameterError
 
 

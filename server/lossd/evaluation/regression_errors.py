@@ -26,7 +26,8 @@ from lossd.evaluation._declare import (
 )
 from lossd.evaluation._exact import difference, ratio, root_of_ratio
 from lossd.evaluation._examples import is_number, select, shape_error
-from lossd.evaluation._state import SUM_BYTES, State, Tally, aligned
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import SUM_BYTES, Tally, aligned
 
 MAX_OUTPUTS = 65536
 _OUTPUTS_A_CHECK = 64  # between two checks whether to stop: at most some 10 ms

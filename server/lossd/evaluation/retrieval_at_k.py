@@ -34,7 +34,8 @@ from lossd.evaluation._examples import (
     value_error,
     widened,
 )
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 from lossd.losses import Interval
 from lossd.ordering import ascending_rows, sort_rows_in_place
 

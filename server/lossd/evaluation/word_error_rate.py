@@ -7,7 +7,8 @@ import numpy as np
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import BatchState, InputError, MetricExample, Score, metric
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State
+from lossd.evaluation._tally import Tally
 from lossd.evaluation._text import SEGMENTS, Segments, Tokens, listed, observing
 
 MAX_TOKENS = 1 << 17  # tokens of a sequence; the work is the product of two lengths
