@@ -36,9 +36,9 @@ def test_one_home_each_for_cupy_prometheus_opentelemetry_and_status_codes() -> N
             "server/lossd/serving/telemetry.py",
         },
         "StatusCode": {
-            "server/lossd/serving/rpc/boundary.py",
+            "server/lossd/serving/rpc/answering.py",
             "server/lossd/serving/rpc/statuses.py",  # where errors of lossd become statuses
-            # These speak protocols of gRPC's own, beside the boundary.
+            # These speak protocols of gRPC's own, beside what lossd answers.
             "server/lossd/serving/process/health.py",
             "server/lossd/serving/process/pulse.py",
             "server/lossd/serving/rpc/prompt.py",
