@@ -2,16 +2,14 @@
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from google.protobuf.message import Message
-from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 
-from lossd.client import arguments, arrays, kinds
+from lossd.client import arguments, arrays
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import weighed
@@ -19,7 +17,9 @@ from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Differentiate, Scaled
 from lossd.client.torch.kept import put_back, taken_out
-from lossd.client.torch.tensors import read, tensors_in, to_array, to_input, to_tensor
+from lossd.client.torch.learnable import with_numbers
+from lossd.client.torch.recording import refuse_recording
+from lossd.client.torch.tensors import first_tensor, read, tensors_in, to_array, to_input, to_tensor
 from lossd.client.torch.translations import copied
 from lossd.client.torch.workers import Divisors, Workers
 from lossd.v1 import LossSpec
@@ -87,7 +87,7 @@ class ForwardPass:
         Raises:
             LossdError: as ``LossClient.compute``.
         """
-        _refuse_recording()
+        refuse_recording()
         self._refuse_differentiated()
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
         if self.settings.reduction == "none":
@@ -218,7 +218,7 @@ class ForwardPass:
     ) -> LossResult[float | None]:
         module, settings = self.module, self.settings
         result: LossResult[float | None] = module.client.compute(
-            _with_numbers(loss, self.parameters),
+            with_numbers(loss, self.parameters),
             weights=read("weights", self.weights, _array),
             mask=read("mask", self.mask, _array),
             reduction=settings.reduction,
@@ -259,38 +259,12 @@ class ForwardPass:
             ]
         return found
 
-    def _first(self) -> torch.Tensor:
-        return first(self.inputs.values())
-
     def _as_tensor(self, values: Any) -> torch.Tensor:
         """Returns values in the type that the loss is computed in, beside the inputs."""
         tensors = [one for given in self.inputs.values() for one in tensors_in(given)]
         double = any(one.dtype == torch.float64 for one in tensors)
         dtype = torch.float64 if double else torch.float32
-        return to_tensor(values, self._first().device).to(dtype)
-
-
-def _refuse_recording() -> None:
-    """Raises InvalidRequestError where operations are recorded, of which a call is none.
-
-    The loss of this batch would be a constant of the record.
-    """
-    if (
-        get_innermost_proxy_mode() is not None
-        or _is_recorded_before_dispatch()
-        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    ):
-        raise InvalidRequestError(
-            "loss must be computed outside of what is recorded (make_fx, torch.export, "
-            "torch.func.linearize, torch.jit.trace), got a call within it"
-        )
-
-
-def _is_recorded_before_dispatch() -> bool:
-    """Returns whether ``make_fx(pre_dispatch=True)`` records, which PyTorch 2.4 tells only here."""
-    told = getattr(torch._ops, "_get_dispatch_mode_pre_dispatch", None)  # noqa: SLF001
-    key = torch._C._TorchDispatchModeKey.PROXY  # noqa: SLF001
-    return told is not None and told(key) is not None
+        return to_tensor(values, first_tensor(self.inputs.values()).device).to(dtype)
 
 
 def _differentiated(
@@ -317,44 +291,6 @@ def _read_alone(upstream: torch.Tensor) -> Any:
             'upstream gradients of reduction="none" must come one at a time, as without '
             f"is_grads_batched, vectorize and vmap, got what cannot be read: {error}"
         ) from error
-
-
-_NOWHERE = torch.empty(0)
-
-
-def first(inputs: Iterable[Any]) -> torch.Tensor:
-    """Returns the first tensor among inputs, or one of the CPU."""
-    return next((one for given in inputs for one in tensors_in(given)), _NOWHERE)
-
-
-def number_of(loss: Message, name: str) -> float:
-    """Returns a parameter of a loss that can be trained, and is given.
-
-    Raises:
-        InvalidRequestError: if there is no such number.
-    """
-    kind = loss.DESCRIPTOR.name
-    known = kinds.differentiable_parameters.get(kinds.loss_name(kinds.spec_of(loss)))
-    if known is None:
-        raise _not_learnable(f"be empty for {kind}, none of whose parameters is trained", name)
-    if name not in known:
-        raise _not_learnable(f"be among {', '.join(known)} for {kind}", name)
-    if not loss.HasField(name):
-        raise _not_learnable(f"name numbers that are given, as in {kind}({name}=0.1)", name)
-    return float(getattr(loss, name))
-
-
-def _not_learnable(rule: str, name: str) -> InvalidRequestError:
-    return InvalidRequestError(f"learnable must {rule}, got {name!r:.64}", field="learnable")
-
-
-def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Any:
-    if not parameters:
-        return loss
-    found = copied(loss)
-    for name, parameter in parameters.items():
-        setattr(found, name, float(parameter))
-    return found
 
 
 def _scale(given: Any) -> float:

@@ -13,8 +13,9 @@ from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.reaching import Allowance, client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
-from lossd.client.torch.forward_pass import ForwardPass, Settings, first, number_of
-from lossd.client.torch.tensors import gathered
+from lossd.client.torch.forward_pass import ForwardPass, Settings
+from lossd.client.torch.learnable import number_of
+from lossd.client.torch.tensors import first_tensor, gathered
 from lossd.client.torch.translations import PreparedInputs, Translation, translated
 from lossd.client.torch.workers import DENOMINATORS, HeldGroup, Workers, checked_group
 
@@ -191,7 +192,7 @@ class RemoteLoss(nn.Module):
             return nullcontext()
         return Workers(
             self.process_group,
-            first(inputs).device,
+            first_tensor(inputs).device,
             self.loss,
             reduction=self.reduction,
             empty=self.empty,

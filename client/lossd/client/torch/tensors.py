@@ -1,7 +1,7 @@
 """Converts tensors to what a client takes and back, without copies where they can be avoided."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -14,6 +14,8 @@ from lossd.client.arrays import Array
 from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.errors import InvalidRequestError
 from lossd.client.frameworks import to_torch
+
+_NOWHERE = torch.empty(0)
 
 
 def to_array(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array:
@@ -108,6 +110,11 @@ def tensors_in(given: Any) -> list[torch.Tensor]:
     """Returns the tensors of an input, which is one, or a list that may have some."""
     several: Sequence[Any] = given if isinstance(given, list | tuple) else (given,)
     return [one for one in several if isinstance(one, torch.Tensor)]
+
+
+def first_tensor(inputs: Iterable[Any]) -> torch.Tensor:
+    """Returns the first tensor among inputs, or one of the CPU."""
+    return next((one for given in inputs for one in tensors_in(given)), _NOWHERE)
 
 
 def read(name: str, given: Any, reader: Callable[[Any], Any]) -> Any:
