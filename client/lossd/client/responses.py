@@ -192,16 +192,14 @@ _WITHIN = ResponseReader(None)
 
 
 @contextlib.contextmanager
-def reading(
-    payloads: Payloads | None, shared: tensors.Shared | None = None
-) -> Iterator[ResponseReader]:
+def reading(payloads: Payloads | None) -> Iterator[ResponseReader]:
     """Yields the reader of one response.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
     try:
-        yield ResponseReader(payloads, shared)
+        yield ResponseReader(payloads)
     except tensors.TensorError as error:
         raise _broken(error) from error
 

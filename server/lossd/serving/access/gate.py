@@ -32,17 +32,12 @@ class Gate:
     """
 
     def __init__(
-        self,
-        policy: Callable[[], Policy],
-        *,
-        is_secure: bool,
-        by_port: bool = False,
-        audit: Audit | None = None,
+        self, policy: Callable[[], Policy], *, is_secure: bool, by_port: bool = False
     ) -> None:
         self._policy = policy
         self._is_secure = is_secure
         self._by_port = by_port
-        self._audit = audit or Audit()
+        self._audit = Audit()
 
     def admit(self, method: str, context: grpc.ServicerContext) -> Caller:
         """Returns who makes a call.

@@ -129,9 +129,9 @@ def _digest(contents: Sequence[bytes]) -> bytes:
 class Reloader:
     """Has each look at its files, again and again, on a thread of its own."""
 
-    def __init__(self, reloaded: Iterable[Reloaded[Any]], every: float = EVERY_SECONDS) -> None:
+    def __init__(self, reloaded: Iterable[Reloaded[Any]]) -> None:
         self._reloaded = tuple(reloaded)
-        self._rounds = Rounds("lossd-reload", self._look, every) if self._reloaded else None
+        self._rounds = Rounds("lossd-reload", self._look, EVERY_SECONDS) if self._reloaded else None
 
     def close(self) -> None:
         """Looks no more."""

@@ -15,12 +15,9 @@ class ByKey(Generic[Key, Kept]):
     Whoever shares it among threads holds a lock.
     """
 
-    def __init__(
-        self, make: Callable[[Key], Kept], is_idle: Callable[[Kept], bool], most: int = MOST
-    ) -> None:
+    def __init__(self, make: Callable[[Key], Kept], is_idle: Callable[[Kept], bool]) -> None:
         self._make = make
         self._is_idle = is_idle
-        self._most = most
         self._kept: dict[Key, Kept] = {}
 
     def __len__(self) -> int:
@@ -33,7 +30,7 @@ class ByKey(Generic[Key, Kept]):
         return self._new(key) if found is None else found
 
     def _new(self, key: Key) -> Kept:
-        if len(self._kept) >= self._most:
+        if len(self._kept) >= MOST:
             self._kept = {k: each for k, each in self._kept.items() if not self._is_idle(each)}
         made = self._kept[key] = self._make(key)
         return made

@@ -94,13 +94,11 @@ class Resets:
         end: Callable[[str], Outcome] = doors.end,
         told: Callable[[str], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
-        every: float = LOOK_SECONDS,
     ) -> None:
         self._let_wait: LetWait = lambda _: False
         self._end = end
         self._told = told
         self._clock = clock
-        self._every = every
         self._noted: deque[tuple[str, int]] = deque()
         self._looked = clock()
         at_once = min(per_second, _AT_ONCE)
@@ -120,7 +118,7 @@ class Resets:
         """Starts to look; ``let_wait`` has new connections of some addresses wait, no others."""
         self._let_wait = let_wait
         if self._is_on:
-            self._rounds = Rounds("lossd-resets", self.look, self._every, is_idle=self._is_idle)
+            self._rounds = Rounds("lossd-resets", self.look, LOOK_SECONDS, is_idle=self._is_idle)
 
     def note(self, peer: str, amount: int = SEEN) -> None:
         """Counts a call of a peer; never waits, for gRPC's own thread calls it."""
