@@ -66,7 +66,7 @@ def _page(
     known: Mapping[str, Page],
 ) -> Page:
     """Returns what the server says, with what this version knows beside it."""
-    own = known.get(said.name) or _blank_page(said.name, said.message)
+    own = known.get(said.name) or Page(said.name, said.message, UNKNOWN_TASK)
     meanings = {one.name: one for one in own.parameters}
     return replace(
         own,
@@ -76,28 +76,6 @@ def _page(
         reference=said.reference,
         inputs=list(inputs),
         parameters=[_parameter(one, meanings.get(one.name)) for one in said.parameters],
-    )
-
-
-def _blank_page(name: str, message: str) -> Page:
-    """Returns the page of a loss or a metric that this version does not know."""
-    return Page(
-        name=name,
-        message=message,
-        task=UNKNOWN_TASK,
-        summary="",
-        formula="",
-        notes="",
-        reference="",
-        inputs=(),
-        parameters=(),
-        kinks=(),
-        surrogate="",
-        stands_for=(),
-        equivalents=(),
-        example="",
-        command="",
-        python="",
     )
 
 

@@ -1,6 +1,7 @@
 """Pages about losses, from their declarations and from the contract."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -8,7 +9,7 @@ from lossd import tensors, v1
 from lossd.cli import snippets
 from lossd.cli.equivalents import EQUIVALENTS
 from lossd.cli.page import InputEntry, Page, ParameterEntry
-from lossd.cli.page_parts import parameter_entry, prose
+from lossd.cli.page_parts import declared_page, parameter_entry
 from lossd.cli.tasks import LOSS_TASKS, by_task, task_of
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Loss
@@ -42,21 +43,13 @@ def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
     needed |= {n: v for n, v in first.parameters.items() if n != "outputs"}
     is_first = bool(first.parameters)
     given = [i.name for i in inputs if not i.is_optional or (is_first and i.name in first.inputs)]
-    return Page(
-        name=loss.name,
-        message=loss.message,
-        task=task_of(v1.LossSpec, loss.name, LOSS_TASKS),
-        summary=loss.summary,
-        formula=loss.formula,
-        notes=prose(loss.body.__doc__, loss.formula),
-        reference=loss.reference,
-        inputs=inputs,
-        parameters=parameters,
+    task = task_of(v1.LossSpec, loss.name, LOSS_TASKS)
+    return replace(
+        declared_page(loss, task, inputs, parameters),
         kinks=list(loss.kinks),
-        surrogate="",
         stands_for=[m.name for m in METRICS.values() if m.surrogate == loss.message],
         equivalents=EQUIVALENTS.get(loss.name, ()),
-        example=snippets.example(loss.examples[0], loss.examples[0].value),
+        example=snippets.example(first, first.value),
         command=snippets.compute_command(loss.name, given, needed),
         python=snippets.compute_python(loss.message, given, needed),
     )
@@ -94,14 +87,7 @@ def _page_of_sum() -> Page:
         summary=said[f"LossSpec.{WEIGHTED_SUM}"],
         formula="value = sum_k weight_k value_k",
         notes=said["WeightedSum"],
-        reference="",
-        inputs=[],
         parameters=[terms],
-        kinks=[],
-        surrogate="",
-        stands_for=[],
-        equivalents=[],
-        example="",
         command=snippets.SUM_COMMAND,
         python=snippets.SUM_PYTHON,
     )

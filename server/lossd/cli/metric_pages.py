@@ -1,9 +1,11 @@
 """Pages about metrics, from their declarations and from the contract."""
 
+from dataclasses import replace
+
 from lossd import v1
 from lossd.cli import snippets
 from lossd.cli.page import InputEntry, Page
-from lossd.cli.page_parts import parameter_entry, prose
+from lossd.cli.page_parts import declared_page, parameter_entry
 from lossd.cli.tasks import METRIC_TASKS, by_task, task_of
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES
@@ -27,20 +29,10 @@ def _page_of_metric(metric: Metric) -> Page:
     ]
     first = metric.examples[0]
     files = {one.name: "txt" if one.is_text else "npy" for one in metric.inputs}
-    return Page(
-        name=metric.name,
-        message=metric.message,
-        task=task_of(v1.MetricSpec, metric.name, METRIC_TASKS),
-        summary=metric.summary,
-        formula=metric.formula,
-        notes=prose(metric.body.__doc__, metric.formula),
-        reference=metric.reference,
-        inputs=inputs,
-        parameters=parameters,
-        kinks=[],
+    task = task_of(v1.MetricSpec, metric.name, METRIC_TASKS)
+    return replace(
+        declared_page(metric, task, inputs, parameters),
         surrogate=surrogate,
-        stands_for=[],
-        equivalents=[],
         example=snippets.example(first, first.values if first.value is None else first.value),
         command=snippets.evaluate_command(metric.name, files, first.parameters),
         python=snippets.evaluate_python(metric.message, list(files), first.parameters),

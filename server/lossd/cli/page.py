@@ -36,7 +36,7 @@ class ParameterEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A loss or a metric.
+    """A loss or a metric; empty is what does not apply to it, or is not known.
 
     ``surrogate`` is the loss to train with instead of a metric, ``stands_for`` the metrics that a
     loss replaces in training; ``kinks`` are inputs in which it is not differentiable everywhere.
@@ -45,19 +45,19 @@ class Page:
     name: str
     message: str
     task: str
-    summary: str
-    formula: str
-    notes: str
-    reference: str
-    inputs: Sequence[InputEntry]
-    parameters: Sequence[ParameterEntry]
-    kinks: Sequence[str]
-    surrogate: str
-    stands_for: Sequence[str]
-    equivalents: Sequence[Equivalent]
-    example: str
-    command: str
-    python: str
+    summary: str = ""
+    formula: str = ""
+    notes: str = ""
+    reference: str = ""
+    inputs: Sequence[InputEntry] = ()
+    parameters: Sequence[ParameterEntry] = ()
+    kinks: Sequence[str] = ()
+    surrogate: str = ""
+    stands_for: Sequence[str] = ()
+    equivalents: Sequence[Equivalent] = ()
+    example: str = ""
+    command: str = ""
+    python: str = ""
 
     def has(self, words: Sequence[str]) -> bool:
         """Returns whether each of the words is somewhere in it, ignoring case."""

@@ -2,14 +2,36 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 
 from lossd import v1
-from lossd.cli.page import ParameterEntry
-from lossd.losses import Parameter
+from lossd.cli.page import InputEntry, Page, ParameterEntry
+from lossd.evaluation import Metric
+from lossd.losses import Loss, Parameter
 from lossd.naming import members_of
 from lossd.schema import INTEGERS
 from lossd.serving.wire import descriptions
 from lossd.serving.wire.comments import comments
+
+
+def declared_page(
+    declared: Loss | Metric,
+    task: str,
+    inputs: Sequence[InputEntry],
+    parameters: Sequence[ParameterEntry],
+) -> Page:
+    """Returns a page with what declarations of losses and metrics say alike."""
+    return Page(
+        name=declared.name,
+        message=declared.message,
+        task=task,
+        summary=declared.summary,
+        formula=declared.formula,
+        notes=prose(declared.body.__doc__, declared.formula),
+        reference=declared.reference,
+        inputs=inputs,
+        parameters=parameters,
+    )
 
 
 def parameter_entry(message: str, parameter: Parameter, kind: str, gradient: str) -> ParameterEntry:
