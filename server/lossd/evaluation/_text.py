@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from lossd.checkpoints import Checkpoint
-from lossd.evaluation._declare import BatchFacts, InputError, MetricBatch, MetricInput, MetricLayout
+from lossd.evaluation._declare import (
+    BatchFacts,
+    InputError,
+    MetricBatch,
+    MetricInput,
+    MetricLayout,
+    Sequences,
+)
 from lossd.evaluation._examples import Flags, select
 
 MAX_REFERENCES = 64
@@ -39,10 +46,29 @@ class Segments:
 
 
 def lay_out_segments(batch: MetricBatch) -> Segments:
-    """Checks that each hypothesis has references of its kind."""
+    """Returns the segments of a batch, in which each hypothesis must have references."""
     hypotheses, references = batch.sequences["hypotheses"], batch.sequences["references"]
     if batch.weights is not None:
         raise InputError("weights", "weights must be unset for sequences, got some")
+    _check_groups(hypotheses, references)
+    selection = select(batch, (len(hypotheses.groups),))
+    rows = range(len(hypotheses.groups)) if selection.rows is None else selection.rows.nonzero()[0]
+    return Segments(
+        facts=selection.facts(),
+        hypotheses=tuple(hypotheses.groups[row][0] for row in rows),
+        references=tuple(references.groups[row] for row in rows),
+        are_texts=hypotheses.are_texts,
+        kept=selection.rows,
+        checkpoint=batch.checkpoint,
+    )
+
+
+def _check_groups(hypotheses: Sequences, references: Sequences) -> None:
+    """Checks that there are one hypothesis and some references for each example, all of a kind.
+
+    Raises:
+        InputError: if not, with the position.
+    """
     for position, group in enumerate(hypotheses.groups):
         if len(group) != 1:
             raise InputError(
@@ -66,16 +92,6 @@ def lay_out_segments(batch: MetricBatch) -> Segments:
         raise InputError(
             "sequences", "references must be texts where hypotheses are, got texts and token ids"
         )
-    selection = select(batch, (len(hypotheses.groups),))
-    rows = range(len(hypotheses.groups)) if selection.rows is None else selection.rows.nonzero()[0]
-    return Segments(
-        facts=selection.facts(),
-        hypotheses=tuple(hypotheses.groups[row][0] for row in rows),
-        references=tuple(references.groups[row] for row in rows),
-        are_texts=hypotheses.are_texts,
-        kept=selection.rows,
-        checkpoint=batch.checkpoint,
-    )
 
 
 # Of each token or character of an example, which are looked at one example at a time: its number
