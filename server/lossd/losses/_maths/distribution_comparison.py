@@ -159,22 +159,31 @@ def _to_logits(xp: Any, logits: Array, aims: Array, temperature: float) -> Compa
         direct = _distances(logits, parts) - _distances(aims, target)
         direct += temperature * (xp.log1p(parts.rest) - xp.log1p(target.rest))[:, None]
         extreme_ways[far] = direct[far]
+    excess = _excess(xp, p, q, parts, logs=logs, far=far)
+    return Comparison(p, logs, excess, excess, 0, temperature, extreme_ways)
+
+
+def _excess(xp: Any, p: Array, q: Array, parts: Softmax, *, logs: Array, far: Array) -> Array:
+    """Returns q - p with the digits that their difference would lose.
+
+    ``parts`` is the softmax that gives q, ``logs`` are log(p / q), and ``far`` tells the rows in
+    which some of these are not finite, or so large that their exponential may not be.
+    """
     # q - p is p (q / p - 1), or q (1 - p / q): the one whose exponential is at most 1.
-    logit_gradient = abs(logs)
-    xp.negative(logit_gradient, out=logit_gradient)
-    xp.expm1(logit_gradient, out=logit_gradient)
-    logit_gradient *= xp.maximum(p, q)
-    xp.copysign(logit_gradient, -logs, out=logit_gradient)
+    excess = abs(logs)
+    xp.negative(excess, out=excess)
+    xp.expm1(excess, out=excess)
+    excess *= xp.maximum(p, q)
+    xp.copysign(excess, -logs, out=excess)
     if far.any():  # for classes that both hold impossible, too
-        logit_gradient[far] = xp.where(
-            xp.isnan(logit_gradient[far]), q[far] - p[far], logit_gradient[far]
-        )
+        excess[far] = xp.where(xp.isnan(excess[far]), q[far] - p[far], excess[far])
+    likeliest = parts.rows, parts.best
     # They sum to 0: a class that is likely in both has the negative sum of the others.
-    own = logit_gradient[rows, parts.best]
-    is_likely = (parts.rest < 1) & (p[rows, parts.best] > 0.5)
-    logit_gradient[rows, parts.best] = 0
-    logit_gradient[rows, parts.best] = xp.where(is_likely, -logit_gradient.sum(axis=-1), own)
-    return Comparison(p, logs, logit_gradient, logit_gradient, 0, temperature, extreme_ways)
+    own = excess[likeliest]
+    is_likely = (parts.rest < 1) & (p[likeliest] > 0.5)
+    excess[likeliest] = 0
+    excess[likeliest] = xp.where(is_likely, -excess.sum(axis=-1), own)
+    return excess
 
 
 def _apart(xp: Any, aims: Array, logits: Array) -> tuple[Array, Array]:
