@@ -91,16 +91,9 @@ class LossServicer:
         with call.phase("decode"):
             asked = self._asked(received.take(), call)
         if isinstance(asked, Framed):
-            lease, given = Lease(self._granted(call), call.hold), [asked]
-            device = self._device_lease(asked.message, call)
-            del asked
-            reply = self._reply(given.pop, call, lease, device)
-            if device.is_used:
-                self._telemetry.transferred(DEVICE_MEMORY, device.request_bytes, device.reply_bytes)
-            if lease.transport == SHARED_MEMORY:
-                self._telemetry.transferred(lease.transport, lease.request_bytes, lease.reply_bytes)
-            with call.phase("encode"):
-                return reply.serialise()
+            given = [asked]
+            del asked  # the list has the only reference, so that whoever takes it can free it
+            return self._compute_unplanned(given, call)
         planned, job, arrays = asked
         result = self._by_plan(planned.plan, job, arrays, call)
         del asked, job, arrays  # the request is freed before the reply takes as much memory
@@ -109,6 +102,18 @@ class LossServicer:
             loss_replies.fill_statuses(head, result)
             write_timing(head.server_timing, call.seconds)
             return planned.reply(head, result)
+
+    def _compute_unplanned(self, given: list[Request], call: Call) -> bytes:
+        """Computes the request in a list, which is taken out when it is read."""
+        lease = Lease(self._granted(call), call.hold)
+        device = self._device_lease(given[0].message, call)
+        reply = self._reply(given.pop, call, lease, device)
+        if device.is_used:
+            self._telemetry.transferred(DEVICE_MEMORY, device.request_bytes, device.reply_bytes)
+        if lease.transport == SHARED_MEMORY:
+            self._telemetry.transferred(lease.transport, lease.request_bytes, lease.reply_bytes)
+        with call.phase("encode"):
+            return reply.serialise()
 
     def _asked(self, message: bytes, call: Call) -> Asked | Request:
         """Returns the plan of a request with its data, or the request where nothing is planned."""
