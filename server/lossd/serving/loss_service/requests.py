@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -143,16 +143,7 @@ def _sum_job(
     read = RequestReader(framed.payloads, limits, lease, device=device)
     _take_regions(request, lease, device)
     given = request.loss.weighted_sum.terms
-    if not 1 <= len(given) <= MAX_TERMS:
-        raise InvalidParameter(
-            f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
-        )
-    for position, term in enumerate(given):
-        if term.loss.WhichOneof("kind") == WEIGHTED_SUM:
-            raise UnknownLoss(
-                f"terms[{position}].loss must be a single loss, got a sum of losses",
-                field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
-            )
+    _check_terms(given)
     terms = [
         _term(position, term, _term_job(position, request, term.loss, read, limits))
         for position, term in enumerate(given)
@@ -163,6 +154,20 @@ def _sum_job(
         gradients=_gradients(request, limits),
         per_example=terms[0].job.per_example,
     )
+
+
+def _check_terms(terms: Sequence[v1.WeightedTerm]) -> None:
+    """Checks that a sum has some terms, and none that is a sum itself."""
+    if not 1 <= len(terms) <= MAX_TERMS:
+        raise InvalidParameter(
+            f"terms must be 1 to {MAX_TERMS}, got {len(terms)}", field=f"loss.{WEIGHTED_SUM}.terms"
+        )
+    for position, term in enumerate(terms):
+        if term.loss.WhichOneof("kind") == WEIGHTED_SUM:
+            raise UnknownLoss(
+                f"terms[{position}].loss must be a single loss, got a sum of losses",
+                field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
+            )
 
 
 def _term_job(
