@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from lossd import v1
+from lossd.client.result import LossResult
 from lossd.client.seams._policies import check_taken, taken
 from lossd.client.seams._statistics import over_tokens, sums_of
 from lossd.client.sync import LossClient
@@ -88,15 +89,20 @@ def grpo_loss(
             given["entropies"] = entropies
         unscored = _fill_unscored(given)
         found: torch.Tensor = criterion(**given, normalizer=_divisor(trainer, loss, inputs))
-        mode = "train" if trainer.model.training else "eval"
-        for name, (own, count) in sums_of(criterion.last).items():
-            told = count - unscored if name == "rollout_gap" else count
-            total, weight = _of_all(trainer, (own, told))
-            if weight:
-                trainer._metrics[mode][name].append(total / weight)  # noqa: SLF001 - as its own
+        _log_means(trainer, criterion.last, unscored)
         return found
 
     return computed
+
+
+def _log_means(trainer: Any, result: LossResult[Any] | None, unscored: int) -> None:
+    """Adds means over tokens to what a trainer logs; of those unscored no gap is known."""
+    mode = "train" if trainer.model.training else "eval"
+    for name, (own, count) in sums_of(result).items():
+        told = count - unscored if name == "rollout_gap" else count
+        total, weight = _of_all(trainer, (own, told))
+        if weight:
+            trainer._metrics[mode][name].append(total / weight)  # noqa: SLF001 - as its own
 
 
 def _check_trainer(trainer: Any) -> None:
