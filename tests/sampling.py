@@ -434,9 +434,6 @@ def _elements(
     if declared.content in (Content.CLASSES, Content.INDICES) and form is Form.CLASSES:
         return rng.integers(0, size[-1], size[:-1])
     if declared.content is not Content.FLOATS and form is Form.INTEGERS:
-        if declared.content is Content.CLASSES:
-            one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
-            return one_hot.astype(np.int64)
         return _integers(rng, declared, size)
     if declared.domain is None:
         return rng.normal(0, 2, size)
