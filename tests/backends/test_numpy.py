@@ -22,7 +22,7 @@ from lossd.losses import LOSSES, Loss, Shape
 from lossd.losses.pairwise_auc import AucSurrogate
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import BLOCK_ELEMENTS, block_rows
-from tests.losses.case import Form, total, values
+from tests.losses.case import Form, looks_of, total, values
 from tests.losses.compare import assert_same_bits
 from tests.sampling import cases, draw, forms, plain
 
@@ -155,13 +155,6 @@ def test_sorting_can_be_stopped(
         assert found.loss == right.loss
         for name, gradient in right.gradients.items():
             assert_same_bits(found.gradients[name], gradient)
-
-
-def looks_of(engine: Engine, job: Job) -> int:
-    """Returns how often a job looks whether anybody waits for it."""
-    looks: list[None] = []
-    engine.run(job, checkpoint=lambda: looks.append(None))
-    return len(looks)
 
 
 def test_blocks_depend_on_the_length_of_a_row_alone() -> None:

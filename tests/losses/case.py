@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.batch import Job
-from lossd.engine import Result
+from lossd.engine import Engine, Result
 from lossd.losses import Content, Differentiable, Loss
+from lossd.reduction import Reduction
 
 Array = npt.NDArray[Any]
 
@@ -116,3 +117,15 @@ def total(result: Result) -> float:
     """The loss, where there is a reduction."""
     assert result.loss is not None
     return result.loss
+
+
+def unreduced(engine: Engine, case: Case) -> Array:
+    """The value of each example, without weights, a reduction or gradients."""
+    return values(engine.run(case.job(reduction=Reduction.NONE, gradients=())))
+
+
+def looks_of(engine: Engine, job: Job) -> int:
+    """How often a job looks whether anybody waits for it."""
+    looks: list[None] = []
+    engine.run(job, checkpoint=lambda: looks.append(None))
+    return len(looks)

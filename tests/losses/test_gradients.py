@@ -9,7 +9,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.losses import Differentiable, Loss
 from lossd.reduction import Reduction
-from tests.losses.case import Case, by_row, values
+from tests.losses.case import Case, by_row, unreduced, values
 from tests.losses.compare import Array, assert_same_bits, assert_zero
 from tests.sampling import cases
 
@@ -37,17 +37,11 @@ def _central_differences(engine: Engine, case: Case, name: str) -> Array:
         step = np.zeros_like(derivatives)
         step[column] = STEP
         ends = [
-            _values(engine, case.with_inputs(**{name: case.inputs[name] + way * step}))
+            unreduced(engine, case.with_inputs(**{name: case.inputs[name] + way * step}))
             for way in (1, -1)
         ]
         derivatives[column] = (ends[0] - ends[1]) / (2 * STEP)
     return derivatives
-
-
-def _values(engine: Engine, case: Case) -> Array:
-    found = engine.run(case.job(reduction=Reduction.NONE, gradients=())).per_example
-    assert found is not None
-    return found
 
 
 def distance_to_kinks(case: Case, name: str) -> Array:

@@ -12,18 +12,12 @@ from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Loss
 from lossd.reduction import EmptyPolicy, Reduction
-from tests.losses.case import Case, Form, by_row, total, values
+from tests.losses.case import Case, Form, by_row, total, unreduced, values
 from tests.losses.compare import Array, assert_same_bits, assert_zero
 from tests.sampling import cases, plain
 
 KEPT = np.array([True, True, False, True, True, False, True])
 WEIGHTS = np.array([1.0, 0.5, 7.0, 0.0, 2.0, 0.0, 0.25])
-
-
-def _values(engine: Engine, case: Case) -> Array:
-    found = engine.run(case.job(reduction=Reduction.NONE, gradients=())).per_example
-    assert found is not None
-    return found
 
 
 def _options(case: Case) -> list[dict[str, Any]]:
@@ -47,7 +41,7 @@ def _expected(case: Case, values: Array, options: dict[str, Any]) -> dict[str, f
 
 def test_reductions_are_the_named_sums_and_means(engine: Engine, loss: Loss) -> None:
     for case in cases(loss):
-        values = _values(engine, case)
+        values = unreduced(engine, case)
         for options in _options(case):
             expected = _expected(case, values, options)
             aggregates = {
@@ -83,7 +77,7 @@ def test_gradients_are_of_the_reduced_loss(engine: Engine, loss: Loss) -> None:
     for case in cases(loss):
         plain_result = engine.run(case.job(reduction=Reduction.NONE, gradients=case.differentiable))
         for options in _options(case):
-            expected = _expected(case, _values(engine, case), options)
+            expected = _expected(case, unreduced(engine, case), options)
             kept = options.get("mask", np.ones(case.count, bool))
             scale = np.where(kept, options.get("weights", 1.0), 0.0)
             divisors = {

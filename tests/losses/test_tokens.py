@@ -19,7 +19,7 @@ from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _compiled_token_run, _summed_run, _token_results, _token_run
 from lossd.shapes._token_run import TokenRun
-from tests.losses.case import Array, Case, values
+from tests.losses.case import Array, Case, looks_of, values
 from tests.losses.compare import DTYPES, assert_close, assert_same_bits, assert_zero
 from tests.oracles import coupled_outputs, coupled_values, policies, token_slopes
 from tests.sampling import knows_others, token_cases
@@ -389,13 +389,6 @@ def lines_of(engine: Engine, job: Job) -> int:
         sys.settrace(before)
     assert lines
     return len(lines)
-
-
-def looks_of(engine: Engine, job: Job) -> int:
-    """Returns how often a job looks whether anybody waits for it."""
-    looks: list[None] = []
-    engine.run(job, checkpoint=lambda: looks.append(None))
-    return len(looks)
 
 
 def test_flags_need_not_lie_side_by_side(engine: Engine, loss: Loss) -> None:
