@@ -8,11 +8,12 @@ import numpy as np
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average, mean_of
-from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, comparable
+from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores
 from lossd.evaluation._curve import Curve, curve, scaled
 from lossd.evaluation._declare import Array, BatchState, Floats, Score, scoring_bytes
 from lossd.evaluation._exact import UNIT, exact_sums, ratio
 from lossd.evaluation._examples import Flags, for_each_column
+from lossd.evaluation._probabilities import comparable
 from lossd.evaluation._state import ClassificationTask, State, rows
 
 COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
+from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores
 from lossd.evaluation._declare import BatchState, Floats, MetricExample, Score, metric
 from lossd.evaluation._means import keep_mean, mean
+from lossd.evaluation._probabilities import probabilities, tiles
 from lossd.evaluation._state import State
 from lossd.losses import DistributionKind
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.checkpoints import Checkpoint
-from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
+from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores
 from lossd.evaluation._declare import (
     BatchState,
     Floats,
@@ -19,6 +19,7 @@ from lossd.evaluation._declare import (
     observing_bytes,
 )
 from lossd.evaluation._examples import Flags, rounded
+from lossd.evaluation._probabilities import probabilities, tiles
 from lossd.evaluation._state import State
 from lossd.evaluation._tally import SUM_BYTES, Tally, aligned, checked
 from lossd.losses import DistributionKind, Interval

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, tiles
+from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores
 from lossd.evaluation._declare import BatchState, Floats, MetricExample, metric
 from lossd.evaluation._means import keep_mean, mean
+from lossd.evaluation._probabilities import tiles
 from lossd.losses import DistributionKind, log_rest
 
 _HALF = 0.6931471805599453
