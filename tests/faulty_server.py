@@ -21,16 +21,20 @@ from lossd.serving.telemetry import Telemetry
 TRIGGER = "/lossd.v1.LossService/GetServerInfo"
 
 
-def at_trigger(fault: Callable[[], object]) -> None:
-    """Has gRPC's thread do something when the method is called."""
+def at_call(fault: Callable[[str], object]) -> None:
+    """Has gRPC's thread do something at every call, whose method it is told."""
     usual = Boundary.service
 
     def service(self: Any, details: Any) -> Any:
-        if details.method == TRIGGER:
-            fault()
+        fault(details.method)
         return usual(self, details)
 
     Boundary.service = service  # type: ignore[method-assign]
+
+
+def at_trigger(fault: Callable[[], object]) -> None:
+    """Has gRPC's thread do something when the method is called that sets it off."""
+    at_call(lambda method: fault() if method == TRIGGER else None)
 
 
 def dies() -> None:
@@ -138,26 +142,15 @@ def computes_on() -> None:
     Engine.compute = run  # type: ignore[method-assign]  # the fault
 
 
-def at_every_call(leak: Callable[[], object]) -> None:
-    """Has something kept of each call that comes in."""
-    usual = Boundary.service
-
-    def service(self: Any, details: Any) -> Any:
-        leak()
-        return usual(self, details)
-
-    Boundary.service = service  # type: ignore[method-assign]
-
-
 def keeps_memory() -> None:
     """Half a MiB of each call is never freed."""
     kept: list[bytes] = []
-    at_every_call(lambda: kept.append(b"x" * (1 << 19)))
+    at_call(lambda _: kept.append(b"x" * (1 << 19)))
 
 
 def keeps_descriptors() -> None:
     """A file of each call is never closed."""
-    at_every_call(lambda: os.open(os.devnull, os.O_RDONLY))
+    at_call(lambda _: os.open(os.devnull, os.O_RDONLY))
 
 
 def forgets_that_calls_end() -> None:
