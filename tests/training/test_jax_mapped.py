@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossd.client import LossClient, presets
-from lossd.client.mapped import ELEMENTS, INDEPENDENT, ROWS
+from lossd.client.example_axes import ELEMENTS, INDEPENDENT, ROWS
 from lossd.losses import LOSSES, Shape
 from lossd.v1 import (
     BinaryCrossEntropy,

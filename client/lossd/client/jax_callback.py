@@ -16,8 +16,9 @@ import numpy as np
 
 from lossd.client.arrays import Array
 from lossd.client.device_arrays import Movable, is_on_device
+from lossd.client.example_axes import examples_of
 from lossd.client.jax_shardings import placed_as
-from lossd.client.mapped import Problem, examples_of
+from lossd.client.mapped import Problem
 
 # Computes a loss from inputs, extras, and the names of inputs whose gradients are wanted.
 Outside = Callable[[Any, Any, tuple[str, ...]], tuple[Any, Any]]

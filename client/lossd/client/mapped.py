@@ -13,60 +13,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
-from lossd.client import cautions, kinds
+from lossd.client import cautions
 from lossd.client.arrays import Array
 from lossd.client.errors import InvalidRequestError
+from lossd.client.example_axes import (
+    INDEPENDENT,
+    ROWS,
+    Inputs,
+    arrays_in,
+    class_axis,
+    examples_of,
+    is_one_example,
+    name_of,
+)
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import LossResult
-from lossd.v1 import LossSpec
 
-Inputs = Mapping[str, Any]  # arrays, or lists of them
 # Values, and gradients by name, which have the shapes of their inputs.
 Found = tuple[Array, dict[str, Any]]
 
 # Batches that are computed at the same time where each needs a call.
 _CALLS = 8
 
-# Losses whose inputs have an example at each place of axis 0, which knows nothing of the others.
-ELEMENTS = frozenset({
-    "absolute_error", "binary_cross_entropy", "focal", "gaussian_nll", "hinge", "huber", "log_cosh",
-    "poisson_nll", "quantile", "smooth_l1", "squared_error",
-})  # fmt: skip
-ROWS = frozenset({
-    "cross_entropy", "expected_risk", "kl_divergence", "multiclass_hinge", "softmax_focal",
-})  # fmt: skip
-OTHERS = frozenset({
-    "contrastive", "cosine_embedding", "ctc", "dice", "gradient_penalty", "jaccard", "lovasz_hinge",
-    "lovasz_softmax", "triplet", "tversky",
-})  # fmt: skip
-INDEPENDENT = ELEMENTS | ROWS | OTHERS
 # Losses that multiply each example by a factor of their own before they average.
 SCALED = frozenset({"ctc"})
 # What may be one number for a whole batch.
 _SINGLE = ("normalizer", "cotangent")
-# The inputs that tell how many examples there are, where it is not the first.
-_TELLING = ("predictions", "log_probabilities", "queries", "chosen_log_probabilities", "fake")
-
-# The inputs that tell where each example begins among flat tokens, and where the last one ends.
-_OFFSETS = ("offsets", "chosen_offsets", "rejected_offsets")
-
-
-def examples_of(loss: Any, inputs: Inputs) -> tuple[int, ...]:
-    """Returns the shape of the examples of a batch, from those of its inputs."""
-    offsets = next((inputs[one] for one in _OFFSETS if one in inputs), None)
-    if offsets is not None:
-        return (max(offsets.size - 1, 0),)
-    name = _name(loss)
-    first = next((one for one in _TELLING if one in inputs), next(iter(inputs)))
-    shape = tuple(next(_arrays({first: inputs[first]})).shape)
-    if name in ELEMENTS:
-        return shape[: loss.batch_dims if loss.HasField("batch_dims") else 1]
-    if name in ROWS and shape:
-        axis = _class_axis(loss) % len(shape)
-        return shape[:axis] + shape[axis + 1 :]
-    return shape[:1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,7 +113,7 @@ class Problem:
 
     def _side_by_side(self, inputs: Inputs, extras: Inputs, wanted: tuple[str, ...]) -> Found:
         """Returns what a call for each batch gives, some at a time."""
-        count = len(next(_arrays(inputs)))
+        count = len(next(arrays_in(inputs)))
 
         def call(index: int) -> Found:
             return self.one(_at(inputs, index), _at(extras, index), wanted)
@@ -182,19 +155,19 @@ class Problem:
 
     def _merged(self, given: Inputs) -> dict[str, Array] | None:
         """Returns arrays with the examples of all batches behind one another on axis 0."""
-        name = _name(self.loss)
+        name = name_of(self.loss)
         if name not in INDEPENDENT or not all(
             isinstance(one, np.ndarray) for one in given.values()
         ):
             return None
         arrays: dict[str, Array] = dict(given)
-        if 0 in (array.size for array in arrays.values()) or _is_one_example(self.loss):
+        if 0 in (array.size for array in arrays.values()) or is_one_example(self.loss):
             return None
         if any(array.ndim == 1 for array in arrays.values()):  # a batch is a single example
-            return arrays if name in ROWS and _class_axis(self.loss) == -1 else None
+            return arrays if name in ROWS and class_axis(self.loss) == -1 else None
         least = min(array.ndim for array in arrays.values())
         same = {array.shape[1] for array in arrays.values()}
-        axis = _class_axis(self.loss)
+        axis = class_axis(self.loss)
         if len(same) != 1 or axis == 0 or -axis >= least:  # classes on axis 0 of a batch
             return None
         return {key: array.reshape(-1, *array.shape[2:]) for key, array in arrays.items()}
@@ -242,7 +215,7 @@ class _Divisor:
     def is_known(self) -> bool:
         """Whether it can be told before the server has seen the batches."""
         loss: Any = self._problem.loss
-        if self._problem.reduction == "mean" and _name(loss) in SCALED:
+        if self._problem.reduction == "mean" and name_of(loss) in SCALED:
             return False
         if self._normalizer is not None and not _are_divisors(self._normalizer):
             return False  # the server says what is wrong
@@ -325,31 +298,8 @@ def _are_divisors(normalizers: Any) -> bool:
     return bool((np.isfinite(numbers) & (numbers > 0)).all())
 
 
-def _name(loss: Message) -> str:
-    """Returns the name of a loss; that of a spec is the name of what it holds."""
-    spec = kinds.wrapped(LossSpec, loss)
-    return str(spec.WhichOneof("kind")) if spec is not None else ""
-
-
-def _is_one_example(loss: Any) -> bool:
-    """Returns whether all elements of a batch are one example, so that two would be one too."""
-    has_dims = "batch_dims" in loss.DESCRIPTOR.fields_by_name and loss.HasField("batch_dims")
-    return has_dims and loss.batch_dims == 0
-
-
-def _class_axis(loss: Any) -> int:
-    fields = loss.DESCRIPTOR.fields_by_name
-    return loss.class_axis if "class_axis" in fields and loss.HasField("class_axis") else -1
-
-
 def _called(call: Callable[[], Found]) -> Found:
     return call()
-
-
-def _arrays(given: Inputs) -> Any:
-    """Yields all arrays of some inputs."""
-    for value in given.values():
-        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def _at(given: Inputs, index: int) -> dict[str, Any]:
