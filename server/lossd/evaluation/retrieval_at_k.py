@@ -26,6 +26,7 @@ from lossd.evaluation._declare import (
 from lossd.evaluation._exact import Integers
 from lossd.evaluation._examples import (
     Flags,
+    Selection,
     flags_of,
     is_float,
     is_number,
@@ -95,11 +96,7 @@ def _lay_out(batch: MetricBatch) -> Rankings:
     )
     relevances = relevances.astype(np.float64)
     relevances[~there] = 0
-    wrong = np.flatnonzero(~((relevances >= 0) & (relevances <= 1e6)))
-    if len(wrong):
-        row, column = divmod(int(wrong[0]), count)
-        index = selection.index(row) * count + column
-        raise value_error("inputs.targets", "targets", targets, index, "[0, 1000000]")
+    _check_relevances(relevances, selection, targets)
     bad = np.asarray((np.isnan(scores) & there).any(axis=1))
     lost = int(np.count_nonzero(bad))
     kept = selection.without(bad)
@@ -130,6 +127,16 @@ def _check(predictions: Array, targets: Array) -> None:
         raise shape_error(
             "targets", f"the shape {list(predictions.shape)} of the predictions", targets
         )
+
+
+def _check_relevances(relevances: Floats, selection: Selection, targets: Array) -> None:
+    """Raises InputError for the first of the targets that is no relevance, if any is none."""
+    wrong = np.flatnonzero(~((relevances >= 0) & (relevances <= 1e6)))
+    if len(wrong):
+        count = relevances.shape[1]
+        row, column = divmod(int(wrong[0]), count)
+        index = selection.index(row) * count + column
+        raise value_error("inputs.targets", "targets", targets, index, "[0, 1000000]")
 
 
 RANKINGS = MetricLayout(
