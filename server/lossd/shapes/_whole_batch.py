@@ -68,11 +68,8 @@ class WholeBatch(ShapeRules):
             watched = counts if present.are_all else None
             if watched is None:
                 check_domains(batch)
-            weights = batch.plan.weights
-            if weights is None:  # one number stands for all, without memory for each
-                weights = np.broadcast_to(1.0, batch.rows)
             context = BatchContext(
-                weights=present.of(weights),
+                weights=present.of(_weights(batch)),
                 scales=self.scales(batch, present),
                 wanted=frozenset(batch.gradients),
                 for_each=side_by_side(backend, checkpoint),
@@ -95,6 +92,14 @@ class WholeBatch(ShapeRules):
                 return results.written(found, zero_nonfinite=zero_nonfinite)
 
         return evaluate
+
+
+def _weights(batch: Batch) -> Floats:
+    """Returns the weight of each example."""
+    weights = batch.plan.weights
+    if weights is None:  # one number stands for all, without memory for each
+        return np.broadcast_to(1.0, batch.rows)
+    return weights
 
 
 def _counts(batch: Batch, backend: Backend) -> WatchedCounts | None:
