@@ -6,6 +6,7 @@ import pytest
 
 from lossd import v1
 from lossd.client import InvalidRequestError, kinds, weighted_sum
+from lossd.client.input_names import names_of
 
 
 def test_a_sum_has_weights_losses_and_names() -> None:
@@ -23,7 +24,7 @@ def test_positional_inputs_are_those_of_the_terms_in_order() -> None:
     names = {"predictions": "masks"}
     spec = kinds.spec_of(weighted_sum((1, v1.Huber()), (2, v1.Huber(), names)))
     assert kinds.loss_names(spec) == ("huber", "huber")
-    assert kinds.names_of(spec, known) == ("predictions", "targets", "masks")
+    assert names_of(spec, known) == ("predictions", "targets", "masks")
 
 
 @pytest.mark.parametrize(

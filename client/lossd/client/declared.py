@@ -9,6 +9,7 @@ from typing import Any
 
 from lossd.client import arguments, kinds
 from lossd.client.errors import InvalidRequestError
+from lossd.client.input_names import names_of
 from lossd.client.reaching import Allowance
 from lossd.client.responses import read_required_names
 
@@ -75,7 +76,7 @@ class DeclaredInputs:
             return []
         if self._needed is None or not given.keys() >= set(self._needed):
             known = read_required_names(self._client.list_losses(**time.within()))
-            self._needed = kinds.names_of(self._spec, known)
+            self._needed = names_of(self._spec, known)
         return [name for name in self._needed if name not in given]
 
     def _tells(self, method: str) -> bool:

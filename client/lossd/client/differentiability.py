@@ -9,6 +9,7 @@ from typing import Any
 
 from lossd.client import kinds
 from lossd.client.errors import InvalidRequestError
+from lossd.client.input_names import names_of
 from lossd.client.reaching import Allowance
 from lossd.client.responses import read_differentiable_names
 
@@ -60,4 +61,4 @@ class Differentiability:
             return None
         within = Allowance(self._timeout).within()
         known = read_differentiable_names(self._client.list_losses(**within))
-        return kinds.names_of(kinds.spec_of(self._loss), known)
+        return names_of(kinds.spec_of(self._loss), known)

@@ -12,8 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client.arguments import have_places
-from lossd.client.errors import InvalidRequestError, UnknownLossError
+from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import LossInputs
 from lossd.naming import guess
 
@@ -69,7 +68,7 @@ def spec_of(loss: object) -> v1.LossSpec:
     found = wrapped(v1.LossSpec, loss)
     if found is not None:
         return found
-    _refuse_metric(_member_of(v1.MetricSpec, loss))
+    _refuse_metric(member_of(v1.MetricSpec, loss))
     got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
     raise _invalid(
         "loss",
@@ -183,11 +182,11 @@ def wrapped(spec: type[Spec], message: object) -> Spec | None:
     """Returns the spec that holds a message, or that it is itself; None if none can hold it."""
     if isinstance(message, spec):
         return message
-    member = _member_of(spec, message)
+    member = member_of(spec, message)
     return None if member is None else spec(**{member: message})
 
 
-def _member_of(spec: type[Message], message: object) -> str | None:
+def member_of(spec: type[Message], message: object) -> str | None:
     """Returns the name of the field of a spec that holds such messages; None if there is none."""
     if not isinstance(message, Message):
         return None
@@ -228,66 +227,6 @@ def loss_name(spec: v1.LossSpec) -> str:
     if name is None:
         raise _invalid("loss", "loss must be set, got an empty LossSpec")
     return name
-
-
-def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Returns the names of the inputs of a loss; of a sum those of its terms, in their order.
-
-    Raises:
-        UnknownLossError: if a loss is not among the known ones.
-    """
-    for loss in loss_names(spec):
-        if loss not in known:
-            raise UnknownLossError(f"loss must be one that the server knows, got {loss}")
-    if loss_name(spec) != "weighted_sum":
-        return known[loss_name(spec)]
-    names = (
-        term.input_names.get(name, name)
-        for term in spec.weighted_sum.terms
-        for name in known[loss_name(term.loss)]
-    )
-    return tuple(dict.fromkeys(names))
-
-
-class InputNames:
-    """The names of the inputs of each loss of a server, in order; threads and tasks may share them.
-
-    They are those that the server said last; before it was asked there are none.
-    """
-
-    def __init__(self) -> None:
-        self._known: Mapping[str, tuple[str, ...]] = {}
-
-    def of_single(self, loss: object) -> tuple[str, ...] | None:
-        """Returns those of a single loss that is known; None for any other."""
-        name = loss if isinstance(loss, str) else _member_of(v1.LossSpec, loss)
-        return None if name is None or name == "weighted_sum" else self._known.get(name)
-
-    def find(
-        self, loss: object, count: int = 0, named: Mapping[str, Any] | None = None
-    ) -> tuple[str, ...] | None:
-        """Returns those of a loss, also of a sum; None where the server has to be asked.
-
-        It has to be asked again where they have no place for so many positional inputs and for
-        those by name: the one there now may be newer.
-
-        Raises:
-            InvalidRequestError: if it is no loss.
-        """
-        found = self.of_single(loss)
-        if found is None:
-            spec, known = spec_of(loss), self._known
-            found = names_of(spec, known) if known.keys() >= set(loss_names(spec)) else None
-        return found if found is not None and have_places(found, count, named or {}) else None
-
-    def learned(self, loss: object, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-        """Keeps what the server said, and returns those of a loss.
-
-        Raises:
-            UnknownLossError: if the server does not know the loss.
-        """
-        self._known = known
-        return names_of(spec_of(loss), known)
 
 
 def may_be_several(spec: v1.LossSpec, name: str) -> bool:

@@ -34,7 +34,7 @@ from lossd.client.delivery import computed, recalled
 from lossd.client.empties import unfilled
 from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
-from lossd.client.kinds import InputNames
+from lossd.client.input_names import InputNames
 from lossd.client.requests import known_request, request_for
 from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult

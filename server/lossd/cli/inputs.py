@@ -9,7 +9,8 @@ import click
 from google.protobuf.message import Message
 
 from lossd.cli.arguments import NAME_AND_FILE, pair
-from lossd.client.kinds import loss_name, names_of, spec_of
+from lossd.client.input_names import names_of
+from lossd.client.kinds import loss_name, spec_of
 from lossd.evaluation import Metric
 from lossd.losses import LOSSES
 from lossd.naming import guess
