@@ -10,7 +10,8 @@ from lossd.kernels import find_text
 from tests.kernels.cases import SHAPES, Case, Execute, Variant
 from tests.kernels.classes import Classes
 from tests.losses import case as losses
-from tests.oracles.margins import SWEEPS, Sweep, right
+from tests.oracles.margins import SWEEPS, Sweep
+from tests.oracles.right_answers import right
 from tests.oracles.test_margins import TOLERANCES, assert_right
 
 Array = npt.NDArray[Any]

@@ -16,7 +16,8 @@ from lossd.losses import LOSSES, Shape
 from lossd.reduction import Reduction
 from tests.device import keeping_small_doubles
 from tests.losses.case import Case, total, values
-from tests.oracles.margins import SWEEPS, TOGETHER, Sweep, right
+from tests.oracles.margins import SWEEPS, TOGETHER, Sweep
+from tests.oracles.right_answers import right
 
 Array = npt.NDArray[Any]
 

@@ -72,5 +72,6 @@ def test_every_family_of_oracles_is_judged() -> None:
     """Those that compare, which take cases of lossd, are tests and their sweeps."""
     folder = Path(__file__).parent
     names = {f"tests.oracles.{path.stem}" for path in folder.glob("[a-z]*.py")}
-    others = {name for name in names if ".test_" in name} | {"tests.oracles.margins"}
+    sweeps = {f"tests.oracles.{name}" for name in ("margin_examples", "margins", "right_answers")}
+    others = {name for name in names if ".test_" in name} | sweeps
     assert names - others == {family.__name__ for family in FAMILIES}
