@@ -41,20 +41,8 @@ def checked_target(target: object) -> str:
         raise _refusal(f"{target!r:.64} of type {type(target).__name__}")
     if "\0" in target or not is_sendable(target):  # gRPC would cut it there, or fail at each call
         raise _refusal(repr(target))
-    match = _SCHEME.fullmatch(target)
-    scheme, rest = (match["scheme"].lower(), match["rest"]) if match else ("", "")
-    if scheme in ("unix", "unix-abstract"):
-        is_right = _is_path(rest)
-    elif scheme in ("ipv4", "ipv6"):
-        found = unquote(rest.removeprefix("///")).split(",")
-        is_right = all(_is_host_and_port(one) and _version(one) == scheme for one in found)
-    elif scheme == "dns":
-        is_right = _is_host_and_port(unquote(_AUTHORITY.sub("", rest, count=1)))
-    elif scheme in _LEFT_TO_GRPC:
-        is_right = bool(rest.strip("/"))
-    else:
-        is_right = _is_host_and_port(target)
-    if not is_right:
+    scheme, rest = _parts(target)
+    if not _has_its_form(target, scheme, rest):
         raise _refusal(repr(target))
     if scheme == "unix" and rest.startswith("////"):  # gRPC before 1.73 takes two for a host
         return f"unix:/{rest.lstrip('/')}"
@@ -63,13 +51,35 @@ def checked_target(target: object) -> str:
 
 def is_looked_up(target: str) -> bool:
     """Returns whether a target is a name, which gRPC looks up in DNS."""
-    match = _SCHEME.fullmatch(target)
-    scheme = match["scheme"].lower() if match else ""
+    scheme, rest = _parts(target)
     if scheme in ("unix", "unix-abstract", "ipv4", "ipv6", *_LEFT_TO_GRPC):
         return False
-    if match and scheme == "dns":
-        return not _version(unquote(_AUTHORITY.sub("", match["rest"], count=1)))
-    return not _version(target)
+    return not _version(_in_dns(rest) if scheme == "dns" else target)
+
+
+def _parts(target: str) -> tuple[str, str]:
+    """Returns the scheme of a target, in lower case, and the rest; without one both are empty."""
+    match = _SCHEME.fullmatch(target)
+    return (match["scheme"].lower(), match["rest"]) if match else ("", "")
+
+
+def _has_its_form(target: str, scheme: str, rest: str) -> bool:
+    """Returns whether a target is written as its scheme wants it."""
+    if scheme in ("unix", "unix-abstract"):
+        return _is_path(rest)
+    if scheme in ("ipv4", "ipv6"):
+        found = unquote(rest.removeprefix("///")).split(",")
+        return all(_is_host_and_port(one) and _version(one) == scheme for one in found)
+    if scheme == "dns":
+        return _is_host_and_port(_in_dns(rest))
+    if scheme in _LEFT_TO_GRPC:
+        return bool(rest.strip("/"))
+    return _is_host_and_port(target)
+
+
+def _in_dns(rest: str) -> str:
+    """Returns the host and the port of a target of DNS, without the server that is to be asked."""
+    return unquote(_AUTHORITY.sub("", rest, count=1))
 
 
 def _is_path(text: str) -> bool:
