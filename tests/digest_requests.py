@@ -12,9 +12,9 @@ from lossd.client import LossClient
 from lossd.engine import Engine
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Loss, Shape
-from lossd.networks import save, worked_networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term, run
+from tests.drawn_networks import save_worked
 from tests.end_to_end.conftest import serve
 from tests.evaluation.run import score
 from tests.losses.case import Array, Case, Form
@@ -121,8 +121,7 @@ def metrics(_: Engine) -> Answers:
 def transports() -> Answers:
     """Every loss by a message, by a stream and in shared memory."""
     with tempfile.TemporaryDirectory() as folder:
-        for network in worked_networks().values():
-            save(Path(folder), network)
+        save_worked(Path(folder))
         common = ("--backend", "numpy", "--threads", "2", "--networks", folder)
         with serve(*common) as plainly, serve(*common, "--shm-dir", folder) as sharing:
             for address in (plainly.address, sharing.address):

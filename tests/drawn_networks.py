@@ -1,6 +1,7 @@
 """Networks with random weights, for the tests: of any modules, and a small one for contracts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from lossd.networks import (
     Module,
     Network,
     Networks,
+    save,
     worked_networks,
 )
 
@@ -75,6 +77,12 @@ def smooth() -> Network:
     """
     modules = (Convolution("first", padding=1), Convolution("second", padding=1))
     return drawn("smooth", modules, (3, 2), channels=1, heads=("first", "second"), seed=1)
+
+
+def save_worked(folder: Path) -> None:
+    """Writes the networks that the losses' own examples are worked with, as a server loads them."""
+    for network in worked_networks().values():
+        save(folder, network)
 
 
 NETWORKS = Networks({**worked_networks(), "smooth": smooth()})

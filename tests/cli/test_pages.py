@@ -24,7 +24,7 @@ from lossd.cli.served import RunningServer, running_server
 from lossd.cli.shown import plain
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
-from lossd.networks import save, worked_networks
+from tests.drawn_networks import save_worked
 
 PAGES = [*loss_pages(), *metric_pages()]
 RUNNABLE = [page for page in PAGES if page.example]
@@ -153,8 +153,7 @@ def test_a_pointwise_loss_is_drawn_alone(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    for network in worked_networks().values():
-        save(folder, network)
+    save_worked(folder)
     return folder
 
 

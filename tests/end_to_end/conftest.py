@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lossd.client import LossClient
-from lossd.networks import save, worked_networks
+from tests.drawn_networks import save_worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,7 @@ def not_served(*arguments: str, status: int = 1) -> str:
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the networks that the losses' own examples are worked with."""
     folder = tmp_path_factory.mktemp("networks")
-    for network in worked_networks().values():
-        save(folder, network)
+    save_worked(folder)
     return folder
 
 
