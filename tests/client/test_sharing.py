@@ -22,6 +22,7 @@ from lossd.client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     LossdError,
+    OverloadedError,
     PermissionDeniedError,
     ServerError,
     UnavailableError,
@@ -248,8 +249,15 @@ def test_an_array_waits_for_no_server_that_shares_nothing(how: str, tmp_path: Pa
     assert server.questions == asked
 
 
-@pytest.mark.parametrize("error", [UnavailableError("gone"), DeadlineExceededError("silent")])
-def test_an_array_waits_for_a_server_that_went_unnoticed(
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("gone"),
+        DeadlineExceededError("silent"),
+        OverloadedError("busy", reason="TOO_MANY_CALLS", retry_delay=0.1),
+    ],
+)
+def test_an_array_waits_for_a_server_that_went_unnoticed_or_is_busy(
     server: SharingServer, error: LossdError
 ) -> None:
     is_gone = False
@@ -269,6 +277,17 @@ def test_an_array_waits_for_a_server_that_went_unnoticed(
     is_gone = False
     kept.append(sharing.beside_server(sharing.empty, large))
     assert all(sharing.locate(array) for array in kept)
+
+
+def test_an_array_waits_for_no_room_that_others_have_for_good(tmp_path: Path) -> None:
+    class Full(SharingServer):
+        def ask(self, method: Any, request: Any, timeout: float) -> Any:
+            if method is ATTACH_SEGMENT:
+                raise OverloadedError("too many segments", reason="SEGMENTS_FULL")
+            return super().ask(method, request, timeout)
+
+    sharing = Sharing(Full(tmp_path).ask)
+    assert sharing.beside_server(sharing.empty, LOGITS) is LOGITS
 
 
 def test_the_directory_of_a_server_that_was_replaced_is_forgotten(

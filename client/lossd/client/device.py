@@ -34,6 +34,7 @@ from lossd.client.errors import (
     UnavailableError,
 )
 from lossd.client.rest import Rest
+from lossd.client.retry import repeatable
 from lossd.client.segments import Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 
@@ -110,8 +111,8 @@ class DeviceSharing:
             except (LossdError, OSError) as error:  # no server, another one, no room
                 if not was_hurried(begun, until):
                     self._forget(error)
-                    is_silent = isinstance(error, UnavailableError | DeadlineExceededError)
-                    self._rest.begin(REST_SECONDS, is_answered=not is_silent)
+                    may_answer = isinstance(error, DeadlineExceededError) or repeatable(error)
+                    self._rest.begin(REST_SECONDS, is_answered=not may_answer)
             except ImportError:  # no CuPy
                 self._rest.begin_for_good()
             except Exception:  # noqa: BLE001 - no device, one that is full, a handle of another

@@ -77,7 +77,7 @@ class RetryPolicy:
         return (0.5 + 0.5 * chance) * min(spread, room)
 
 
-def repeatable(error: LossdError) -> bool:
+def repeatable(error: Exception) -> bool:
     """Returns whether the failure may pass: no server, or one without room that gave a delay."""
     if isinstance(error, OverloadedError):
         return error.retry_delay is not None  # otherwise the request may be too large for good

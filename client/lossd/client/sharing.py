@@ -37,6 +37,7 @@ from lossd.client.errors import (
     UnavailableError,
 )
 from lossd.client.rest import Rest
+from lossd.client.retry import repeatable
 from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 
@@ -93,13 +94,13 @@ class Sharing:
         """Returns what ``empty`` or ``device_empty`` makes of an array, beside a server.
 
         Raises:
-            UnavailableError: if there is none that answers.
+            UnavailableError: if there is none that answers, or it is too busy to.
         """
         self._rest.end_unanswered()
         self.device.end_rest()
         made = make(wanted)
         if made is wanted and is_shareable(wanted) and not self._rest.is_answered:
-            raise UnavailableError("server must answer to share memory, got no answer")
+            raise UnavailableError("server must answer to share memory, got none that had time")
         return made
 
     def lose_server(self) -> None:
@@ -198,8 +199,8 @@ class Sharing:
         elif isinstance(error, UnavailableError):
             self._rest.begin(UNREACHED_SECONDS, is_answered=False)
         else:
-            is_late = isinstance(error, DeadlineExceededError)
-            self._rest.begin(REST_SECONDS, is_answered=not is_late)
+            may_answer = isinstance(error, DeadlineExceededError) or repeatable(error)
+            self._rest.begin(REST_SECONDS, is_answered=not may_answer)
         if is_for_lack(error) and not self._lacks:
             self._lacks = True
             log.warning("memory is not shared for as long as this lasts: %s", error)

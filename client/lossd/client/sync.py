@@ -265,8 +265,8 @@ class LossClient(Submitting):
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
 
         It behaves like any other array; keep it and fill it again for each batch. It waits for a
-        server that is about to start, as long as a call does. Where no memory is shared, or no
-        server comes, it is an ordinary array.
+        server that is about to start, or busy, as long as a call does. Where no memory is shared,
+        or no server comes, it is an ordinary array.
 
         Args:
             shape: Its shape.
