@@ -81,6 +81,32 @@ def test_where_the_server_may_still_write_nothing_else_is_put(
     assert server.questions == asked + 2  # nothing before it needed another
 
 
+def test_a_lost_call_keeps_others_from_its_reply_while_memory_is_set_up(
+    server: SharingServer,
+) -> None:
+    """A server of which the connection alone was lost may still write there."""
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        if method is ATTACH_SEGMENT and request.size > 1 << 22:
+            begun.set()
+            assert goes_on.wait(10)
+        return server.ask(method, request, timeout)
+
+    sharing = Sharing(ask)
+    with ThreadPoolExecutor(1) as pool:
+        with ClientLease(sharing, time.monotonic() + 1) as lease:
+            written_to = filled(lease).reply.start.segment
+            other = pool.submit(sharing.block, 1 << 23)
+            assert begun.wait(10)
+            assert lease.is_lost(UnavailableError("gone"))
+        goes_on.set()
+        assert other.result() is not None
+    block = sharing.block(1 << 16)
+    assert block is not None
+    assert block.segment.token != written_to
+
+
 def test_closing_lets_go_what_calls_were_given_up_with(
     server: SharingServer, sharing: Sharing
 ) -> None:

@@ -142,6 +142,8 @@ class ClientLease:
             return False
         if not self._was_left_here(error):
             self._sharing.reset(self._until)
+        if self._reply is not None and not error.reason:  # a server may be left, and still write
+            self._sharing.retire(self._reply.segment)
         return True
 
     def _was_left_here(self, error: LossdError) -> bool:
