@@ -65,6 +65,23 @@ def test_a_full_response_reads_field_by_field() -> None:
     assert result.outputs["log_sum_exp"].tolist() == [9.0]
 
 
+@pytest.mark.parametrize(("examples", "is_apart"), [(1000, True), (100_000, False)])
+def test_who_keeps_what_is_small_keeps_no_gradients(examples: int, *, is_apart: bool) -> None:
+    memory, gradient = np.ones(1 << 20, np.uint8), np.zeros(100_000, np.float32)
+    response, numbers = v1.ComputeLossResponse(), np.zeros(examples, np.float32)
+    for named, name, array in (
+        (response.gradients, "predictions", gradient),
+        (response.outputs, "log_sum_exp", numbers),
+    ):
+        tensors.refer(named.add(name=name).tensors.add(), array, v1.SharedMemory())
+    tensors.refer(response.per_example, numbers, v1.SharedMemory())
+    result = read_response(Framed(response), lambda _, size: memory[:size])
+    assert np.may_share_memory(memory, result.gradients["predictions"])
+    for array in (result.per_example, result.outputs["log_sum_exp"]):
+        assert np.may_share_memory(memory, array) is not is_apart
+        assert array.tobytes() == memory[: 4 * examples].tobytes()
+
+
 def test_a_term_reads_field_by_field() -> None:
     names = set(v1.TermResult.DESCRIPTOR.fields_by_name) - {"status", "outputs"}
     numbers: dict[str, Any] = {name: number for number, name in enumerate(names, start=1)}

@@ -206,6 +206,21 @@ def test_memory_comes_back_when_the_last_view_of_a_result_goes(
         assert metric(sharing, "lossd_shared_memory_bytes") == before
 
 
+def test_losses_of_examples_keep_no_memory_of_gradients(sharing: Process, connect: Any) -> None:
+    """A training loop may keep them for an epoch."""
+    loss = CrossEntropy(outputs=["LOG_SUM_EXP"])
+    with connect(sharing.address) as client:
+        kept: list[tuple[Any, Any]] = []
+        for _ in range(10):
+            result = client.compute(loss, **batch(4000))
+            assert result.transport == "shared_memory"
+            kept.append((result.per_example, result.outputs["log_sum_exp"]))
+        assert segments(sharing) <= 3
+        for found in kept:
+            for array, expected in zip(found, kept[0], strict=True):
+                assert_same(array, expected)
+
+
 def test_a_closed_client_leaves_nothing_and_its_results_stay(
     sharing: Process, directory: Path, connect: Any
 ) -> None:

@@ -15,6 +15,9 @@ from lossd.client.layouts import CutReply, Named
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import Framed, Payloads
 
+# Of the bytes of gradients; what is smaller is soon copied, beside what was computed.
+_SMALL_PART = 16
+
 
 def read_response(
     framed: Framed[v1.ComputeLossResponse],
@@ -30,13 +33,12 @@ def read_response(
     """
     response, read = framed.message, ResponseReader(framed.payloads, shared, on_device)
     try:
+        gradients = read.named(response.gradients)
+        beside = replace(read, large_bytes=_bytes_of(gradients))
         cut = CutReply(
-            response,
-            read.per_example(response),
-            read.named(response.gradients),
-            read.named(response.outputs),
+            response, beside.per_example(response), gradients, beside.named(response.outputs)
         )
-        return _result(cut, read)
+        return _result(cut, beside)
     except tensors.TensorError as error:
         raise _broken(error) from error
 
@@ -120,11 +122,16 @@ def as_given(result: LossResult[Any], inputs: Mapping[str, Any]) -> LossResult[A
 
 @dataclass(frozen=True, slots=True)
 class ResponseReader:
-    """Reads the tensors of one response."""
+    """Reads the tensors of one response.
+
+    ``large_bytes`` are those of arrays in the same memory, which a small one would keep for as long
+    as anybody has it: of such a one there is a copy.
+    """
 
     payloads: Payloads | None
     shared: tensors.Shared | None = None
     on_device: Callable[[v1.Tensor], Any] | None = None
+    large_bytes: int = 0
 
     def tensor(self, tensor: v1.Tensor) -> Array:
         """Returns an aligned array, since other libraries may not accept unaligned ones."""
@@ -132,11 +139,11 @@ class ResponseReader:
             found: Array = self.on_device(tensor)
             return found
         array = tensors.read(tensor, self.payloads, self.shared)
-        if array.flags.aligned:
+        if array.flags.aligned and array.nbytes * _SMALL_PART > self.large_bytes:
             return array
-        aligned = array.copy()
-        aligned.flags.writeable = False
-        return aligned
+        copied = array.copy()
+        copied.flags.writeable = False
+        return copied
 
     def per_example(self, response: v1.ComputeLossResponse) -> Array | None:
         """Returns the loss of each example, where it was asked for."""
@@ -185,6 +192,12 @@ class ResponseReader:
             gradient_norm=result.gradient_norm,
             outputs=self.named(result.outputs),
         )
+
+
+def _bytes_of(named: Named) -> int:
+    """Returns the bytes of all arrays."""
+    several = (arrays if isinstance(arrays, list) else [arrays] for arrays in named.values())
+    return sum(array.nbytes for arrays in several for array in arrays)
 
 
 # Reads the tensors of a response that has all of them in itself.
