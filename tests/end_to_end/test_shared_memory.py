@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -153,6 +154,16 @@ def test_an_array_is_ordinary_where_no_server_comes(tmp_path: Path) -> None:
         assert made.shape == (3, 2)
         assert made.dtype == np.float16
         assert client.device_empty(3).shape == (3,)
+
+
+def test_an_array_waits_for_a_silent_server_no_longer_than_a_call(connect: Any) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout=0.2) as client,
+    ):
+        began = time.monotonic()
+        assert client.empty(3).shape == (3,)
+        assert time.monotonic() - began < 1.5
 
 
 def test_a_tensor_is_filled_where_there_is_no_device_memory(sharing: Process, connect: Any) -> None:

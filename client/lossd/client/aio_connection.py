@@ -147,7 +147,7 @@ class AsyncConnection:
         self.bind()
         return await self.threads.run(work)
 
-    async def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
+    async def shared(self, wanted: Array, make: Callable[..., Any], seconds: float) -> Any:
         """Returns an array that ``sharing`` makes, as ``Connection.shared`` does.
 
         Raises:
@@ -155,8 +155,9 @@ class AsyncConnection:
             CancelledError: if the connection is closed meanwhile.
         """
 
-        async def attempt(_: float) -> Any:
-            return await self.in_thread(lambda: self.sharing.beside_server(make, wanted))
+        async def attempt(left: float) -> Any:
+            until = time.monotonic() + left
+            return await self.in_thread(lambda: self.sharing.beside_server(make, wanted, until))
 
         self.bind()
         with contextlib.suppress(UnavailableError):

@@ -148,7 +148,7 @@ class Connection:
         self.check_open()
         return self.sharing
 
-    def shared(self, wanted: Array, make: Callable[[Array], Any], seconds: float) -> Any:
+    def shared(self, wanted: Array, make: Callable[..., Any], seconds: float) -> Any:
         """Returns an array that ``sharing`` makes beside a server; the one wanted if none answers.
 
         ``make`` is its ``empty``, or ``device_empty``.
@@ -157,8 +157,8 @@ class Connection:
             CancelledError: if the connection is closed meanwhile.
         """
 
-        def attempt(_: float) -> Any:
-            return self.sharing.beside_server(make, wanted)
+        def attempt(left: float) -> Any:
+            return self.sharing.beside_server(make, wanted, time.monotonic() + left)
 
         with contextlib.suppress(UnavailableError):
             return self.retrier.call(attempt, seconds, name="empty")

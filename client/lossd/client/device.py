@@ -68,10 +68,16 @@ class DeviceSharing:
         self._lock = threading.RLock()  # held while the server is asked
         self._rest = Rest()
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int | None = None) -> Any:
-        """Returns an array of CuPy, not filled, in device memory; None where there is none."""
+    def empty(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        device: int | None = None,
+        until: float = NEVER,
+    ) -> Any:
+        """Returns an array of CuPy, not filled, in device memory; None where none is in time."""
         size = math.prod(shape) * dtype.itemsize
-        block = self.block(max(size, 1), device)
+        block = self.block(max(size, 1), device, until)
         return None if block is None else block.array(self._cupy, shape, dtype)
 
     def block(

@@ -90,7 +90,7 @@ class Sharing:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
 
-    def beside_server(self, make: Callable[[Array], Any], wanted: Array) -> Any:
+    def beside_server(self, make: Callable[..., Any], wanted: Array, until: float = NEVER) -> Any:
         """Returns what ``empty`` or ``device_empty`` makes of an array, beside a server.
 
         Raises:
@@ -98,7 +98,7 @@ class Sharing:
         """
         self._rest.end_unanswered()
         self.device.end_rest()
-        made = make(wanted)
+        made = make(wanted, until=until)
         if made is wanted and is_shareable(wanted) and not self._rest.is_answered:
             raise UnavailableError("server must answer to share memory, got none that had time")
         return made
@@ -108,18 +108,20 @@ class Sharing:
         self._rest.end_answered()
         self.device.lose_server()
 
-    def empty(self, wanted: Array) -> Array:
-        """Returns an array as wanted, not filled, in shared memory if there is some."""
-        block = self.block(wanted.nbytes) if is_shareable(wanted) else None
+    def empty(self, wanted: Array, *, until: float = NEVER) -> Array:
+        """Returns an array as wanted, not filled, in shared memory if there is some in time."""
+        block = self.block(wanted.nbytes, until) if is_shareable(wanted) else None
         if block is None:
             return wanted
         self._empties.add(block)
         return block.array(wanted.shape, wanted.dtype)
 
-    def device_empty(self, wanted: Array, device: int | None = None) -> Any:
+    def device_empty(
+        self, wanted: Array, device: int | None = None, *, until: float = NEVER
+    ) -> Any:
         """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
-        found = self.device.empty(wanted.shape, wanted.dtype, device)
-        return self.empty(wanted) if found is None else found
+        found = self.device.empty(wanted.shape, wanted.dtype, device, until)
+        return self.empty(wanted, until=until) if found is None else found
 
     def block(self, size: int, until: float = NEVER) -> Block | None:
         """Returns a block of shared memory; None where there is none, or not in time."""
