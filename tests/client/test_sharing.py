@@ -29,6 +29,7 @@ from lossd.client.errors import (
 )
 from lossd.client.lease import ClientLease
 from lossd.client.requests import build_request
+from lossd.client.retry import Retrier
 from lossd.client.sharing import Sharing
 from lossd.framing import Framed
 from tests.sharing_server import SharingServer
@@ -79,6 +80,24 @@ def test_where_the_server_may_still_write_nothing_else_is_put(
         assert filled(lease).reply.start.segment != retired
     assert server.detached == [retired]
     assert server.questions == asked + 2  # nothing before it needed another
+
+
+def test_a_call_that_was_refused_and_then_late_keeps_others_from_its_reply(
+    server: SharingServer, sharing: Sharing
+) -> None:
+    """It raises why it was refused, which says more, though the server may still write."""
+    refusal = OverloadedError("busy", reason="TOO_MANY_CALLS", retry_delay=0.01)
+    attempts = iter([refusal, DeadlineExceededError("late")])
+
+    def attempt(_: float) -> None:
+        raise next(attempts)
+
+    with pytest.raises(OverloadedError) as caught:
+        Retrier().call(attempt, 0.5)
+    retired = failed(sharing, caught.value).reply.start.segment
+    with ClientLease(sharing) as lease:
+        assert filled(lease).reply.start.segment != retired
+    assert server.detached == [retired]
 
 
 def test_a_lost_call_keeps_others_from_its_reply_while_memory_is_set_up(

@@ -18,6 +18,7 @@ from lossd.client.device_call import DeviceCall
 from lossd.client.errors import LossdError, UnavailableError
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.requests import Request
+from lossd.client.retry import was_answered
 from lossd.client.sharing import WORTHWHILE_BYTES, Sharing
 from lossd.client.waiting import NEVER
 from lossd.framing import Framed
@@ -60,11 +61,11 @@ class ClientLease:
         traceback: TracebackType | None,
     ) -> None:
         self._has_ended = True
-        was_answered = error is None or (isinstance(error, LossdError) and error.reason)
-        if self._reply is not None and not was_answered:
+        is_done = was_answered(error)
+        if self._reply is not None and not is_done:
             self._sharing.retire(self._reply.segment)
         if self._device is not None:
-            self._device.end(was_answered=bool(was_answered))
+            self._device.end(was_answered=is_done)
         self._blocks.clear()
         self._reply = None
 

@@ -84,6 +84,17 @@ def repeatable(error: Exception) -> bool:
     return isinstance(error, UnavailableError)
 
 
+def was_answered(error: BaseException | None) -> bool:
+    """Returns whether the server is done with a call that ended so, since it has said why.
+
+    It may not be where the last attempt was late, though the error before that is the one raised.
+    """
+    if error is None:
+        return True
+    has_told = isinstance(error, LossdError) and bool(error.reason)
+    return has_told and not isinstance(error.__cause__, DeadlineExceededError)
+
+
 class Queue:
     """Counts the calls that wait to be repeated; may be shared by threads and by tasks."""
 
