@@ -259,7 +259,8 @@ def test_a_call_that_a_server_keeps_cancelling_found_none(
     with (
         connect(server.address) as loss_client,
         pytest.raises(
-            client.UnavailableError, match=r"got a cancelled call: RST_STREAM$"
+            client.UnavailableError,
+            match=r"max_call_seconds and idle_seconds, got a cancelled call: RST_STREAM$",
         ) as caught,
     ):
         loss_client.compute(v1.Huber(), timeout=2.0, **INPUTS)

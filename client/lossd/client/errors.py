@@ -208,9 +208,11 @@ def lost_error(error: CancelledError) -> UnavailableError:
     """Returns the exception for a call that was cancelled though its caller waits for it.
 
     A server that ends, or gRPC inside of it, cancels calls that have not begun, without details.
+    One that stays cancels those that take longer than it lets them, and does not say so.
     """
     return UnavailableError(
-        f"server must stay until it has answered, got a cancelled call: {error.message}",
+        "server must stay until it has answered, within its max_call_seconds and idle_seconds, "
+        f"got a cancelled call: {error.message}",
         code=error.code,
         reason=error.reason,
         metadata=error.metadata,
