@@ -49,6 +49,7 @@ class ClientLease:
         self._reply: Block | None = None
         self._device: DeviceCall | None = None
         self._has_ended = False
+        self._is_cut = False
         self.in_use = False
 
     def __enter__(self) -> Self:
@@ -61,7 +62,7 @@ class ClientLease:
         traceback: TracebackType | None,
     ) -> None:
         self._has_ended = True
-        is_done = was_answered(error)
+        is_done = was_answered(error) and not self._is_cut
         if self._reply is not None and not is_done:
             self._sharing.retire(self._reply.segment)
         if self._device is not None:
@@ -143,8 +144,7 @@ class ClientLease:
             return False
         if not self._was_left_here(error):
             self._sharing.reset(self._until)
-        if self._reply is not None and not error.reason:  # a server may be left, and still write
-            self._sharing.retire(self._reply.segment)
+        self._is_cut = not error.reason  # a server may be left, and still write
         return True
 
     def _was_left_here(self, error: LossdError) -> bool:
