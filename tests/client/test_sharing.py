@@ -135,6 +135,28 @@ def test_closing_lets_go_what_calls_were_given_up_with(
     assert server.attached
 
 
+def test_what_calls_need_no_more_is_let_go_after_a_while(
+    server: SharingServer, sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other clients may want the memory; a loop keeps its own, however slow it is."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    many = [sharing.block(1 << 20) for _ in range(5)]
+
+    def step(seconds: float) -> bytes:
+        now[0] += seconds
+        with ClientLease(sharing) as lease:
+            return filled(lease).reply.start.segment
+
+    step(1)
+    del many
+    used = step(1)
+    assert not server.detached
+    assert {step(20), step(20), step(1)} == {used}
+    assert sorted([*server.detached, used]) == sorted(server.attached)
+    assert len(server.attached) == 6
+
+
 def test_what_the_server_has_answered_it_writes_to_no_more(
     server: SharingServer, sharing: Sharing
 ) -> None:

@@ -81,6 +81,7 @@ class ClientLease:
             if self._device is not None:
                 self._device.prepare(request.message, wanted)
             self._take_reply(request.message, wanted)
+            self._sharing.let_idle_go(self._until)
         return request
 
     def place(self, array: Array | OnDevice) -> v1.SharedMemory | v1.DeviceMemory | None:

@@ -5,10 +5,12 @@ Nothing here knows of servers.
 
 import contextlib
 import fcntl
+import math
 import mmap
 import os
 import secrets
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ class Segment:
     Attributes:
         name: Its name in the directory, until the server removes it.
         token: Its identifier on the server; empty until it is attached.
+        taken_at: When a block was last taken, on the monotonic clock.
 
     Raises:
         OSError: if the directory has no room or cannot be written to.
@@ -44,6 +47,7 @@ class Segment:
         self._lock = kept.lock
         self.name = f"lossd-{secrets.token_hex(16)}"
         self.token = b""
+        self.taken_at = time.monotonic()
         self.size = -(-size // _GRANULE) * _GRANULE
         self._path = directory / self.name
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -69,7 +73,10 @@ class Segment:
         """Returns a block of so many bytes; None where none is free."""
         with self._lock:
             part = self._space.take(size)
-            return None if part is None else Block(self, *part)
+            if part is None:
+                return None
+            self.taken_at = time.monotonic()
+            return Block(self, *part)
 
     def is_free(self) -> bool:
         """Returns whether no block of it is in use."""
@@ -137,13 +144,20 @@ class Arena:
                 self._segments = [other for other in self._segments if other is not segment]
                 self._retired.append(segment)
 
-    def remove_unused(self) -> list[Segment]:
+    def remove_unused(self, since: float = math.inf) -> list[Segment]:
         """Removes and returns the segments that are unused, retired or not.
 
         Other calls may still have their inputs in one that is retired.
+
+        Args:
+            since: The time on the monotonic clock since when no block of them was taken.
         """
         with self._lock:
-            unused = [each for each in (*self._segments, *self._retired) if each.is_free()]
+            unused = [
+                each
+                for each in (*self._segments, *self._retired)
+                if each.taken_at <= since and each.is_free()
+            ]
             self._segments = [segment for segment in self._segments if segment not in unused]
             self._retired = [segment for segment in self._retired if segment not in unused]
             return unused

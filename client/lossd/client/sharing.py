@@ -50,6 +50,8 @@ WORTHWHILE_BYTES = 1 << 16
 # How long to do without it after something went wrong, and after the server could not be reached:
 # the call itself waits for a server that is about to start, and the next one finds it there.
 REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
+# How long a segment is kept that no call takes a block of.
+IDLE_SECONDS = 10.0
 # How long a call besides that of the batch may take.
 ASK_SECONDS = 2.0
 
@@ -59,7 +61,7 @@ class Sharing:
 
     ``ask`` calls a method once, with a message and a timeout. Some methods may ask, or wait for
     another thread that does, and must not be called where waiting is forbidden: ``block`` and
-    ``empty``, ``reset``, ``close``, and a lease's ``request`` and ``is_lost``.
+    ``empty``, ``let_idle_go``, ``reset``, ``close``, and a lease's ``request`` and ``is_lost``.
 
     Attributes:
         copier: Copies arrays there.
@@ -74,6 +76,7 @@ class Sharing:
         self._rest = Rest()
         self._lacks = False  # and has said so
         self._differentiable: dict[str, set[str]] = {}
+        self._looked = time.monotonic()  # for what is idle
         self._empties = Empties()
         self.copier = Copier()
         self.device = DeviceSharing(ask, self._own_segment)
@@ -143,6 +146,19 @@ class Sharing:
         """
         self._arena.retire(segment)
         self._empties.warn_of_copies([segment], "a call was given up")
+
+    def let_idle_go(self, until: float = NEVER) -> None:
+        """Lets go, once in a while, what has not been used for long: others may want that memory.
+
+        A call that takes some comes before, so that slow loops keep theirs.
+        """
+        now = time.monotonic()
+        if now - self._looked < IDLE_SECONDS:
+            return
+        with held(self._lock, now) as is_held:
+            if is_held:
+                self._looked = now
+                self._let_go(self._arena.remove_unused(now - IDLE_SECONDS), until)
 
     def is_left(self, token: bytes) -> bool:
         """Returns whether a segment was retired, or forgotten with its server."""
