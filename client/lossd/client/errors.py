@@ -208,11 +208,12 @@ def lost_error(error: CancelledError) -> UnavailableError:
     """Returns the exception for a call that was cancelled though its caller waits for it.
 
     A server that ends, or gRPC inside of it, cancels calls that have not begun, without details.
-    One that stays cancels those that take longer than it lets them, and does not say so.
+    One that stays cancels those that take longer than it lets them, and some that rest while others
+    find no room, and does not say so.
     """
     return UnavailableError(
-        "server must stay until it has answered, within its max_call_seconds and idle_seconds, "
-        f"got a cancelled call: {error.message}",
+        "call must be answered, got one that its server cancelled: it ends, makes room for others, "
+        f"or has a limit of time (max_call_seconds, idle_seconds): {error.message}",
         code=error.code,
         reason=error.reason,
         metadata=error.metadata,
