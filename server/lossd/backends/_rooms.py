@@ -21,7 +21,7 @@ def with_room(cupy: Any, function: Any, launch: Launch) -> Launch:
 
     What is kept of a row in segments stays from one step to the next, so that each has its own.
     """
-    if not launch.room_bytes or launch.segments > 1:
+    if not launch.room_bytes or launch.is_in_segments:
         return launch
     filling = launch.with_at_most(_blocks_at_once(cupy, function, launch))
     if filling.workspace_bytes <= ROOM_BYTES:

@@ -35,7 +35,7 @@ from lossd.backends._texts import text_of
 from lossd.backends._worker import SLOTS, TILE_BYTES, Work, Worker, shared_vectors
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
-from lossd.kernels import checks_domains, kept_bytes, takes_room
+from lossd.kernels import checks_domains, kept_bytes, takes_long
 from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import CudaText
 from lossd.networks import DeviceNetwork, Network
@@ -200,8 +200,8 @@ class CupyBackend:
 
     def _least_rows(self, batch: Batch, text: CudaText | None) -> int:
         """Returns how many rows it takes to keep a device busy; 1 where it waits for copies."""
-        takes_long = text is not None and takes_room(batch.loss, text)
-        return self._multiprocessors if takes_long else 1
+        is_slow = text is not None and takes_long(batch.loss, text)
+        return self._multiprocessors if is_slow else 1
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; here one after the other, on one stream."""

@@ -30,7 +30,7 @@ from lossd.kernels._source import (
     kernel_source,
     number_of,
 )
-from lossd.kernels._templates import gradients_of, kept_bytes, takes_room
+from lossd.kernels._templates import gradients_of, kept_bytes, takes_long
 
 __all__ = [
     "MOST_THREADS",
@@ -51,6 +51,6 @@ __all__ = [
     "kept_bytes",
     "kernel_source",
     "number_of",
-    "takes_room",
+    "takes_long",
     "typed_arguments",
 ]

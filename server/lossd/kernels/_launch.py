@@ -55,9 +55,9 @@ class Launch:
     """The entry point to launch, and the number of threads.
 
     A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the first
-    ``kept`` columns of each row in, and ``room_bytes`` of the device's memory to work in.  A row of
-    several ``segments``, of so many positions, has a block of each launched ``before`` and
-    ``behind``.
+    ``kept`` columns of each row in, and ``room_bytes`` of the device's memory to work in.  A row
+    that is cut into segments of ``segment`` columns has a block for each in what is launched
+    ``before`` and ``behind``.
     """
 
     name: str
@@ -67,10 +67,9 @@ class Launch:
     shared_bytes: int = 0
     kept: int = 0
     room_bytes: int = 0
-    segments: int = 1
     segment: int = 0
-    before: str = ""
-    behind: str = ""
+    before: "Launch | None" = None
+    behind: "Launch | None" = None
 
     @property
     def workspace_bytes(self) -> int:
@@ -78,17 +77,14 @@ class Launch:
         return self.blocks * self.room_bytes
 
     @property
+    def is_in_segments(self) -> bool:
+        """Whether its rows have several blocks each."""
+        return self.before is not None
+
+    @property
     def steps(self) -> tuple["Launch", ...]:
         """The launches that it takes, one after the other."""
-        if self.segments == 1:
-            return (self,)
-        blocks = min(self.blocks * self.segments, MOST_BLOCKS)
-        of_segments = replace(self, blocks=blocks, segments=1)
-        return (
-            replace(of_segments, name=self.before),
-            replace(self, segments=1),
-            replace(of_segments, name=self.behind),
-        )
+        return tuple(step for step in (self.before, self, self.behind) if step is not None)
 
     def with_at_most(self, blocks: int) -> "Launch":
         """Returns a launch of no more blocks, each of which then takes several rows in turn."""
@@ -115,6 +111,7 @@ SHARED_ARGUMENTS = (
     Argument("nonfinite", Kind.ARRAY),
 )
 KEPT = Argument("kept", Kind.COUNT)
+SEGMENT_COLUMNS = Argument("segment", Kind.COUNT)
 WORKSPACE = Argument("workspace", Kind.ARRAY)
 
 
@@ -172,8 +169,23 @@ def _doubled(threads: int, enough: int, most: int) -> int:
 def launch_rows(name: str, rows: int, length: int) -> Launch:
     """Returns a launch with a block for each row, or for several rows that share warps."""
     threads = threads_of_row(length)
-    together = SHARING_THREADS // threads if threads <= WARP else 1
-    return Launch(name, min(-(-rows // together), MOST_BLOCKS), threads, together)
+    together = _rows_together(threads)
+    return Launch(name, _blocks(rows, together), threads, together)
+
+
+def _rows_together(threads: int) -> int:
+    """Returns how many rows of so many threads a block has: several where they share warps."""
+    return SHARING_THREADS // threads if threads <= WARP else 1
+
+
+def _blocks(rows: int, together: int = 1) -> int:
+    """Returns how many blocks there are for some rows, so many of which have one."""
+    return min(-(-rows // together), MOST_BLOCKS)
+
+
+def _segments(columns: int) -> int:
+    """Returns how many segments a row is cut into."""
+    return max(1, -(-columns // SEGMENT))
 
 
 def keeping_rows(
@@ -190,28 +202,27 @@ def keeping_rows(
 
 def launch_elements(name: str, rows: int, width: int) -> Launch:
     """Returns a launch with a thread for each 128 bits, of rows that are single elements."""
-    blocks = -(-rows // (SHARING_THREADS * width))
-    return Launch(name, min(blocks, MOST_BLOCKS), SHARING_THREADS)
+    return Launch(name, _blocks(rows, SHARING_THREADS * width), SHARING_THREADS)
 
 
 def launch_classes(names: tuple[str, ...], rows: int, classes: int, positions: int) -> Launch:
     """Returns a launch of rows of classes, each with memory to work in."""
     whole, before, sums, behind = names
-    segments = max(1, -(-positions // SEGMENT))
+    segments = _segments(positions)
     threads = _doubled(1, min(positions, SEGMENT), MOST_OF_CLASSES)
-    together = SHARING_THREADS // threads if threads <= WARP else 1
+    together = _rows_together(threads)
     room = 8 * together * room_of_classes(classes, positions, segments)
-    blocks = min(-(-rows // together), MOST_BLOCKS)
-    return Launch(
-        whole if segments == 1 else sums,
-        blocks,
-        threads,
-        together,
-        room_bytes=room,
-        segments=segments,
-        segment=SEGMENT,
-        before=before,
-        behind=behind,
+    launch = Launch(
+        whole, _blocks(rows, together), threads, together, room_bytes=room, segment=SEGMENT
+    )
+    if segments == 1:
+        return launch
+    blocks = _blocks(rows * segments)
+    return replace(
+        launch,
+        name=sums,
+        before=Launch(before, blocks, threads),
+        behind=Launch(behind, blocks, threads),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lossd.kernels._launch import (
     KEPT,
+    SEGMENT_COLUMNS,
     SHARED_BYTES,
     WORKSPACE,
     Argument,
@@ -57,6 +58,7 @@ class Template:
     entry_points: tuple[str, ...] = ("rows",)
     arguments: tuple[Argument, ...] = ()
     shared: tuple[str, ...] = ()
+    takes_long: bool = False  # whether a block takes longer for a row than to send it takes
     gives_statuses: bool = False
     checks_domains: bool = False  # whether it can flag rows with a number outside its domain
     checks_on_host: bool = True  # whether its file on the host does
@@ -115,8 +117,9 @@ CLASSWISE = Template(
     "const Regions& regions, T& value",
     _launch_classes,
     entry_points=("rows", "counts", "sums", "slopes"),
-    arguments=(Argument("parts", Kind.COUNT), Argument("segment", Kind.COUNT), WORKSPACE),
+    arguments=(Argument("parts", Kind.COUNT), SEGMENT_COLUMNS, WORKSPACE),
     shared=("overlaps.hpp", "class_overlaps.hpp"),
+    takes_long=True,
     checks_domains=True,
     knows_choices=True,
 )
@@ -161,6 +164,7 @@ TEMPLATES: Mapping[Shape, Template] = {
             WORKSPACE,
         ),
         shared=("alignments.hpp",),
+        takes_long=True,
         gives_statuses=True,
         checks_domains=True,
         checks_on_host=False,
@@ -202,10 +206,10 @@ def template_of(loss: Loss, text: CudaText | None = None) -> Template | None:
     return VECTORWISE if found is REGIONWISE and len(loss.inputs) == 1 else found
 
 
-def takes_room(loss: Loss, text: CudaText) -> bool:
-    """Returns whether a block takes memory to work in, as one does that takes long for a row."""
+def takes_long(loss: Loss, text: CudaText) -> bool:
+    """Returns whether a block takes longer to compute a row than the row takes to get there."""
     template = template_of(loss, text)
-    return template is not None and WORKSPACE in template.arguments
+    return template is not None and template.takes_long
 
 
 def kept_bytes(text: CudaText, row: Sequence[int]) -> int:
@@ -217,7 +221,7 @@ def kept_bytes(text: CudaText, row: Sequence[int]) -> int:
         return 0
     classes, *positions = row
     launch = launch_classes(CLASSWISE.entry_points, 1, classes, math.prod(positions))
-    return launch.workspace_bytes if launch.segments > 1 else 0
+    return launch.workspace_bytes if launch.is_in_segments else 0
 
 
 def gradients_of(loss: Loss) -> tuple[str, ...]:
