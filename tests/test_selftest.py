@@ -10,7 +10,7 @@ from lossd.backends import cupy as backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.kernels import Kernel, _source, find_text
-from lossd.kernels._launch import SEGMENT
+from lossd.kernels._launch import MOST_THREADS, SEGMENT, threads_of_row
 from lossd.losses import LOSSES, Loss
 from lossd.selftest._long_rows import COLUMNS, TOLERANCES, long_rows
 from lossd.shapes import rules_of
@@ -41,6 +41,11 @@ def test_long_rows_are_for_every_kernel_of_two_sides(loss: Loss) -> None:
     assert len(found) == sum(map(len, loss.cuda_of.values())) * len(TOLERANCES) * len(COLUMNS)
     for parameters, _, _ in found:
         loss.complete(parameters)
+
+
+def test_rows_fill_a_block_and_those_of_single_numbers_take_several() -> None:
+    assert max(COLUMNS) > SEGMENT
+    assert any(n <= SEGMENT and threads_of_row(n) == MOST_THREADS for n in COLUMNS)
 
 
 @pytest.mark.parametrize("loss", OF_CLASSES, ids=lambda x: x.name)

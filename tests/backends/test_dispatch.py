@@ -16,6 +16,7 @@ import pytest
 
 from lossd.backends import _rooms, _tasks, _tiles, _worker
 from lossd.backends import cupy as backend
+from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import DeviceFull
@@ -99,6 +100,48 @@ def test_long_regions_of_classes_take_a_block_for_each_segment(
     for name, gradient in whole.gradients.items():
         np.testing.assert_allclose(found.gradients[name], gradient, 1e-5, 1e-9)
     assert not fake.violations()
+
+
+@pytest.mark.parametrize("name", ["huber", "binary_cross_entropy"])
+def test_long_rows_of_single_numbers_take_a_block_for_each_segment(
+    fake: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    job = single_numbers(name, rows=6, columns=640)
+    whole = engine.run(job)
+    monkeypatch.setattr(_launch, "SEGMENT", 256)
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 640)
+    found = engine.run(job)
+    with fake.recorded() as lines:
+        assert bits(engine.run(job)) == bits(found)
+    assert grids(lines) == [18, 1]
+    assert not any("alloc" in line.lower() for line in lines)
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 1)
+    with fake.recorded() as lines:
+        assert bits(engine.run(job)) == bits(found)
+    assert grids(lines) == 6 * [3, 1]
+    assert found.loss == pytest.approx(whole.loss, 1e-6)
+    for gradient, right in zip(found.gradients.values(), whole.gradients.values(), strict=True):
+        assert gradient.tobytes() == right.tobytes()
+    assert not fake.violations()
+
+
+def test_a_million_single_numbers_keep_a_device_busy(fake: Any, engine: Engine) -> None:
+    job = single_numbers("squared_error", rows=2, columns=1_000_003)
+    with fake.recorded() as lines:
+        found = engine.run(job)
+    assert grids(lines) == [2 * 62, 2]
+    right = Engine(NumpyBackend(1)).run(job)
+    assert found.loss == pytest.approx(right.loss, 1e-6)
+    for name, gradient in right.gradients.items():
+        np.testing.assert_allclose(found.gradients[name], gradient, 1e-6)
+
+
+def single_numbers(name: str, rows: int, columns: int) -> Job:
+    rng = np.random.default_rng(0)
+    predictions = rng.normal(size=(rows, columns)).astype(np.float32)
+    targets = rng.random((rows, columns), np.float32)
+    inputs: dict[str, Any] = {"predictions": [predictions], "targets": [targets]}
+    return Job(loss=LOSSES[name], parameters={}, inputs=inputs, per_example=True)
 
 
 def test_what_long_regions_work_in_counts_in_their_tile(

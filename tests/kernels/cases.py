@@ -180,7 +180,29 @@ class Case:
 
         That the kernel flags the rows which are not finite is checked on the way.
         """
-        kernel = self.kernel()
+        values, gradient, flags = self.results(
+            execute,
+            self.kernel(),
+            by_row=by_row,
+            with_gradient=with_gradient,
+            most_bytes=most_bytes,
+        )
+        wrong = ~np.isfinite(values)
+        if gradient is not None:
+            wrong |= nonfinite_rows(gradient)
+        np.testing.assert_array_equal(flags, wrong)
+        return values, gradient
+
+    def results(
+        self,
+        execute: Execute,
+        kernel: Kernel,
+        *,
+        by_row: bool = True,
+        with_gradient: bool = True,
+        most_bytes: int = SHARED_BYTES,
+    ) -> tuple[Array, Array | None, Array]:
+        """Values, scaled gradients and flags of a kernel, unchecked."""
         count = len(self.predictions)
         launch = kernel.launch(count, self.length, most_bytes)
         values = np.full(count, np.nan, self.dtype)
@@ -201,16 +223,16 @@ class Case:
             "gradient": gradient,
             "nonfinite": nonfinite,
             "kept": launch.kept,
+            "segment": launch.segment,
+            "workspace": np.full(launch.workspace_bytes // 8, np.nan),
             **self.parameters,
             **{n: v if len(v) else None for n, v in vectors.items()},
         }
         given = {name: value for name, value in given.items() if name in taken}
-        execute(kernel, launch, typed_arguments(kernel.signature, given, self.dtype))
-        wrong = ~np.isfinite(values)
-        if gradient is not None:
-            wrong |= nonfinite_rows(gradient)
-        np.testing.assert_array_equal(nonfinite, wrong)
-        return values, gradient
+        arguments = typed_arguments(kernel.signature, given, self.dtype)
+        for step in launch.steps:
+            execute(kernel, step, arguments)
+        return values, gradient, nonfinite
 
 
 def _along(flags: Array, like: Array) -> Array:

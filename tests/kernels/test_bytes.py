@@ -142,6 +142,15 @@ def test_regions_in_segments_move_no_more(
     assert in_segments.moved == whole.moved
 
 
+@pytest.mark.parametrize("variant", [v for v in PLAIN if v.loss.shape is Shape.POINTWISE], ids=str)
+def test_rows_in_segments_move_no_more(
+    simt: Any, monkeypatch: pytest.MonkeyPatch, variant: Variant
+) -> None:
+    whole = ratio(simt, variant, kept=0)
+    monkeypatch.setattr("lossd.kernels._launch.SEGMENT", 64)
+    assert ratio(simt, variant, kept=0) == whole
+
+
 def test_the_table_has_no_other_text() -> None:
     texts = [*((variant.loss, variant.text) for variant in PLAIN), *classes.TEXTS]
     names = {f"| `{loss.name}` {loss.cuda.index(text)} " for loss, text in texts}

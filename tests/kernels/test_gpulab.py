@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lossd.kernels import Kernel, Launch, _source
+from lossd.losses import Shape
 from lossd.losses._maths.policy_tokens import PolicyRatio
 from tests.kernels import cases, tokens
 from tests.kernels.cases import Variant, make_case
@@ -95,6 +96,24 @@ def test_bits_of_tokens_do_not_depend_on_the_order_of_threads(
     for other in found[1:]:
         assert other.values.tobytes() == found[0].values.tobytes()
         assert other.gradient.tobytes() == found[0].gradient.tobytes()
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [v for v in cases.VARIANTS if not v.plain and v.loss.shape is Shape.POINTWISE],
+    ids=str,
+)
+def test_bits_of_segments_do_not_depend_on_the_order_of_threads(
+    host: Any, monkeypatch: pytest.MonkeyPatch, variant: Variant
+) -> None:
+    monkeypatch.setattr("lossd.kernels._launch.SEGMENT", 2048)
+    case = make_case(variant, cases.FLOAT32, 5003)
+    found = [case.run(_Scheduled(host, s)) for s in ("forward", "reverse", "random")]
+    for array, wanted in zip(found[0], case.expected(), strict=True):
+        assert array is not None
+        np.testing.assert_allclose(array, wanted, 2e-6, 2e-6)
+    bits = {tuple(array.tobytes() for array in one if array is not None) for one in found}
+    assert len(bits) == 1
 
 
 def test_a_missing_barrier_is_found(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,12 @@ MOST_OF_SEQUENCE = 256
 MOST_OF_CLASSES = 256
 # The threads of each sequence of tokens, whatever its length.
 MOST_OF_TOKENS = 256
-# The positions of a row of classes that a block takes: a longer row has several blocks.  They fix
-# the order in which a row is summed, so they are the same on all devices.
+# The positions of a row of classes, or the columns of one of single numbers, that a block takes: a
+# longer row has several blocks.  They fix the order in which a row is summed, so they are the same
+# on all devices.
 SEGMENT = 1 << 14
+# What is kept of each segment of single numbers: Part in pointwise.cuh.
+PART_BYTES = 24
 # Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
@@ -198,6 +201,26 @@ def keeping_rows(
     pack_bytes = launch.rows * width * column_bytes
     packs = min(-(-length // width), max(0, most_bytes - SHARED_BYTES_OF_SUMS) // pack_bytes)
     return replace(launch, shared_bytes=packs * pack_bytes, kept=min(length, packs * width))
+
+
+def launch_means(names: tuple[str, ...], rows: int, length: int) -> Launch:
+    """Returns a launch of rows whose value is the mean of their elements."""
+    whole, of_segments, sums = names
+    segments = _segments(length)
+    if segments == 1:
+        return launch_rows(whole, rows, length)
+    threads = _doubled(1, segments, MOST_THREADS)
+    together = _rows_together(threads)
+    of_each = Launch(of_segments, rows * segments, threads_of_row(SEGMENT))
+    return Launch(
+        sums,
+        _blocks(rows, together),
+        threads,
+        together,
+        room_bytes=PART_BYTES * together * segments,
+        segment=SEGMENT,
+        before=of_each,
+    )
 
 
 def launch_elements(name: str, rows: int, width: int) -> Launch:

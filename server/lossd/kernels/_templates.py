@@ -15,6 +15,7 @@ from lossd.kernels._launch import (
     keeping_rows,
     launch_classes,
     launch_elements,
+    launch_means,
     launch_rows,
     launch_sequences,
     launch_tokens,
@@ -71,9 +72,10 @@ class Template:
 
 
 def _launch_elements_or_rows(names: tuple[str, ...], size: Size) -> Launch:
+    elements, *of_rows = names
     if size.length == 1:
-        return launch_elements(names[1], size.rows, size.width)
-    return launch_rows(names[0], size.rows, size.length)
+        return launch_elements(elements, size.rows, size.width)
+    return launch_means(tuple(of_rows), size.rows, size.length)
 
 
 def _launch_rows(names: tuple[str, ...], size: Size) -> Launch:
@@ -142,7 +144,8 @@ TEMPLATES: Mapping[Shape, Template] = {
         "pointwise",
         "const T prediction, const T target, const long long column, T& value, T& gradient OTHERS",
         _launch_elements_or_rows,
-        entry_points=("rows", "elements"),
+        entry_points=("elements", "rows", "segments", "sums"),
+        arguments=(SEGMENT_COLUMNS, WORKSPACE),
         checks_domains=True,
     ),
     Shape.ROWWISE: Template(
@@ -215,7 +218,8 @@ def takes_long(loss: Loss, text: CudaText) -> bool:
 def kept_bytes(text: CudaText, row: Sequence[int]) -> int:
     """Returns the memory that a row of this shape keeps to itself until its tile is done.
 
-    Only one in segments does; others work in that of their block, one after the other.
+    Only one in segments does; others work in that of their block, one after the other.  Of single
+    numbers it is too little to count.
     """
     if not text.has_class_axis:
         return 0

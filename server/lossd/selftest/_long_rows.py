@@ -21,11 +21,11 @@ from lossd.reduction import Reduction
 from lossd.selftest.floats import with_floats
 from lossd.shapes import rules_of
 
-# One warp, two, and as many as a block has; odd, so that rows begin at every alignment that a
-# number may have.
-ROWS, COLUMNS = 3, (1003, 2003, 32003)
+# One warp, two, as many as a block has, and of single numbers several blocks; odd, so that rows
+# begin at every alignment that a number may have.
+ROWS, COLUMNS = 3, (1003, 2003, 16003, 32003)
 # A sequence has its numbers in so many frames, and a label for every fourth.
-FRAMES = {1003: 59, 2003: 59, 32003: 200}
+FRAMES = {1003: 59, 2003: 59, 16003: 59, 32003: 200}
 # A position of regions of classes has so many; then a row has fewer positions.  The longest has
 # more than a block takes, of fewer classes.
 CLASSES = 7
