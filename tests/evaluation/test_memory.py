@@ -501,25 +501,3 @@ def test_each_curve_of_many_classes_is_a_place_to_stop(parameters: Data) -> None
     state = metric.observe(batch(**data), complete)
     with pytest.raises(Stopped):
         metric.score(state, complete, stopping_at(150))
-
-
-@pytest.mark.parametrize("words", [False, True])
-def test_long_sequences_are_counted_as_short_ones_are(*, words: bool) -> None:
-    """Sorted numbers and a dictionary count the same n-grams."""
-    from lossd.evaluation import _ngrams  # noqa: PLC0415 - what is compared is inside
-
-    random = np.random.default_rng(5)
-    texts = ["".join(random.choice(list("ab é𝄞"), size)) for size in (300, 200, 0, 250)]
-    each: list[Any] = [text.split() for text in texts] if words else texts
-    found = []
-    for few in (0, 1 << 20):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_ngrams, "_FEW_TOKENS", few)
-            of_orders = []
-            for mine, *theirs in _ngrams.grams(each, 6, lambda: None):
-                both = [_ngrams.overlap(mine, one) for one in theirs]
-                union = _ngrams.union(_ngrams.union(theirs[0], theirs[1]), theirs[2])
-                of_orders.append((both, _ngrams.overlap(mine, union)))
-            found.append(of_orders)
-    assert found[0] == found[1]
-    assert found[0][0][1] > 0

@@ -16,25 +16,25 @@ from lossd.evaluation._text import Segments, TextLevel
 
 Statistics = Sequence[int]
 
-_ROWS = 1 << 12  # that become an array, or numbers, at once: all would keep the interpreter
+_ROWS = 1 << 12  # that become numbers at once: all would keep the interpreter
 _REASONS = 3  # that are told
 _IGNORED = -1  # instead of each count
 
 
 def keep_statistics(
-    rows: list[list[int]], prepared: Segments, size: int, level: TextLevel
+    parts: Sequence[Integers], prepared: Segments, size: int, level: TextLevel
 ) -> BatchState:
     """Returns the counts, summed or for each hypothesis, and the numbers of references.
 
-    A row has ``size`` counts.  Among those of each hypothesis, one that is ignored has its place.
+    A row of a part has ``size`` counts.  Among those of each hypothesis, one that is ignored has
+    its place.
     """
     references = np.bincount([len(group) for group in prepared.references] or [0])
     count = references.astype(np.int64) if prepared.references else references * 0
     tallies = {"references": Tally(count)}
-    parts = [np.array(rows[i : i + _ROWS], np.int64) for i in range(0, len(rows), _ROWS)]
     table = np.concatenate([np.zeros((0, size), np.int64), *parts])
     if level is TextLevel.CORPUS:
-        sums = {"statistics": Tally(table.sum(axis=0))} if rows else {}
+        sums = {"statistics": Tally(table.sum(axis=0))} if len(table) else {}
         return BatchState(tallies={**tallies, **sums})
     if prepared.kept is not None:
         among = np.full((len(prepared.kept), size), _IGNORED)

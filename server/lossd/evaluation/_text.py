@@ -94,8 +94,10 @@ def _check_groups(hypotheses: Sequences, references: Sequences) -> None:
         )
 
 
-# Of each token or character of an example, which are looked at one example at a time: its number
-# and those of its n-grams, in order and not.
+# Tokens, or characters, that are looked at together.
+PIECE_TOKENS = 1 << 15
+# Of each token or character of an example, which are looked at one example at a time, or as many as
+# are a piece: its number and those of its n-grams, in order and not.
 _TOKEN_BYTES = 288
 _SEQUENCE_BYTES, _COUNT_BYTES = 512, 40
 
@@ -106,10 +108,11 @@ def observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
         [sum(map(len, group)) for group in named.groups] for named in batch.sequences.values()
     ]
     longest = sum(max(each, default=0) for each in lengths)
+    together = max(longest, min(sum(map(sum, lengths)), PIECE_TOKENS))
     orders = sum(parameters.get(name, 0) for name in ("order", "char_order", "word_order"))
     counts = 3 * orders * len(lengths[0]) if lengths else 0
     sequences = sum(map(len, lengths))
-    return _TOKEN_BYTES * longest + _SEQUENCE_BYTES * sequences + _COUNT_BYTES * counts
+    return _TOKEN_BYTES * together + _SEQUENCE_BYTES * sequences + _COUNT_BYTES * counts
 
 
 def listed(sequence: Tokens) -> Tokens:

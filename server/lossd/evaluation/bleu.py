@@ -1,12 +1,13 @@
 """BLEU."""
 
 import enum
-import functools
 import importlib
 import importlib.metadata
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
+
+import numpy as np
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import (
@@ -16,7 +17,8 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
-from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap, union
+from lossd.evaluation._exact import Integers
+from lossd.evaluation._ngrams import check_length, count_grams, in_pieces, shared, size_of
 from lossd.evaluation._pieces import split_by_pieces
 from lossd.evaluation._scores_of_text import (
     Statistics,
@@ -219,15 +221,18 @@ def bleu(
     split: Callable[[Any], Tokens] = _unsplit
     if prepared.are_texts:
         split = _splitter(tokenizer, prepared.checkpoint, lowercase=lowercase)
-    rows = []
-    pairs = zip(prepared.hypotheses, prepared.references, strict=True)
-    for position, (hypothesis, references) in enumerate(pairs):
-        prepared.checkpoint()
-        check_length(hypothesis, references, position)
-        each = [split(one) for one in (hypothesis, *references)]
-        rows.append(_count(each, order, prepared.checkpoint))
-    kept = keep_statistics(rows, prepared, _size(order), level)
-    texts = Tally.number(len(rows) if prepared.are_texts else 0)
+
+    def examples() -> Iterator[list[Tokens]]:
+        pairs = zip(prepared.hypotheses, prepared.references, strict=True)
+        for position, (hypothesis, references) in enumerate(pairs):
+            prepared.checkpoint()
+            check_length(hypothesis, references, position)
+            yield [split(one) for one in (hypothesis, *references)]
+
+    pieces = in_pieces(examples(), size_of)
+    parts = [_counts(piece, order, prepared.checkpoint) for piece in pieces]
+    kept = keep_statistics(parts, prepared, _size(order), level)
+    texts = Tally.number(len(prepared.hypotheses) if prepared.are_texts else 0)
     return BatchState(tallies={**kept.tallies, "texts": texts}, table=kept.table)
 
 
@@ -280,14 +285,14 @@ def _forget(tokenizer: object) -> None:
             clear()
 
 
-def _count(each: list[Tokens], order: int, checkpoint: Checkpoint) -> list[int]:
-    """Counts tokens of hypothesis and closest reference, then matches and n-grams by order."""
-    hypothesis, *references = each
-    length = len(hypothesis)
-    closest = min((len(one) for one in references), key=lambda n: (abs(n - length), n))
-    matches = []
-    for counts in grams(each, order, checkpoint):
-        mine = next(counts)
-        matches.append(overlap(mine, functools.reduce(union, counts)))
-    totals = [count_grams(length, size) for size in range(1, order + 1)]
-    return [length, closest, *matches, *totals]
+def _counts(piece: list[list[Tokens]], order: int, checkpoint: Checkpoint) -> Integers:
+    """Counts tokens of hypotheses and closest references, then matches and n-grams by order."""
+    lengths = np.array([len(hypothesis) for hypothesis, *_ in piece], np.int64)
+    closest = np.array([_closest(len(hypothesis), them) for hypothesis, *them in piece], np.int64)
+    matches = shared(piece, order, checkpoint, joined=True)
+    return np.column_stack([lengths, closest, matches, count_grams(lengths, order)])
+
+
+def _closest(length: int, references: list[Tokens]) -> int:
+    """Returns the length that is closest to another, the shorter of a tie."""
+    return min(map(len, references), key=lambda n: (abs(n - length), n))

@@ -1,12 +1,16 @@
 """chrF."""
 
+import itertools
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
+
+import numpy as np
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._declare import FACTOR, BatchState, MetricExample, Score, metric
-from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap
+from lossd.evaluation._exact import Integers
+from lossd.evaluation._ngrams import check_length, count_grams, in_pieces, shared, size_of
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -121,30 +125,49 @@ def chrf(
         words = _words(text) if word_order else []
         return text if whitespace else "".join(text.split()), words
 
-    rows = []
-    pairs = zip(prepared.hypotheses, prepared.references, strict=True)
-    for position, (hypothesis, references) in enumerate(pairs):
-        prepared.checkpoint()
-        check_length(hypothesis, references, position)
-        characters, words = zip(*map(prepare, (hypothesis, *references)), strict=True)
-        of_characters = _counts(characters, char_order, prepared.checkpoint)
-        of_words = _counts(words, word_order, prepared.checkpoint)
-        candidates = [a + b for a, b in zip(of_characters, of_words, strict=True)]
-        rows.append(max(candidates, key=lambda counts: _score(counts, beta)))
-    return keep_statistics(rows, prepared, _size(char_order, word_order), level)
+    def examples() -> Iterator[list[tuple[str, list[str]]]]:
+        pairs = zip(prepared.hypotheses, prepared.references, strict=True)
+        for position, (hypothesis, references) in enumerate(pairs):
+            prepared.checkpoint()
+            check_length(hypothesis, references, position)
+            yield [prepare(one) for one in (hypothesis, *references)]
+
+    parts = []
+    for piece in in_pieces(examples(), lambda each: sum(map(size_of, each))):
+        sides = (
+            _counts(
+                [[side[number] for side in each] for each in piece], orders, prepared.checkpoint
+            )
+            for number, orders in enumerate((char_order, word_order))
+        )
+        candidates = np.concatenate(list(sides), axis=1)
+        parts.append(candidates[_best(candidates, [len(each) - 1 for each in piece], beta)])
+    return keep_statistics(parts, prepared, _size(char_order, word_order), level)
 
 
-def _counts(each: Sequence[Tokens], orders: int, checkpoint: Checkpoint) -> list[list[int]]:
-    """Returns how many n-grams the hypothesis, each reference and both have, for each order."""
-    hypothesis, *references = each
-    counts: list[list[int]] = [[] for _ in references]
-    for order, found_in_each in enumerate(grams(each, orders, checkpoint), start=1):
-        mine = next(found_in_each)
-        for reference, found, row in zip(references, found_in_each, counts, strict=True):
-            size = count_grams(len(reference), order)
-            own = count_grams(len(hypothesis), order) if size else 0
-            row += [own, size, overlap(mine, found)]
-    return counts
+def _counts(piece: Sequence[Sequence[Tokens]], orders: int, checkpoint: Checkpoint) -> Integers:
+    """Returns how many n-grams the hypothesis, a reference and both have, for each order.
+
+    A row is of a reference.
+    """
+    pairs = [(len(mine), len(one)) for mine, *references in piece for one in references]
+    own, theirs = (count_grams(one, orders) for one in np.array(pairs, np.int64).T)
+    both = shared(piece, orders, checkpoint, joined=False)
+    counts: Integers = np.stack([np.where(theirs > 0, own, 0), theirs, both], axis=2)
+    return counts.reshape(len(pairs), -1)
+
+
+def _best(candidates: Integers, numbers: Sequence[int], beta: float) -> list[int]:
+    """Returns the candidate of each hypothesis with the highest score, the first of a tie."""
+    firsts = itertools.accumulate(numbers, initial=0)
+    return [
+        first
+        if number == 1
+        else max(
+            range(first, first + number), key=lambda row: _score(candidates[row].tolist(), beta)
+        )
+        for first, number in zip(firsts, numbers, strict=False)
+    ]
 
 
 def _words(text: str) -> list[str]:
