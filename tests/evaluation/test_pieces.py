@@ -8,7 +8,7 @@ import pytest
 from lossd.errors import Abandoned
 from lossd.evaluation import InputError
 from lossd.evaluation._pieces import MOST, split_by_pieces
-from lossd.evaluation.bleu import BleuTokenizer, _tokenizer
+from lossd.evaluation.bleu import BleuTokenizer, _by_words, _splitter, _tokenizer
 from tests.evaluation.run import score
 
 PARTS = [
@@ -44,6 +44,33 @@ def test_pieces_have_the_tokens_of_the_whole(kind: BleuTokenizer, least: int) ->
         found = split_by_pieces(text, counted, lambda: None, least=least, most=least + 500)
         assert found == split(text)
     assert cuts > 400
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_texts_of_words_have_the_tokens_that_13a_makes_of_the_whole(seed: int) -> None:
+    """Also where a word has been seen before, and where a hyphen at the end of a line joins two."""
+    random, parts = np.random.default_rng(seed), [*PARTS, "\x1c", "\x85", "1-", "a-", ".5", "&"]
+    expected = splitting(BleuTokenizer.MTEVAL_13A)
+    split = _splitter(BleuTokenizer.MTEVAL_13A, lambda: None, lowercase=False)
+    for _ in range(2000):
+        text = "".join(random.choice(parts, random.integers(1, 12)))
+        assert split(text) == expected(text.rstrip()), text
+
+
+def test_13a_looks_once_at_a_word_that_recurs() -> None:
+    """And at none of letters and digits alone; but at each that is too long to be kept."""
+    calls: list[str] = []
+
+    def counted(word: str) -> list[str]:
+        calls.append(word)
+        return splitting(BleuTokenizer.MTEVAL_13A)(word)
+
+    split, long = _by_words(counted), "!" * 100
+    for _ in range(50):
+        assert split("At most $5, 3.5") == ["At", "most", "$", "5", ",", "3.5"]
+    assert sorted(calls) == ["$5,", "3.5"]
+    assert split(long) == split(long) == ["!"] * 100
+    assert calls[2:] == [long] * 2
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
