@@ -488,16 +488,18 @@ def test_a_text_that_is_too_long_is_refused(name: str) -> None:
         metric.observe(given, metric.complete({}))
 
 
-@pytest.mark.parametrize("parameters", [{}, {"multiclass": "ONE_VS_ONE"}])
-def test_each_curve_of_many_classes_is_a_place_to_stop(parameters: Data) -> None:
+@pytest.mark.parametrize(
+    ("parameters", "stops"), [({"average": "WEIGHTED"}, 2), ({"multiclass": "ONE_VS_ONE"}, 150)]
+)
+def test_each_few_curves_of_many_classes_are_a_place_to_stop(parameters: Data, stops: int) -> None:
     random = np.random.default_rng(0)
     metric = METRICS["roc_auc"]
-    kind: Any = next(p.type for p in metric.all_parameters if p.name == "multiclass")
-    complete = metric.complete({name: kind[value] for name, value in parameters.items()})
+    kinds: Any = {p.name: p.type for p in metric.all_parameters}
+    complete = metric.complete({name: kinds[name][value] for name, value in parameters.items()})
     data = {
         "predictions": random.standard_normal((600, 200)).astype(np.float32),
         "targets": np.arange(600) % 200,
     }
     state = metric.observe(batch(**data), complete)
     with pytest.raises(Stopped):
-        metric.score(state, complete, stopping_at(150))
+        metric.score(state, complete, stopping_at(stops))

@@ -10,7 +10,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from lossd.evaluation import InputError
+from lossd.evaluation import METRICS, InputError
 from lossd.evaluation import retrieval_at_k as retrieval
 from lossd.evaluation._averages import Average
 from lossd.evaluation.calibration_error import CalibrationNorm
@@ -18,7 +18,7 @@ from lossd.evaluation.regression_errors import RegressionError
 from lossd.evaluation.retrieval_at_k import NoRelevant, RetrievalGain, RetrievalMeasure
 from lossd.evaluation.roc_auc import Multiclass
 from lossd.losses import DistributionKind, ParameterError
-from tests.evaluation.run import score, value, values_of
+from tests.evaluation.run import batch, score, value, values_of
 
 PROBABILITIES = {"prediction_kind": DistributionKind.PROBABILITIES}
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
@@ -113,6 +113,42 @@ def test_labels(average: Average) -> None:
         assert value(name, {"average": average}, **given) == exact(expected)
 
 
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_labels_without_weights_have_the_numbers_that_each_has_alone(name: str) -> None:
+    """Many labels of few examples are computed together, those of many examples one by one."""
+    random = np.random.default_rng(3)
+    for examples, labels in ((3, 50), (40, 300), (70_000, 2)):
+        scores = random.integers(-3, 4, (examples, labels)).astype(np.float32)
+        scores[scores == 3], scores[scores == -3] = np.inf, -np.inf
+        targets = random.integers(0, 2, (examples, labels)).astype(bool)
+        targets[0], targets[1] = True, False
+        given = {"predictions": scores, "targets": targets}
+        each = [
+            value(name, predictions=scores[:, label], targets=targets[:, label])
+            for label in range(labels)
+        ]
+        assert values_of(score(name, {"average": Average.NONE}, **given)) == exact(each)
+        shares = targets.mean(axis=0)
+        oracle, finite = getattr(metrics, f"{name}_score"), scores.clip(-9, 9)
+        for average, expected in (
+            (Average.MACRO, np.mean(each)),
+            (Average.WEIGHTED, np.average(np.array(each), weights=shares)),
+        ):
+            assert value(name, {"average": average}, **given) == exact(expected)
+            assert expected == exact(oracle(targets, finite, average=average.value))
+
+
+def test_there_is_no_step_for_each_of_many_labels() -> None:
+    random, looks = np.random.default_rng(4), [0]
+    targets = np.arange(16)[:, None] % 2 * np.ones(5_000, int)
+    metric = METRICS["roc_auc"]
+    complete = metric.complete({"average": Average.WEIGHTED})
+    given = batch(predictions=random.standard_normal(targets.shape), targets=targets)
+    found = metric.score(metric.observe(given, complete), complete, lambda: looks.append(1))
+    assert found.value == pytest.approx(0.5, abs=0.01)
+    assert len(looks) < 10
+
+
 def test_what_has_one_class_only_is_not_defined() -> None:
     positive: dict[str, Any] = {"predictions": [0.1, 0.2], "targets": [1, 1]}
     assert score("roc_auc", **positive).reason == "targets hold no negative"
@@ -126,6 +162,14 @@ def test_what_has_one_class_only_is_not_defined() -> None:
     assert found.reason == "column 2: targets hold no positive"
     assert found.values is not None
     assert np.isnan(found.values).tolist() == [False, False, True]
+    predictions = [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]]
+    given: dict[str, Any] = {"predictions": predictions, "targets": [[0, 1, 0], [1, 1, 0]]}
+    lacking = score("roc_auc", **given)
+    said = "column 1: targets hold no negative; column 2: targets hold no positive"
+    assert (lacking.value, lacking.reason) == (None, said)
+    precise = score("average_precision", **given)
+    assert (precise.value, precise.reason) == (None, "column 2: targets hold no positive")
+    assert values_of(precise)[:2].tolist() == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -78,6 +78,59 @@ class Curve:
         return float((steps[risen] * precisions).sum() / steps[risen].sum())
 
 
+@dataclass(frozen=True, slots=True)
+class ManyCurves:
+    """The curves of several questions without weights, a row each, with a point for each example.
+
+    Of examples that tie all but the last have the point before them.
+    """
+
+    true_positives: Array
+    false_positives: Array
+
+    @property
+    def lacks(self) -> list[str]:
+        """The thing that each of them lacks, see ``Curve``."""
+        without = self.false_positives[:, -1] == 0
+        lacks = np.where(without, "targets hold no negative", "")
+        lacks = np.where(self.true_positives[:, -1] == 0, "targets hold no positive", lacks)
+        found: list[str] = lacks.tolist()
+        return found
+
+    def areas(self) -> Floats:
+        """Returns the area under each, see ``Curve``; NaN where it lacks something."""
+        yes, no = self.true_positives, self.false_positives
+        heights = yes.copy()
+        heights[:, 1:] += yes[:, :-1]
+        doubled = (np.diff(no, axis=1, prepend=0) * heights).sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            areas: Floats = doubled / (2 * yes[:, -1] * no[:, -1])
+        return areas
+
+    def average_precisions(self) -> Floats:
+        """Returns the average precision of each, see ``Curve``; NaN where there is no positive."""
+        yes, no = self.true_positives, self.false_positives
+        steps = np.diff(yes, axis=1, prepend=0)
+        precisions = yes / np.maximum(yes + no, 1)
+        with np.errstate(invalid="ignore"):
+            found: Floats = (steps * precisions).sum(axis=1) / yes[:, -1]
+        return found
+
+
+def curves(scores: Array, positive: Flags) -> ManyCurves:
+    """Counts the examples at or above each score, along the last axis."""
+    order = np.argsort(scores, axis=1)[:, ::-1]
+    ordered = np.take_along_axis(scores, order, axis=1)
+    are_ends = np.ones(scores.shape, np.bool_)
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=are_ends[:, :-1])
+    hits = np.take_along_axis(positive, order, axis=1)
+    yes = np.cumsum(hits, axis=1, dtype=np.int64)
+    no = np.arange(1, scores.shape[1] + 1) - yes
+    return ManyCurves(
+        *(np.maximum.accumulate(np.where(are_ends, one, 0), axis=1) for one in (yes, no))
+    )
+
+
 def curve(
     scores: Array,
     positive: Flags,

@@ -1,6 +1,6 @@
 """The state of ranking metrics, and how classes and labels become binary questions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores
-from lossd.evaluation._curve import Curve, curve, scaled
+from lossd.evaluation._curve import Curve, ManyCurves, curve, curves, scaled
 from lossd.evaluation._declare import Array, BatchState, Floats, Score, scoring_bytes
 from lossd.evaluation._exact import UNIT, exact_sums, ratio
 from lossd.evaluation._examples import Flags, for_each_column
@@ -65,14 +65,18 @@ def _wrong_weights(table: Mapping[str, Array]) -> str:
 
 # Of each score of a curve: its order, itself and its target in order, and what adds them up.
 _CURVE_BYTES = 80
+# Scores whose curves are made together, where there are several and no weights: a step for each of
+# many labels would take longer than all that is done about few examples.
+_TOGETHER = 1 << 16
 
 
 def scoring(state: State, parameters: Mapping[str, Any]) -> int:
-    """Returns the bytes of the curves of a state, one at a time."""
+    """Returns the bytes of the curves of a state, one at a time or few examples' together."""
     examples = sum(map(rows, state.tables))
     width = max((table["scores"].shape[1] for table in state.tables), default=1)
     columns = width if parameters["average"] is Average.MICRO else 1
-    return _CURVE_BYTES * examples * columns + scoring_bytes(state, parameters)
+    scores = max(examples * columns, min(examples * width, _TOGETHER))
+    return _CURVE_BYTES * scores + scoring_bytes(state, parameters)
 
 
 def keep_scores(prepared: Scores) -> BatchState:
@@ -129,6 +133,14 @@ class Ranked:
         """Returns the curve of one class against the rest, or of one label."""
         return curve(self.scores[:, column], self.positive(column), self.weights, checkpoint)
 
+    def curves(self, columns: slice) -> ManyCurves:
+        """Returns the curves of some classes or labels, which have no weights."""
+        if self.is_multiclass:
+            yes = np.arange(self.width)[columns, None] == self.targets[:, 0]
+        else:
+            yes = self.targets[:, columns].T
+        return curves(np.ascontiguousarray(self.scores[:, columns].T), np.ascontiguousarray(yes))
+
     def pooled(self, checkpoint: Checkpoint) -> Curve:
         """Returns the curve of all classes or labels together."""
         # One by one, a million columns would take seconds, and the interpreter for some of them.
@@ -138,16 +150,16 @@ class Ranked:
 
     def prevalence(self, checkpoint: Checkpoint) -> Floats:
         """Returns the weight of the positives of each class or label, but for a common factor."""
-        found = np.zeros(self.width)
-        weights = None if self.weights is None else scaled(self.weights)[0]
+        if self.weights is None and self.is_multiclass:
+            return np.bincount(self.targets[:, 0], minlength=self.width).astype(np.float64)
+        if self.weights is None:
+            counts: Array = np.count_nonzero(self.targets, axis=0)
+            return counts.astype(np.float64)
+        found, weights = np.zeros(self.width), scaled(self.weights)[0]
         for column in range(self.width):
             checkpoint()
-            positive = self.positive(column)
-            if weights is None:
-                found[column] = np.count_nonzero(positive)
-            else:
-                sums = exact_sums(np.frexp(weights[positive]), checkpoint=checkpoint)
-                found[column] = ratio(sums.get(0, 0), UNIT)
+            sums = exact_sums(np.frexp(weights[self.positive(column)]), checkpoint=checkpoint)
+            found[column] = ratio(sums.get(0, 0), UNIT)
         return found
 
 
@@ -155,21 +167,26 @@ def averaged(
     state: State,
     average: Average,
     score: Callable[[Curve], float | str],
+    scores: Callable[[ManyCurves], Sequence[float | str]],
     checkpoint: Checkpoint,
 ) -> Score:
     """Returns one number: of a binary question, averaged over classes, or over labels.
 
-    ``score`` returns a reason where there is no number.
+    ``score`` returns a reason where there is no number, and ``scores`` does so for each of several.
     """
     ranked = Ranked.of(state)
     if state.task not in (MULTICLASS, MULTILABEL):
         return _single(score(ranked.curve(0, checkpoint)))
     if average is Average.MICRO:
         return _single(score(ranked.pooled(checkpoint)))
-    found = []
-    for column in range(ranked.width):
+    found: list[float | str] = []
+    step = _TOGETHER // len(ranked.scores) if ranked.weights is None else 1
+    for column in range(0, ranked.width, max(1, step)):
         checkpoint()
-        found.append(score(ranked.curve(column, checkpoint)))
+        if step > 1:
+            found += scores(ranked.curves(slice(column, column + step)))
+        else:
+            found.append(score(ranked.curve(column, checkpoint)))
     values = np.array([np.nan if isinstance(one, str) else one for one in found])
     reasons = [f"column {c}: {one}" for c, one in enumerate(found) if isinstance(one, str)]
     reason = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")

@@ -3,20 +3,28 @@
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average
 from lossd.evaluation._classification import SCORES, Scores
-from lossd.evaluation._curve import Curve
+from lossd.evaluation._curve import Curve, ManyCurves
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 
 
 def _result(state: State, *, average: Average, checkpoint: Checkpoint) -> Score:
-    return averaged(state, average, _precision, checkpoint)
+    return averaged(state, average, _precision, _precisions, checkpoint)
 
 
 def _precision(found: Curve) -> float | str:
     if found.lacks == "targets hold no positive":
         return found.lacks
     return found.average_precision()
+
+
+def _precisions(found: ManyCurves) -> list[float | str]:
+    values = found.average_precisions().tolist()
+    return [
+        lack if lack == "targets hold no positive" else value
+        for lack, value in zip(found.lacks, values, strict=True)
+    ]
 
 
 @metric(

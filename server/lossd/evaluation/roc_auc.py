@@ -9,7 +9,7 @@ import numpy as np
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import BINARY, MULTICLASS, SCORES, Scores
-from lossd.evaluation._curve import Curve, curve
+from lossd.evaluation._curve import Curve, ManyCurves, curve
 from lossd.evaluation._declare import SHARE, BatchState, MetricExample, Score, metric
 from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
@@ -34,13 +34,17 @@ def _result(
 ) -> Score:
     if state.task is MULTICLASS and multiclass is Multiclass.ONE_VS_ONE:
         return _one_vs_one(Ranked.of(state), average, checkpoint)
-    return averaged(state, average, lambda found: _area(found, max_fpr), checkpoint)
+    return averaged(state, average, lambda found: _area(found, max_fpr), _areas, checkpoint)
 
 
 def _area(found: Curve, max_fpr: float | None) -> float | str:
     if found.lacks:
         return found.lacks
     return found.area() if max_fpr is None or max_fpr == 1 else found.partial_area(max_fpr)
+
+
+def _areas(found: ManyCurves) -> list[float | str]:
+    return [lack or area for lack, area in zip(found.lacks, found.areas().tolist(), strict=True)]
 
 
 def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Checkpoint) -> Score:
