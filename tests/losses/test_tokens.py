@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lossd import ordering
+from lossd.backends._host import NO_KERNELS, host_kernels
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -18,6 +19,7 @@ from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _compiled_token_run, _summed_run, _token_results, _token_run
+from lossd.shapes._compiled_token_run import CompiledTokenRun
 from lossd.shapes._token_run import TokenRun
 from tests.losses.case import Array, Case, looks_of, values
 from tests.losses.compare import DTYPES, assert_close, assert_same_bits, assert_zero
@@ -266,6 +268,21 @@ def test_pieces_may_be_shorter_than_a_sequence(
         for name, array in {**right.gradients, **right.outputs}.items():
             near({**found.gradients, **found.outputs}[name], array, err_msg=str((case, name)))
         np.testing.assert_array_equal(found.statuses.indices, right.statuses.indices)
+
+
+OF_CLASSES = [loss for loss in TOKENS if loss.inputs[0].axes is Axes.CLASSES]
+
+
+@pytest.mark.parametrize("loss", OF_CLASSES, ids=lambda loss: loss.name)
+def test_no_body_computes_again_what_sides_give_to_classes(
+    monkeypatch: pytest.MonkeyPatch, loss: Loss
+) -> None:
+    compiled, plain = (Engine(NumpyBackend(1, one)) for one in (host_kernels(), NO_KERNELS))
+    monkeypatch.delattr(CompiledTokenRun, "_tell_beside")
+    for case in map(asking, padded(loss)):
+        found, right = compiled.run(case.job()), plain.run(case.job())
+        for name, expected in right.outputs.items():
+            assert_close(found.outputs[name], expected, np.float64, (case, name))
 
 
 def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> None:

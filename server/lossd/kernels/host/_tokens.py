@@ -20,6 +20,8 @@ SAID = (
     "rollout_gap",
     "sampling_kl",
     "entropy",
+    "student_mass",
+    "teacher_mass",
 )
 _MOST_INPUTS = 7
 

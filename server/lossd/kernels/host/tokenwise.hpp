@@ -13,8 +13,12 @@ constexpr int64_t SPACED = spaced<double>(TOKENS);
 constexpr int READ_AHEAD = 6, WRITTEN_AHEAD = 3;
 constexpr int MOST_TOKEN_INPUTS = 7;
 
-// What is told of each sequence, and their number.
-enum Said { CLIPPED, RATIO, LARGEST_RATIO, DIVERGENCE, ROLLOUT_GAP, SAMPLING_DIVERGENCE, ENTROPY, SAID };
+// What is told of each sequence, and their number: first what policies tell, then what distillation does.
+enum Said {
+    CLIPPED, RATIO, LARGEST_RATIO, DIVERGENCE, ROLLOUT_GAP, SAMPLING_DIVERGENCE, ENTROPY,
+    STUDENT_MASS, TEACHER_MASS, SAID
+};
+constexpr int SAID_OF_POLICIES = ENTROPY + 1;
 
 // What a kernel of tokens is called with.  _tokens.py describes the same to ctypes.
 struct TokenCall {
@@ -331,7 +335,7 @@ OUTLINE void write_slopes(const Example& example, int64_t first, int count) {
 
 // Sums of what is told of a sequence.
 struct Telling {
-    Lanes sums[SAID];
+    Lanes sums[SAID_OF_POLICIES];
     double largest = 0;  // of ratios, none of which is less
 
     template <typename Term>
@@ -362,7 +366,7 @@ struct Telling {
         const TokenCall& call = example.call;
         double* const said = call.said + example.row * SAID;
         const double count = example.count > 0 ? example.count : 1;
-        for (int i = 0; i < SAID; ++i) said[i] = sums[i].total() / count;
+        for (int i = 0; i < SAID_OF_POLICIES; ++i) said[i] = sums[i].total() / count;
         said[LARGEST_RATIO] = said[RATIO] == said[RATIO] ? largest : said[RATIO];  // NaN is larger
         // 0 where what it is made of is not given.
         if (!has(call, REFERENCE)) said[DIVERGENCE] = 0;
@@ -604,11 +608,15 @@ OUTLINE bool write_classes_as(
     return found == 0;
 }
 
-OUTLINE double divergence_of_token(const Example& example, const Distilling& how, int64_t token) {
+// Adds to `masses` what each side gives to the classes there are, where that is told.
+OUTLINE double divergence_of_token(
+    const Example& example, const Distilling& how, int64_t token, double* masses) {
     TokenCall& call = example.call;
     const Classes classes(call.classes, example.room.rows);
     const Part student = read_distribution(example, how, 0, token, classes);
     const Part teacher = read_distribution(example, how, 1, token, classes);
+    for (int side = 0; side < 2 && call.said; ++side)
+        masses[side] += sum_of_classes(classes.shares[side], classes.groups);
     double value = terms_of(how, classes);
     Term of_rest{0, 0};
     if (how.support == TAIL_BUCKET) of_rest = term_of_rest(how, student, teacher);
@@ -631,17 +639,20 @@ OUTLINE double divergence_of_token(const Example& example, const Distilling& how
     return value + of_rest.value;
 }
 
-// The sum of the divergences of a sequence.  Writes its gradient.
+// The sum of the divergences of a sequence.  Writes its gradient, and what is told of it.
 INLINE double divergence_of_sequence(const Example& example, const Distilling& how) {
     TokenCall& call = example.call;
     const int64_t start = call.starts[example.row];
     const int64_t bytes = call.gradient ? call.classes * size_of(Kind(call.gradient_kind)) : 0;
-    double sum = 0;
+    double sum = 0, masses[2] = {0, 0};
     for (int64_t token = start; token < start + call.used[example.row]; ++token) {
-        if (!call.mask || call.mask[token]) sum += divergence_of_token(example, how, token);
+        if (!call.mask || call.mask[token]) sum += divergence_of_token(example, how, token, masses);
         else if (call.gradient)
             __builtin_memset(call.gradient + (token - call.gradient_first) * bytes, 0, size_t(bytes));
     }
+    for (int side = 0; side < 2 && call.said; ++side)
+        call.said[example.row * SAID + STUDENT_MASS + side] =
+            masses[side] / (example.count > 0 ? example.count : 1);
     return sum;
 }
 
