@@ -16,7 +16,18 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
-from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
+from lossd.losses import (
+    LOSSES,
+    Axes,
+    Content,
+    Input,
+    Loss,
+    Shape,
+    Status,
+    TokenAggregation,
+)
+from lossd.losses._maths.divergences import DistillationDivergence, DistillationSupport
+from lossd.losses.distillation import DistillationOutput
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _compiled_token_run, _summed_run, _token_results, _token_run
 from lossd.shapes._compiled_token_run import CompiledTokenRun
@@ -257,6 +268,7 @@ def test_pieces_may_be_shorter_than_a_sequence(
     expected = [engine.run(job) for job in jobs]
     monkeypatch.setattr(_token_run, "PIECE_TOKENS", cells)
     monkeypatch.setattr(_compiled_token_run, "PIECE_TOKENS", cells)
+    monkeypatch.setattr(_compiled_token_run, "PART_NUMBERS", cells)
     monkeypatch.setattr(TokenRun, "piece_tokens", cells)
     monkeypatch.setattr(_summed_run, "PIECE_CELLS", cells)
     monkeypatch.setattr(_summed_run, "KERNEL_CELLS", cells)
@@ -283,6 +295,99 @@ def test_no_body_computes_again_what_sides_give_to_classes(
         found, right = compiled.run(case.job()), plain.run(case.job())
         for name, expected in right.outputs.items():
             assert_close(found.outputs[name], expected, np.float64, (case, name))
+
+
+@pytest.mark.parametrize("loss", OF_CLASSES, ids=lambda loss: loss.name)
+@pytest.mark.parametrize("numbers", [1, 7, 20])
+def test_parts_of_a_sequence_have_the_same_bits_however_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, loss: Loss, numbers: int
+) -> None:
+    """Of tokens that have a number for each class, of which threads share a sequence."""
+    monkeypatch.setattr(_compiled_token_run, "PART_NUMBERS", numbers)
+    for number, case in enumerate(map(asking, padded(loss))):
+        if knows_others(case):
+            continue
+        dtype = DTYPES[number % len(DTYPES)]
+        given, chosen = case.astype(dtype), options(number)
+        whole = engine.run(given.job(reduction=Reduction.SUM, **chosen))
+        other = engine.run(flat(given).job(reduction=Reduction.SUM, **chosen))
+        assert_same_bits(values(other), values(whole), given)
+        kept = within(given, "")
+        assert_same_bits(other.gradients["predictions"], whole.gradients["predictions"][kept], case)
+        for row in range(given.count):
+            rows = slice(row, row + 1)
+            alone = {name: array[rows] for name, array in chosen.items()}
+            part = engine.run(given.rows(rows).job(reduction=Reduction.SUM, **alone))
+            assert_same_bits(values(part), values(whole)[rows], given)
+            for name, array in {**part.gradients, **part.outputs}.items():
+                expected = {**whole.gradients, **whole.outputs}[name][rows]
+                assert_same_bits(array, expected, (given, name))
+
+
+@pytest.mark.parametrize("loss", OF_CLASSES, ids=lambda loss: loss.name)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_token_that_is_not_finite_zeroes_all_parts_of_its_sequence(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, loss: Loss, dtype: Any
+) -> None:
+    monkeypatch.setattr(_compiled_token_run, "PART_NUMBERS", 1)
+    drawn = next(case for case in padded(loss) if not knows_others(case))
+    left = {name: array for name, array in drawn.inputs.items() if array.ndim == 3}
+    given = asking(replace(drawn, inputs=left)).astype(dtype)
+    right = engine.run(given.job(reduction=Reduction.SUM))
+    spoilt = given.inputs["predictions"].copy()
+    spoilt[BAD, -1] = np.nan
+    job = given.with_inputs(predictions=spoilt).job(
+        reduction=Reduction.SUM, nonfinite=NonfinitePolicy.ZERO
+    )
+    found = engine.run(job)
+    assert found.nonfinite_examples.tolist() == [BAD]
+    others = np.arange(given.count) != BAD
+    for array, whole in [
+        (values(found), values(right)),
+        (found.gradients["predictions"], right.gradients["predictions"]),
+        *((found.outputs[name], right.outputs[name]) for name in right.outputs),
+    ]:
+        assert_zero(array[BAD])
+        assert_same_bits(array[others], whole[others], given)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_long_sequence_of_classes_is_many_pieces_of_work(dtype: type[np.floating[Any]]) -> None:
+    """For threads to share it, and so that it can be stopped on its way."""
+    random = np.random.default_rng(0)
+    both = random.standard_normal((2, 1, 64, 1 << 14)).astype(dtype)
+    case = next(token_cases(LOSSES["distillation"]))
+    case = Case(
+        case.loss,
+        {
+            **case.parameters,
+            "divergence": DistillationDivergence.FORWARD_KL,
+            "support": DistillationSupport.WHOLE,
+            "beta": None,
+            "temperature": 1.0,
+            "outputs": tuple(DistillationOutput),
+            "aggregation": TokenAggregation.SUM,
+            "sequence_length": None,
+        },
+        case.form,
+        {"predictions": both[0], "targets": both[1]},
+    )
+    engine = Engine(NumpyBackend(2, host_kernels()))
+    found = engine.run(case.job(reduction=Reduction.SUM))
+    looks = looks_of(engine, case.job())
+    engine.close()
+    wide = both.astype(np.longdouble)
+    student, teacher = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    expected = (np.exp(teacher) * (teacher - student)).sum()
+    slopes = np.exp(student) - np.exp(teacher)
+    assert found.loss == pytest.approx(float(expected), rel=1e-12)
+    kind = np.finfo(dtype)
+    gradient = found.gradients["predictions"].astype(np.float64)
+    np.testing.assert_allclose(
+        gradient, slopes, rtol=float(kind.eps), atol=float(kind.smallest_subnormal)
+    )
+    assert [float(found.outputs[name][0]) for name in found.outputs] == pytest.approx([1, 1])
+    assert looks >= 4
 
 
 def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.backends._host import host_kernels
+from lossd.backends._host import NO_KERNELS, KernelSource, host_kernels
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -125,6 +125,27 @@ def test_long_sequences_take_four_times_their_bytes(engine: Engine, loss: Loss) 
 
     (one, size), (two, twice) = held(100_000), held(200_000)
     assert two - one <= 4 * (twice - size)
+
+
+@pytest.mark.parametrize("kernels", [NO_KERNELS, host_kernels()], ids=["numpy", "compiled"])
+def test_halves_of_a_long_sequence_of_classes_take_no_float64_of_each(
+    kernels: KernelSource,
+) -> None:
+    engine = Engine(NumpyBackend(1, kernels))
+
+    def taken(length: int) -> tuple[int, int, int]:
+        (case, *_) = cases(LOSSES["distillation"], rows=1, length=2)
+        random = np.random.default_rng(0)
+        both = random.standard_normal((2, 1, length, 4096)).astype(np.float16)
+        inputs = {"predictions": both[0], "targets": both[1]}
+        parameters = {**case.parameters, "aggregation": TokenAggregation.SUM}
+        job = Case(case.loss, parameters, case.form, inputs).job()
+        return *peak_and_held(engine, job), both[0].nbytes
+
+    (one, held, size), (two, held_twice, twice) = taken(500), taken(1000)
+    assert one <= held + SMALL
+    assert two <= held_twice + SMALL
+    assert held_twice - held <= 1.5 * (twice - size)  # which is the gradient
 
 
 def test_ratios_that_are_sorted_are_said(engine: Engine) -> None:

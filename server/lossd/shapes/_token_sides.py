@@ -1,7 +1,7 @@
 """Which tokens of a side count, whose they are, and what a mean of them divides by."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,20 @@ class TokenSide:
         found = np.unique(np.concatenate(stops))
         found = found[(found > 0) & (found <= self.rows)]
         return [slice(int(a), int(b)) for a, b in zip([0, *found[:-1]], found, strict=True)]
+
+    def in_parts(self, step: int) -> tuple["TokenSide", Indices]:
+        """Returns the parts of rows, of at most so many cells each, and which row each is of.
+
+        Where a part begins depends on its row alone.
+        """
+        numbers = np.maximum(-(-self.sizes // step), 1)
+        row_of = np.repeat(np.arange(self.rows), numbers)
+        first = np.cumsum(numbers) - numbers
+        before = (np.arange(len(row_of)) - first[row_of]) * step
+        sizes = np.minimum(self.sizes[row_of] - before, step)
+        used = None if self.used is None else (self.used[row_of] - before).clip(0, sizes)
+        starts = self.starts[row_of] + before
+        return replace(self, rows=len(row_of), starts=starts, sizes=sizes, used=used), row_of
 
     def counts(self) -> Floats:
         """Returns how many tokens of each row count."""

@@ -40,7 +40,7 @@ from lossd.batch import (
 from lossd.checkpoints import Checkpoint
 from lossd.losses import Axes, Content, Input, Loss
 from lossd.reduction import Flags, RowPlan, are_zero, plan_rows, union
-from lossd.shapes._compiled_token_run import CompiledTokenRun, check_parameters
+from lossd.shapes._compiled_token_run import MOST_TOKENS, CompiledTokenRun, check_parameters
 from lossd.shapes._memory import largest
 from lossd.shapes._pieces import side_by_side
 from lossd.shapes._shape import Buffers, Evaluated, Evaluator, ShapeRules
@@ -96,10 +96,18 @@ class TokensShape(ShapeRules):
         dtype: np.dtype[Any],
         workers: int,
     ) -> int:
-        """See ``ShapeRules.needed``; derivatives of 16 bits are rounded from float64."""
+        """See ``ShapeRules.needed``; derivatives of 16 bits are rounded from float64.
+
+        Those of classes are so part by part, however long a sequence is.
+        """
         found = super().needed(job, layout, arrays, parameters, dtype, workers)
         first = arrays[job.loss.inputs[0].name]
-        return found + 8 * first.size if found and first.dtype.itemsize == 2 else found
+        if not found or first.dtype.itemsize != 2:
+            return found
+        size = first.size
+        if job.loss.inputs[0].axes is Axes.CLASSES:
+            size = min(size, workers * max(MOST_TOKENS, first.shape[-1]))
+        return found + 8 * size
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
