@@ -100,7 +100,7 @@ class _TokenTable:
         lengths = np.fromiter(map(len, each), np.int64, len(each))
         example_of = np.repeat(np.arange(len(examples)), list(map(len, examples)))
         return cls(
-            tokens=np.concatenate(_as_numbers(each)),
+            tokens=np.concatenate(numbers_of(each)),
             sequence=np.repeat(np.arange(len(each)), lengths),
             lengths=lengths,
             example_of=example_of,
@@ -129,7 +129,7 @@ class _TokenTable:
         """Returns numbers that are equal where tokens of one example are."""
         low = int(self.tokens.min(initial=0))
         width = int(self.tokens.max(initial=0)) - low + 1
-        tokens = self.tokens - low if width <= _MOST_APART else _ranks(self.tokens)
+        tokens = self.tokens - low if width <= _MOST_APART else ranks_of(self.tokens)
         return self.example_of[self.sequence] * min(width, _MOST_APART) + tokens
 
 
@@ -205,7 +205,7 @@ def _grams(
     They are counted one sequence after the other: of long ones the counts take as much memory as
     all distinct n-grams of all, so that two of them at a time is what a caller should keep.
     """
-    tokens, count = _numbered(_as_numbers(sequences), checkpoint)
+    tokens, count = _numbered(numbers_of(sequences), checkpoint)
     ends, found, known = tokens, count, count
     for order in range(1, orders + 1):
         if order > 1:
@@ -217,7 +217,7 @@ def _grams(
         yield (np.bincount(one, minlength=found) for one in ends)
 
 
-def _as_numbers(sequences: Sequence[Tokens]) -> list[Numbers]:
+def numbers_of(sequences: Sequence[Tokens]) -> list[Numbers]:
     """Returns numbers that are equal where tokens are."""
     if all(isinstance(one, str) for one in sequences):
         encoded = (str(one).encode("utf-32-le", "surrogatepass") for one in sequences)
@@ -237,6 +237,7 @@ def _numbered(keys: list[Numbers], checkpoint: Checkpoint) -> tuple[list[Numbers
     return np.split(ranks, np.cumsum([len(one) for one in keys])[:-1]), len(names)
 
 
-def _ranks(tokens: Numbers) -> Numbers:
+def ranks_of(tokens: Numbers) -> Numbers:
+    """Returns how many different ones are less than each."""
     ranks: Numbers = np.unique(tokens, return_inverse=True)[1]
     return ranks
