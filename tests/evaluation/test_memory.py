@@ -20,7 +20,9 @@ from lossd.evaluation._ngrams import MAX_TOKENS
 from lossd.evaluation._text import TextLevel
 from lossd.evaluation.confusion_matrix import Normalization
 from lossd.losses import ParameterError
+from lossd.serving.evaluation_service import state as evaluation_state
 from tests.evaluation.run import batch
+from tests.evaluation.test_states import requested
 
 COUNT = 60_000
 SMALL = 1 << 20  # of Python's objects and of what is read at a first use
@@ -461,6 +463,20 @@ def test_a_result_of_many_exact_sums_can_be_stopped(name: str, parameters: Data)
     assert looks >= 40_000 * tallies >> 12
     with pytest.raises(Stopped):
         metric.score(state, complete, stopping_at(looks // 2))
+
+
+def test_states_of_many_exact_sums_are_written_and_read_until_they_are_stopped() -> None:
+    state, metrics, looks = weighed(METRICS["f1"], 40_000), [requested("f1", {})], [0]
+    encoded = evaluation_state.write(metrics, [state], lambda: looks.append(0))
+    written = len(looks)
+    assert written >= 40_000 * len(state.tallies) >> 12
+    with pytest.raises(Stopped):
+        evaluation_state.write(metrics, [state], stopping_at(written // 2))
+    ((_, read),) = evaluation_state.read([encoded], metrics, checkpoint=lambda: looks.append(0))
+    assert read.tally("hits").fractions == state.tally("hits").fractions
+    assert len(looks) >= 2 * written
+    with pytest.raises(Stopped):
+        evaluation_state.read([encoded], metrics, checkpoint=stopping_at(written // 2))
 
 
 def test_states_of_many_exact_sums_are_added_up_until_they_are_stopped() -> None:

@@ -19,7 +19,7 @@ from lossd.evaluation._declare import (
 )
 from lossd.evaluation._exact import from_signed_bytes, signed_bytes
 from lossd.evaluation._state import ClassificationTask, State, merged
-from lossd.evaluation._tally import StateError, Tally
+from lossd.evaluation._tally import StateError, Tally, checked
 from lossd.schema import catalogue
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "State",
     "StateError",
     "Tally",
+    "checked",
     "from_signed_bytes",
     "merged",
     "signed_bytes",

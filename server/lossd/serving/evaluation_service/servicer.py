@@ -132,7 +132,7 @@ class RunningEvaluation:
                 reply.results.append(result)
         if self._return_state:
             hold(_COPIES * self.nbytes)
-            reply.state = evaluation_state.write(self.metrics, self.states)
+            reply.state = evaluation_state.write(self.metrics, self.states, call.checkpoint)
         write_timing(reply.server_timing, call.seconds)
 
 

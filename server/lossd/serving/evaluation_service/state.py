@@ -18,6 +18,7 @@ from lossd.evaluation import (
     Metric,
     State,
     Tally,
+    checked,
     from_signed_bytes,
     signed_bytes,
 )
@@ -42,15 +43,17 @@ _TASKS = {
 _NUMBERS = {task: number for number, task in _TASKS.items()}
 
 
-def write(metrics: Sequence[Requested], states: Sequence[State]) -> bytes:
-    """Returns the states of several metrics as bytes."""
+def write(
+    metrics: Sequence[Requested], states: Sequence[State], checkpoint: Checkpoint = never_stop
+) -> bytes:
+    """Returns the states of several metrics as bytes; ``checkpoint`` is called on the way."""
     message = v1.EvaluationState()
     for one, state in zip(metrics, states, strict=True):
-        _fill(message.metrics.add(metric=one.spec), state)
+        _fill(message.metrics.add(metric=one.spec), state, checkpoint)
     return message.SerializeToString()
 
 
-def _fill(entry: v1.MetricState, state: State) -> None:
+def _fill(entry: v1.MetricState, state: State, checkpoint: Checkpoint) -> None:
     entry.version = VERSION
     entry.task = _NUMBERS[state.task]
     if state.width is not None:
@@ -64,7 +67,9 @@ def _fill(entry: v1.MetricState, state: State) -> None:
         tensors.fill(written.integers, tally.integers)
         indices = sorted(tally.fractions)
         tensors.fill(written.indices, np.array(indices, np.int64))
-        written.fractions.extend(signed_bytes(tally.fractions[index]) for index in indices)
+        written.fractions.extend(
+            signed_bytes(tally.fractions[index]) for index in checked(indices, checkpoint)
+        )
     for name, column in state.table().items():
         tensors.fill(entry.columns.add(name=name).tensors.add(), column)
 
@@ -77,8 +82,8 @@ def read(
 ) -> list[tuple[int, State]]:
     """Reads states of the metrics that were asked for.
 
-    ``hold`` counts what they take, and ``checkpoint`` is called before each: as many as may be
-    take seconds.
+    ``hold`` counts what they take, and ``checkpoint`` is called before each, and between some
+    thousand exact sums: as many as may be take seconds.
 
     Returns:
         Each state with the position of its metric.
@@ -97,7 +102,7 @@ def read(
         for entry in message.metrics:
             checkpoint()
             index = _index(entry, metrics, path)
-            found.append((index, _state(entry, metrics[index].metric, path)))
+            found.append((index, _state(entry, metrics[index].metric, path, checkpoint)))
     return found
 
 
@@ -132,12 +137,12 @@ def _invalid(path: str, message: str) -> InvalidRequest:
     return InvalidRequest(message, field=path, reason="INVALID_STATE")
 
 
-def _state(entry: v1.MetricState, metric: Metric, path: str) -> State:
+def _state(entry: v1.MetricState, metric: Metric, path: str, checkpoint: Checkpoint) -> State:
     try:
         state = State(
             task=_task(entry),
             width=_width(entry),
-            tallies=_tallies(entry, metric),
+            tallies=_tallies(entry, metric, checkpoint),
             tables=_tables(entry, metric),
             **_counts(entry),
         )
@@ -176,7 +181,7 @@ def _counts(entry: v1.MetricState) -> dict[str, int]:
     return counts
 
 
-def _tallies(entry: v1.MetricState, metric: Metric) -> dict[str, Tally]:
+def _tallies(entry: v1.MetricState, metric: Metric, checkpoint: Checkpoint) -> dict[str, Tally]:
     if len(entry.tallies) > len(metric.tallies):
         raise ValueError(f"tallies must be at most {len(metric.tallies)}, got {len(entry.tallies)}")
     found: dict[str, Tally] = {}
@@ -185,11 +190,11 @@ def _tallies(entry: v1.MetricState, metric: Metric) -> dict[str, Tally]:
             raise ValueError(
                 f"tallies must be those of {metric.message}, got {written.name[:64]!r}"
             )
-        found[written.name] = _tally(written, metric.tallies[written.name])
+        found[written.name] = _tally(written, metric.tallies[written.name], checkpoint)
     return found
 
 
-def _tally(written: v1.TallyState, axes: int) -> Tally:
+def _tally(written: v1.TallyState, axes: int, checkpoint: Checkpoint) -> Tally:
     integers = tensors.read(written.integers)
     if integers.dtype != np.int64 or integers.ndim != axes or not integers.size:
         raise ValueError(
@@ -203,10 +208,10 @@ def _tally(written: v1.TallyState, axes: int) -> Tally:
         )
     if integers.min() < 0 or integers.max() > MAX_COUNT:
         raise ValueError(f"{written.name} must be counts, got {integers.min()} to {integers.max()}")
-    return Tally(integers, _fractions(written, integers.size))
+    return Tally(integers, _fractions(written, integers.size, checkpoint))
 
 
-def _fractions(written: v1.TallyState, size: int) -> dict[int, int]:
+def _fractions(written: v1.TallyState, size: int, checkpoint: Checkpoint) -> dict[int, int]:
     indices = tensors.read(written.indices)
     if indices.dtype != np.int64 or indices.shape != (len(written.fractions),):
         raise ValueError(f"indices must be one int64 a fraction, got {list(indices.shape)}")
@@ -215,7 +220,8 @@ def _fractions(written: v1.TallyState, size: int) -> dict[int, int]:
     if indices[0] < 0 or indices[-1] >= size or (np.diff(indices) <= 0).any():
         raise ValueError(f"indices must ascend in [0, {size}), got others")
     found: dict[int, int] = {}
-    for index, encoded in zip(indices.tolist(), written.fractions, strict=True):
+    pairs = zip(indices.tolist(), written.fractions, strict=True)
+    for index, encoded in checked(pairs, checkpoint):
         if len(encoded) > MAX_FRACTION_BYTES:
             raise ValueError(
                 f"fractions must have at most {MAX_FRACTION_BYTES} bytes, got {len(encoded)}"
