@@ -114,39 +114,66 @@ def test_labels(average: Average) -> None:
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
-def test_labels_without_weights_have_the_numbers_that_each_has_alone(name: str) -> None:
-    """Many labels of few examples are computed together, those of many examples one by one."""
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_labels_have_the_numbers_that_each_has_alone(name: str, *, weighted: bool) -> None:
+    """Those of few examples are computed together, those of many examples one by one."""
     random = np.random.default_rng(3)
     for examples, labels in ((3, 50), (40, 300), (70_000, 2)):
         scores = random.integers(-3, 4, (examples, labels)).astype(np.float32)
         scores[scores == 3], scores[scores == -3] = np.inf, -np.inf
         targets = random.integers(0, 2, (examples, labels)).astype(bool)
         targets[0], targets[1] = True, False
-        given = {"predictions": scores, "targets": targets}
+        weights = 2.0 ** random.integers(-9, 9, examples) * random.random(examples)
+        beside: dict[str, Any] = {"weights": weights} if weighted else {}
         each = [
-            value(name, predictions=scores[:, label], targets=targets[:, label])
+            value(name, predictions=scores[:, label], targets=targets[:, label], **beside)
             for label in range(labels)
         ]
+        given = {"predictions": scores, "targets": targets, **beside}
         assert values_of(score(name, {"average": Average.NONE}, **given)) == exact(each)
-        shares = targets.mean(axis=0)
+        shares = np.average(targets, axis=0, weights=weights if weighted else None)
         oracle, finite = getattr(metrics, f"{name}_score"), scores.clip(-9, 9)
         for average, expected in (
             (Average.MACRO, np.mean(each)),
             (Average.WEIGHTED, np.average(np.array(each), weights=shares)),
         ):
             assert value(name, {"average": average}, **given) == exact(expected)
-            assert expected == exact(oracle(targets, finite, average=average.value))
+            assert expected == exact(
+                oracle(targets, finite, average=average.value, sample_weight=beside.get("weights"))
+            )
 
 
-def test_there_is_no_step_for_each_of_many_labels() -> None:
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_labels_of_weights_of_any_size_are_ranked(name: str, size: float) -> None:
+    """Whose products leave the range of float64, also where those of one side are far smaller."""
+    random = np.random.default_rng(4)
+    scores, targets = random.integers(0, 9, (60, 20)), random.integers(0, 2, (60, 20))
+    given = {"predictions": scores / 2, "targets": targets}
+    weights = random.uniform(0.1, 2, 60)
+    parameters = {"average": Average.WEIGHTED}
+    right = value(name, parameters, weights=weights, **given)
+    assert value(name, parameters, weights=weights * size, **given) == exact(right)
+    one = {"predictions": scores[:, :1] / 2, "targets": targets[:, :1]}
+    uneven = np.where(targets[:, 0], weights, weights / size)
+    both = {"predictions": np.tile(scores[:, :1] / 2, 3), "targets": np.tile(targets[:, :1], 3)}
+    alone = value(name, parameters, weights=uneven, **one)
+    assert value(name, parameters, weights=uneven, **both) == exact(alone)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_there_is_no_step_for_each_of_many_labels(*, weighted: bool) -> None:
     random, looks = np.random.default_rng(4), [0]
     targets = np.arange(16)[:, None] % 2 * np.ones(5_000, int)
     metric = METRICS["roc_auc"]
     complete = metric.complete({"average": Average.WEIGHTED})
-    given = batch(predictions=random.standard_normal(targets.shape), targets=targets)
+    weights = random.uniform(0.9, 1.1, 16) if weighted else None
+    given = batch(
+        predictions=random.standard_normal(targets.shape), targets=targets, weights=weights
+    )
     found = metric.score(metric.observe(given, complete), complete, lambda: looks.append(1))
     assert found.value == pytest.approx(0.5, abs=0.01)
-    assert len(looks) < 10
+    assert len(looks) < 20
 
 
 def test_what_has_one_class_only_is_not_defined() -> None:

@@ -80,13 +80,15 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class ManyCurves:
-    """The curves of several questions without weights, a row each, with a point for each example.
+    """The curves of several questions, a row each, with a point for each example.
 
-    Of examples that tie all but the last have the point before them.
+    Of examples that tie all but the last have the point before them.  The numbers are those of
+    ``Curve``, and ``tilts`` those of each row, where there are weights.
     """
 
     true_positives: Array
     false_positives: Array
+    tilts: Array | None = None
 
     @property
     def lacks(self) -> list[str]:
@@ -102,33 +104,60 @@ class ManyCurves:
         yes, no = self.true_positives, self.false_positives
         heights = yes.copy()
         heights[:, 1:] += yes[:, :-1]
-        doubled = (np.diff(no, axis=1, prepend=0) * heights).sum(axis=1)
+        widths = np.diff(no, axis=1, prepend=no.dtype.type(0))
+        doubled = (widths * heights).sum(axis=1)
+        # With weights of the same terms in the same order, see ``Curve.area``.
+        whole = 2 * yes[:, -1]
+        most = whole * no[:, -1] if self.tilts is None else (widths * whole[:, None]).sum(axis=1)
         with np.errstate(invalid="ignore"):
-            areas: Floats = doubled / (2 * yes[:, -1] * no[:, -1])
+            areas: Floats = doubled / most
         return areas
 
     def average_precisions(self) -> Floats:
         """Returns the average precision of each, see ``Curve``; NaN where there is no positive."""
         yes, no = self.true_positives, self.false_positives
-        steps = np.diff(yes, axis=1, prepend=0)
-        precisions = yes / np.maximum(yes + no, 1)
-        with np.errstate(invalid="ignore"):
-            found: Floats = (steps * precisions).sum(axis=1) / yes[:, -1]
+        steps = np.diff(yes, axis=1, prepend=yes.dtype.type(0))
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            no = no if self.tilts is None else np.ldexp(no, self.tilts[:, None])
+            precisions = np.divide(yes, yes + no, out=np.zeros(yes.shape), where=yes > 0)
+            found: Floats = (steps * precisions).sum(axis=1) / steps.sum(axis=1)
         return found
 
 
-def curves(scores: Array, positive: Flags) -> ManyCurves:
+def curves(scores: Array, positive: Flags, weights: Floats | None) -> ManyCurves:
     """Counts the examples at or above each score, along the last axis."""
-    order = np.argsort(scores, axis=1)[:, ::-1]
+    if weights is None:
+        order = np.argsort(scores, axis=1)[:, ::-1]
+    else:  # of examples that tie too, so that no sum depends on how they came
+        heavy = np.broadcast_to(weights, scores.shape)
+        order = np.lexsort((heavy, positive, scores), axis=1)[:, ::-1]
     ordered = np.take_along_axis(scores, order, axis=1)
     are_ends = np.ones(scores.shape, np.bool_)
     np.not_equal(ordered[:, 1:], ordered[:, :-1], out=are_ends[:, :-1])
     hits = np.take_along_axis(positive, order, axis=1)
-    yes = np.cumsum(hits, axis=1, dtype=np.int64)
-    no = np.arange(1, scores.shape[1] + 1) - yes
-    return ManyCurves(
-        *(np.maximum.accumulate(np.where(are_ends, one, 0), axis=1) for one in (yes, no))
-    )
+    yes: Array
+    no: Array
+    if weights is None:
+        yes = np.cumsum(hits, axis=1, dtype=np.int64)
+        no = np.arange(1, scores.shape[1] + 1) - yes
+        return ManyCurves(_at_ends(yes, are_ends), _at_ends(no, are_ends))
+    heavy = weights[order]
+    yes, powers = _scaled_rows(np.where(hits, heavy, 0))
+    no, others = _scaled_rows(np.where(hits, 0, heavy))
+    yes, no = (_at_ends(np.cumsum(one, axis=1), are_ends) for one in (yes, no))
+    return ManyCurves(yes, no, others - powers)
+
+
+def _at_ends(sums: Array, are_ends: Flags) -> Array:
+    """Returns sums along a curve as they are at the last end of examples that tie."""
+    found: Array = np.maximum.accumulate(np.where(are_ends, sums, 0), axis=1)
+    return found
+
+
+def _scaled_rows(weights: Floats) -> tuple[Floats, Array]:
+    """Returns each row as ``scaled`` does."""
+    powers: Array = np.frexp(weights.max(axis=1))[1]
+    return np.ldexp(weights, -powers[:, None]), powers
 
 
 def curve(

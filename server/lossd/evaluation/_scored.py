@@ -15,6 +15,7 @@ from lossd.evaluation._exact import UNIT, exact_sums, ratio
 from lossd.evaluation._examples import Flags, for_each_column
 from lossd.evaluation._probabilities import comparable
 from lossd.evaluation._state import ClassificationTask, State, rows
+from lossd.evaluation._tally import checked
 
 COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
 
@@ -65,8 +66,8 @@ def _wrong_weights(table: Mapping[str, Array]) -> str:
 
 # Of each score of a curve: its order, itself and its target in order, and what adds them up.
 _CURVE_BYTES = 80
-# Scores whose curves are made together, where there are several and no weights: a step for each of
-# many labels would take longer than all that is done about few examples.
+# Scores whose curves are made together, where there are several: a step for each of many labels
+# would take longer than all that is done about few examples.
 _TOGETHER = 1 << 16
 
 
@@ -134,12 +135,13 @@ class Ranked:
         return curve(self.scores[:, column], self.positive(column), self.weights, checkpoint)
 
     def curves(self, columns: slice) -> ManyCurves:
-        """Returns the curves of some classes or labels, which have no weights."""
+        """Returns the curves of some classes or labels."""
         if self.is_multiclass:
             yes = np.arange(self.width)[columns, None] == self.targets[:, 0]
         else:
             yes = self.targets[:, columns].T
-        return curves(np.ascontiguousarray(self.scores[:, columns].T), np.ascontiguousarray(yes))
+        scores = np.ascontiguousarray(self.scores[:, columns].T)
+        return curves(scores, np.ascontiguousarray(yes), self.weights)
 
     def pooled(self, checkpoint: Checkpoint) -> Curve:
         """Returns the curve of all classes or labels together."""
@@ -156,10 +158,16 @@ class Ranked:
             counts: Array = np.count_nonzero(self.targets, axis=0)
             return counts.astype(np.float64)
         found, weights = np.zeros(self.width), scaled(self.weights)[0]
-        for column in range(self.width):
-            checkpoint()
-            sums = exact_sums(np.frexp(weights[self.positive(column)]), checkpoint=checkpoint)
-            found[column] = ratio(sums.get(0, 0), UNIT)
+        step = self.width if self.is_multiclass else max(1, _TOGETHER // len(weights))
+        for start in range(0, self.width, step):
+            if self.is_multiclass:
+                heavy, labels = weights, self.targets[:, 0].astype(np.int64)
+            else:
+                rows_of, labels = np.nonzero(self.targets[:, start : start + step])
+                heavy = weights[rows_of]
+            sums = exact_sums(np.frexp(heavy), groups=labels, checkpoint=checkpoint)
+            for label, units in checked(sums.items(), checkpoint):
+                found[start + label] = ratio(units, UNIT)
         return found
 
 
@@ -180,7 +188,7 @@ def averaged(
     if average is Average.MICRO:
         return _single(score(ranked.pooled(checkpoint)))
     found: list[float | str] = []
-    step = _TOGETHER // len(ranked.scores) if ranked.weights is None else 1
+    step = _TOGETHER // len(ranked.scores)
     for column in range(0, ranked.width, max(1, step)):
         checkpoint()
         if step > 1:
