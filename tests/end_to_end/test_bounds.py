@@ -150,7 +150,7 @@ def test_a_call_that_waits_for_a_turn_ends_with_its_caller() -> None:
         grpc.insecure_channel(process.address, options=CHANNEL) as channel,
     ):
         evaluate: Any = channel.unary_unary(EVALUATE)
-        message = many_classes()
+        message = long_pairs()
         busy = evaluate.future(message, timeout=120)
         wait_for(process, "lossd_inflight_requests", 1)
         large = request(rows=8 * 1024, classes=512)
@@ -175,37 +175,33 @@ def ending(process: Process, seconds: float) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("what", ["n-grams", "pairs of classes"])
+@pytest.mark.parametrize("what", ["n-grams", "edits"])
 def test_the_end_waits_for_nothing_that_computes(what: str) -> None:
     with (
         serve("--backend", "numpy", "--threads", "1", "--drain-seconds", "1") as process,
         grpc.insecure_channel(process.address, options=CHANNEL) as channel,
     ):
         evaluate: Any = channel.unary_unary(EVALUATE)
-        message = long_text(450_000) if what == "n-grams" else many_classes()
+        message = long_text(450_000) if what == "n-grams" else long_pairs()
         busy = evaluate.future(message, timeout=120)
         wait_for(process, "lossd_inflight_requests", 1)
         assert ending(process, 30) < 1 + 1 + 5  # that a busy machine may add
         assert isinstance(busy.exception(), grpc.RpcError)
 
 
-def many_classes() -> bytes:
-    """Half a million pairs of classes."""
+def long_pairs() -> bytes:
+    """Pairs of texts whose edits take long, and little memory beside."""
     random = np.random.default_rng(0)
-    spec = MetricSpec(roc_auc=v1.RocAuc(multiclass="MULTICLASS_ONE_VS_ONE"))
-    made = v1.EvaluateRequest(metrics=[spec])
-    arrays: dict[str, Any] = {
-        "predictions": random.standard_normal((1000, 1000), np.float32),
-        "targets": np.arange(1000),
-    }
-    for name, array in arrays.items():
-        tensors.fill(made.batch.inputs.add(name=name).tensors.add(), array)
+    made = v1.EvaluateRequest(metrics=[MetricSpec(word_error_rate=v1.WordErrorRate())])
+    for name in ("hypotheses", "references"):
+        texts = [" ".join(map(str, random.integers(0, 9, 1 << 15))) for _ in range(100)]
+        made.batch.sequences.add(name=name, texts=texts)
     return made.SerializeToString()
 
 
-@pytest.mark.parametrize("what", ["n-grams", "pairs of classes"])
+@pytest.mark.parametrize("what", ["n-grams", "edits"])
 def test_long_work_stops_at_its_deadline(server: Process, what: str) -> None:
-    message = long_text(450_000) if what == "n-grams" else many_classes()
+    message = long_text(450_000) if what == "n-grams" else long_pairs()
     with grpc.insecure_channel(server.address, options=CHANNEL) as channel:
         evaluate: Any = channel.unary_unary(EVALUATE)
         with pytest.raises(grpc.RpcError):

@@ -101,6 +101,33 @@ def test_classes_one_versus_one(average: Average) -> None:
     assert (missing.value, missing.reason) == (None, "targets hold none of class 2")
 
 
+@pytest.mark.parametrize("average", [Average.MACRO, Average.WEIGHTED])
+def test_many_pairs_of_classes_take_a_step_for_each_class(average: Average) -> None:
+    """Of scores that tie often, of infinite ones and of classes of one example."""
+    random, looks = np.random.default_rng(5), [0]
+    shares = softmax(random.integers(0, 4, (200, 40)).astype(float), axis=1)
+    targets = np.concatenate([np.arange(40), random.integers(0, 30, 160)])
+    shares[5] = np.eye(40)[targets[5]]
+    metric = METRICS["roc_auc"]
+    complete = metric.complete(
+        {"average": average, "multiclass": Multiclass.ONE_VS_ONE, **PROBABILITIES}
+    )
+    state = metric.observe(batch(predictions=shares, targets=targets), complete)
+    found = metric.score(state, complete, lambda: looks.append(0))
+    expected = metrics.roc_auc_score(targets, shares, multi_class="ovo", average=average.value)
+    assert found.value == exact(expected)
+    assert len(looks) < 200
+    many = score("roc_auc", {"multiclass": Multiclass.ONE_VS_ONE}, **classes_of_one(50))
+    assert many.value == exact(1.0)
+
+
+def classes_of_one(count: int) -> dict[str, Any]:
+    """As many classes as examples, each of which is told by infinite logits of the others."""
+    logits = np.full((count, count), -np.inf)
+    np.fill_diagonal(logits, 0.0)
+    return {"predictions": logits, "targets": np.arange(count)}
+
+
 @pytest.mark.parametrize("average", AVERAGES)
 def test_labels(average: Average) -> None:
     random = np.random.default_rng(2)

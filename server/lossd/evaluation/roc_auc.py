@@ -1,7 +1,6 @@
 """Area under the receiver operating characteristic."""
 
 import enum
-import itertools
 from typing import Annotated
 
 import numpy as np
@@ -9,11 +8,12 @@ import numpy as np
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import BINARY, MULTICLASS, SCORES, Scores
-from lossd.evaluation._curve import Curve, ManyCurves, curve
+from lossd.evaluation._curve import Curve, ManyCurves
 from lossd.evaluation._declare import SHARE, BatchState, MetricExample, Score, metric
 from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 from lossd.losses import ParameterError
+from lossd.ordering import ascending
 from lossd.schema import exactly
 
 
@@ -49,28 +49,26 @@ def _areas(found: ManyCurves) -> list[float | str]:
 
 def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Checkpoint) -> Score:
     """Averages over pairs of classes, as Hand and Till: each has the mean of two areas."""
-    labels = ranked.targets[:, 0]
-    members = []
-    for label in range(ranked.width):
-        checkpoint()
-        members.append(np.flatnonzero(labels == label))
-    absent = [label for label, rows in enumerate(members) if not len(rows)]
-    if absent:
+    labels, width = ranked.targets[:, 0], ranked.width
+    counts = np.bincount(labels, minlength=width)
+    absent = np.flatnonzero(counts == 0)
+    if len(absent):
         return Score(reason=f"targets hold none of class {absent[0]}")
-    areas, sizes = [], []
-    for first, second in itertools.combinations(range(ranked.width), 2):
+    areas = np.empty((width, width))  # of the scores of one class, against another
+    for label in range(width):
+        scores = np.ascontiguousarray(ranked.scores[:, label])
+        order = ascending(scores, checkpoint=checkpoint)
+        scores, classes = scores[order], labels[order]
         checkpoint()
-        rows = np.concatenate([members[first], members[second]])
-        of_first = labels[rows] == first
-        sides = ((first, of_first), (second, ~of_first))
-        both = [
-            curve(ranked.scores[rows, column], yes, None, checkpoint).area()
-            for column, yes in sides
-        ]
-        areas.append((both[0] + both[1]) / 2)
-        sizes.append(len(rows) / len(labels))
-    weights = np.array(sizes) if average is Average.WEIGHTED else None
-    return Score(value=mean_of(np.array(areas), weights))
+        own = scores[classes == label]
+        lower, upper = (np.searchsorted(own, scores, side) for side in ("left", "right"))
+        # Of each example: twice those of the class that are above it, and once those that tie.
+        doubled = np.bincount(classes, 2 * len(own) - lower - upper, width)
+        areas[label] = doubled / (2 * len(own) * counts)
+    first, second = np.triu_indices(width, 1)
+    means = (areas[first, second] + areas[second, first]) / 2
+    sizes = (counts[first] + counts[second]) / len(labels)
+    return Score(value=mean_of(means, sizes if average is Average.WEIGHTED else None))
 
 
 @metric(
