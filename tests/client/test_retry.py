@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lossd import client
+from lossd.client import unreached
 from lossd.client.errors import late_error
 from lossd.client.retry import AsyncRetrier, Queue, Retrier, RetryPolicy, repeatable
 
@@ -259,6 +260,21 @@ def test_a_last_attempt_without_time_says_where_nobody_was_found(retrier: Any) -
     errors = (client.UnavailableError(NOBODY), client.DeadlineExceededError("late"))
     with pytest.raises(client.UnavailableError, match=r"server must answer within 0\.5 s"):
         retrier(Clock()).call(Failing(*errors), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("why", "hint"),
+    [
+        ("Socket closed", "; does it want TLS, or another certificate of its client?"),
+        ("Connection reset by peer", "; does it want TLS, or another certificate of its client?"),
+        ("Tls handshake failed (TSI_PROTOCOL_FAILURE): NO_COMMON_SIGNATURE_ALGORITHMS", ""),
+    ],
+)
+def test_of_whoever_ends_a_connection_nobody_asks_whether_it_runs(why: str, hint: str) -> None:
+    error = client.UnavailableError(f"{ALL}; last error: UNKNOWN: ipv4:10.0.0.1:50051: {why}")
+    unreached.explain(error, "server", 1.0)
+    said = "server must answer within 1 s, got no gRPC connection: 10.0.0.1:50051"
+    assert error.message == f"{said}: {why}{hint}"
 
 
 def test_an_answer_that_is_late_names_the_server(retrier: Any) -> None:

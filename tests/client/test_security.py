@@ -154,6 +154,12 @@ def test_other_failures_stay_as_they_are() -> None:
     assert os.linesep not in told.message
 
 
+def test_a_certificate_of_another_time_is_told_from_one_of_another_authority() -> None:
+    said = "x CERTIFICATE_VERIFY_FAILED: certificate has expired: OK"
+    rule = "server must have a certificate that is good now, and so must its authority"
+    assert explained(UnavailableError(said)).message == f"{rule}, got: {said}"
+
+
 def test_a_handshake_that_failed_names_the_address_and_not_what_grpc_tried() -> None:
     why = "10.0.0.1:50051: Ssl handshake failed: CERTIFICATE_VERIFY_FAILED"
     error = UnavailableError(f"failed to connect to all addresses; last error: UNKNOWN: ipv4:{why}")

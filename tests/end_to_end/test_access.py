@@ -108,6 +108,11 @@ def test_who_is_known_computes(ruled: Process, files: Files, connect: Any) -> No
         assert compute(connect, ruled.address, tls=TLS(files.ca), token=token) == 0.25
 
 
+def test_whoever_comes_without_tls_is_asked_for_it(ruled: Process, connect: Any) -> None:
+    with pytest.raises(client.UnavailableError, match=r"; does it want TLS, or another cert"):
+        compute(connect, ruled.address, timeout=1)
+
+
 Refused = tuple[str | None, grpc.StatusCode, str]
 REFUSED: dict[str, Refused] = {
     "no token": (None, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),

@@ -4,6 +4,7 @@ Nothing secret is ever shown. Files of certificates and of a token are read when
 that what is rotated needs no new client.
 """
 
+import codecs
 import functools
 import re
 import ssl
@@ -173,8 +174,11 @@ class Security:
 PLAIN = Security()
 
 _ANOTHER_NAME = "server must have a certificate for its name in the target, or for tls.server_name"
-# What gRPC says of a handshake that failed, and what that means.
+_ANOTHER_TIME = "server must have a certificate that is good now, and so must its authority"
+# What gRPC says of a handshake that failed, and what that means: the first that is found.
 _MEANINGS = {
+    "certificate has expired": _ANOTHER_TIME,
+    "certificate is not yet valid": _ANOTHER_TIME,
     "CERTIFICATE_VERIFY_FAILED": "server must have a certificate of an authority in tls.ca",
     "Hostname Verification Check failed": _ANOTHER_NAME,
     "is not in peer certificate": _ANOTHER_NAME,  # older releases
@@ -188,6 +192,7 @@ def explained(error: LossdError) -> LossdError:
         if isinstance(error, UnavailableError) and words in error.message:
             error.message = f"{meaning}, got: {reason(error)}"
             error.args = (error.message,)
+            break
     return error
 
 
@@ -224,7 +229,8 @@ def _content(path: str | Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        return Path(path).read_bytes()
+        # gRPC sees no PEM behind the mark that some editors begin a file with.
+        return Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise _unreadable("tls", path, error) from error
 

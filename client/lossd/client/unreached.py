@@ -15,6 +15,12 @@ _BEGINNINGS = (
 )
 # How it ends where a server is there that calls itself unhealthy.
 _UNHEALTHY = "backend unhealthy"
+# What it says where somebody is there who ends the connection, as a server with TLS does to a
+# client without it, or with a certificate that it does not take: why is not told.
+_ENDED = ("Socket closed", "Connection reset", "Broken pipe")
+_ENDED_HINT = "does it want TLS, or another certificate of its client?"
+# What it says where TLS itself tells what is wrong.
+_TOLD = "handshake failed"
 _NOT_READY = "not ready: it starts or drains"
 # What it puts before the address of its last attempt.
 _BEFORE = re.compile(r".*?last error: (?:[A-Z_]+: )?(?:ipv[46]:)?", re.DOTALL)
@@ -40,7 +46,7 @@ def explain(error: LossdError, server: str, seconds: float) -> None:
     if _is_there(error):
         found = f"one that is {_NOT_READY}"
     elif is_unreached(error):
-        found = f"no gRPC connection: {reason(error)}; {HINT}"
+        found = f"no gRPC connection: {_hinted(error)}"
     elif error.message == LATE:
         found = "no answer in time"
     else:
@@ -54,12 +60,20 @@ def waiting(error: LossdError, server: str, seconds: float) -> str:
     left = f"{seconds:.0f} s left"
     if _is_there(error):
         return f"{server} is {_NOT_READY}, {left}"
-    return f"{server} gives no gRPC connection, {left}: {reason(error)}; {HINT}"
+    return f"{server} gives no gRPC connection, {left}: {_hinted(error)}"
 
 
 def _is_there(error: LossdError) -> bool:
     """Returns whether nobody was found only because who is there is not ready."""
     return is_unreached(error) and _UNHEALTHY in error.message
+
+
+def _hinted(error: LossdError) -> str:
+    """Returns gRPC's reason, and what may help."""
+    because = reason(error)
+    if any(words in because for words in _ENDED):
+        return f"{because}; {_ENDED_HINT}"
+    return because if _TOLD in because else f"{because}; {HINT}"
 
 
 def reason(error: LossdError) -> str:
