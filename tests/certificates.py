@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
 _NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -42,9 +43,16 @@ class Authority:
         signed = builder.add_extension(basic, critical=True).sign(self._key, hashes.SHA256())
         self.certificate = _pem(signed)
 
-    def issue(self, name: str, *, days: float = 1, alternative: str = "localhost") -> Issued:
-        """Issues a certificate; with days below 0 it has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(
+        self,
+        name: str,
+        *,
+        days: float = 1,
+        alternative: str = "localhost",
+        key: CertificateIssuerPrivateKeyTypes | None = None,
+    ) -> Issued:
+        """Issues a certificate, of a new key if none is given; with days below 0 it has expired."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName(
             [x509.DNSName(alternative), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         )
@@ -58,7 +66,7 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
+    subject: x509.Name, issuer: x509.Name, key: CertificateIssuerPrivateKeyTypes, days: float
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from lossd.serving.access import entrance
 from lossd.serving.cautions import OPEN, cautions
@@ -30,9 +31,10 @@ def write(folder: Path, name: str, content: str | bytes) -> str:
     return str(path)
 
 
-def tls(folder: Path, days: float = 1, prefix: str = "tls") -> dict[str, str]:
-    certificate, key = Authority().issue("server", days=days).write(folder, prefix)
-    return {f"{prefix}_cert": str(certificate), f"{prefix}_key": str(key)}
+def tls(folder: Path, days: float = 1, prefix: str = "tls", key: Any = None) -> dict[str, str]:
+    issued = Authority().issue("server", days=days, key=key)
+    certificate, private = issued.write(folder, prefix)
+    return {f"{prefix}_cert": str(certificate), f"{prefix}_key": str(private)}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:1", "unix:/a", "unix-abstract:a"])
@@ -72,6 +74,14 @@ def test_of_callers_who_cannot_prove_who_they_are(tmp_path: Path) -> None:
     assert "by certificates, which none can prove: set tls_client_ca" in by_certificate
     assert "by subjects, which none can prove: set jwks" in by_subject
     assert said(**given, tls_client_ca=ca) == [by_subject]
+
+
+def test_of_keys_that_clients_of_grpc_do_not_take(tmp_path: Path) -> None:
+    edwards = ed25519.Ed25519PrivateKey.generate()
+
+    (found,) = said(**tls(tmp_path, key=edwards))
+    assert found.startswith("tls_cert has a key of Ed25519, which clients in Python")
+    assert said(**tls(tmp_path, prefix="metrics_tls", key=edwards)) == []
 
 
 def test_of_messages_that_would_never_be_let_in() -> None:

@@ -19,6 +19,8 @@ OPEN = (
     "set tls_client_ca, token_file, access or jwks"
 )
 
+# Kinds of keys that a client of gRPC's C library takes for no proof.
+UNFAMILIAR = frozenset({"P-521", "Ed25519"})
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(rb"\\([0-3][0-7]{2})")  # what separates the fields there, such as a space
@@ -36,6 +38,7 @@ def cautions(config: Config, entered: Entrance) -> Iterator[str]:
         )
     if said := on_a_disk(config.shm_dir):
         yield said
+    yield from _keys(entered)
     yield from _expired(entered)
 
 
@@ -85,6 +88,15 @@ def _proofs(config: Config, entered: Entrance) -> Iterator[str]:
     if rules is not None:
         for proof, setting in unproven(config, rules).items():
             yield f"access knows callers by {proof}, which none can prove: set {setting}"
+
+
+def _keys(entered: Entrance) -> Iterator[str]:
+    kind = None if entered.tls is None else entered.tls.value.kind
+    if kind in UNFAMILIAR:
+        yield (
+            f"tls_cert has a key of {kind}, which clients in Python and others of gRPC's C library "
+            "do not take: issue one of RSA, P-256 or P-384"
+        )
 
 
 def _expired(entered: Entrance) -> Iterator[str]:

@@ -1,21 +1,28 @@
 """Files are read again; what cannot be used changes nothing, and is counted once."""
 
+import contextlib
 import datetime as dt
 import errno
 import os
 import ssl
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from queue import Queue
+from typing import Any, NoReturn
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from lossd.serving.access import certificates, tokens
 from lossd.serving.access.audit import Audit
 from lossd.serving.access.reloading import Reloaded
 from lossd.serving.access.tokens import AccessError
+from lossd.serving.cautions import UNFAMILIAR
 from tests.certificates import Authority
 
 
@@ -184,9 +191,77 @@ def test_a_pair_of_two_is_refused() -> None:
     one, other = authority.issue("one"), authority.issue("other")
     with pytest.raises(AccessError, match=r"^tls_cert and tls_key must be a pair, got"):
         certificates.pair(one.certificate, other.key)
-    for wrong in (b"none", "# autorité\n".encode() + authority.certificate):
+    for wrong in (b"none", authority.certificate + authority.certificate[:100]):
         with pytest.raises(AccessError, match=r"^tls_client_ca must hold certificates, got"):
             certificates.pair(one.certificate, one.key, wrong)
+
+
+@pytest.mark.parametrize("before", ["# autorité\n", "\ufeff", "\ufeff# autorité\n"])
+def test_text_beside_certificates_may_have_any_letters(before: str) -> None:
+    """Bundles of authorities name them so, and some editors put a mark before all."""
+    authority, text = Authority(), before.encode()
+    issued = authority.issue("one")
+    files = (text + held for held in (issued.certificate, issued.key, authority.certificate))
+
+    with served(certificates.pair(*files)) as port:
+        shown = grpc.ssl_channel_credentials(authority.certificate, issued.key, issued.certificate)
+        assert is_connected(port, shown)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1(), ec.SECP224R1(), ec.BrainpoolP256R1()])
+def test_a_key_that_grpc_does_not_serve_with_is_refused(curve: ec.EllipticCurve) -> None:
+    issued = Authority().issue("one", key=ec.generate_private_key(curve))
+
+    with pytest.raises(AccessError, match=r"^tls_key must be of RSA, P-256, .*, got another kind"):
+        certificates.pair(issued.certificate, issued.key)
+    certificates.pair(issued.certificate, issued.key, setting="metrics_tls_cert")
+    credentials = grpc.ssl_server_credentials([(issued.key, issued.certificate)])
+    with pytest.raises(RuntimeError):
+        grpc.server(ThreadPoolExecutor(1)).add_secure_port("127.0.0.1:0", credentials)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (rsa.generate_private_key(65537, 2048), "RSA"),
+        (ec.generate_private_key(ec.SECP256R1()), "P-256"),
+        (ec.generate_private_key(ec.SECP384R1()), "P-384"),
+        (ec.generate_private_key(ec.SECP521R1()), "P-521"),
+        (ed25519.Ed25519PrivateKey.generate(), "Ed25519"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whoever_calls_by_grpc_takes_the_familiar_keys(key: Any, kind: str) -> None:
+    authority = Authority()
+    issued = authority.issue("one", key=key)
+    pair = certificates.pair(issued.certificate, issued.key)
+
+    with served(pair) as port:
+        taken = is_connected(port, grpc.ssl_channel_credentials(authority.certificate))
+    assert (pair.kind, taken) == (kind, kind not in UNFAMILIAR)
+
+
+@contextlib.contextmanager
+def served(pair: certificates.Pair) -> Iterator[int]:
+    """Serves with a pair; yields the port."""
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads)
+        certified = pair.client_ca is not None
+        credentials = certificates.credentials(lambda: pair, certified=certified)
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+        server.start()
+        yield port
+        server.stop(None).wait()
+
+
+def is_connected(port: int, credentials: grpc.ChannelCredentials) -> bool:
+    with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+        states = Queue[grpc.ChannelConnectivity]()
+        channel.subscribe(states.put, try_to_connect=True)
+        failed, ready = grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.READY
+        while (state := states.get(timeout=20)) not in {failed, ready}:
+            pass
+        return state is ready
 
 
 def locked(key: bytes, form: serialization.PrivateFormat) -> bytes:

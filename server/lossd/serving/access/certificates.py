@@ -1,12 +1,14 @@
 """Certificates of the server, as gRPC and the pages want them."""
 
+import codecs
 import contextlib
 import datetime as dt
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import cast
 
 import grpc
@@ -16,19 +18,33 @@ from lossd.serving.access.tokens import AccessError
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 _SEQUENCE, _UTC_TIME, _VERSION = 0x30, 0x17, 0xA0
+# The kinds of keys that gRPC serves with, by their identifiers in a certificate (RFC 3279, 5480 and
+# 8410).  Python's library takes others, of which gRPC only says that it cannot listen; and while it
+# serves it goes on with the last pair.
+_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "2a864886f70d010101": "RSA",
+        "2a8648ce3d0201 2a8648ce3d030107": "P-256",
+        "2a8648ce3d0201 2b81040022": "P-384",
+        "2a8648ce3d0201 2b81040023": "P-521",
+        "2b6570": "Ed25519",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """A certificate with its key, and the authorities of clients if these need one too.
 
-    ``expires`` is when the certificate does, ``client_ca_expires`` when the first authority does.
+    ``kind`` is that of the key, if gRPC knows it.  ``expires`` is when the certificate does,
+    ``client_ca_expires`` when the first authority does.
     """
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None
     context: ssl.SSLContext
+    kind: str | None
     expires: float
     client_ca_expires: float | None
 
@@ -52,7 +68,8 @@ def pair(
     """
     prefix = setting.removesuffix("cert")
     both = f"{setting} and {prefix}key"
-    if not _CERTIFICATE.search(certificate.decode("latin-1")):
+    certificate, key = _unmarked(certificate), _unmarked(key)
+    if not _CERTIFICATE.search(_text(certificate)):
         raise AccessError(f"{setting} must be a certificate in PEM, got none")
     if b"PRIVATE KEY-----" not in key:
         raise AccessError(f"{prefix}key must be a private key in PEM, got none")
@@ -71,14 +88,19 @@ def pair(
         ) from error
     authority_expires = None
     if client_ca is not None:
+        client_ca = _unmarked(client_ca)
         try:
-            context.load_verify_locations(cadata=client_ca.decode("ascii"))
+            context.load_verify_locations(cadata=_text(client_ca))
             authority_expires = min(_expiries(client_ca), default=None)
         except (ssl.SSLError, ValueError, IndexError) as error:
             raise AccessError(
                 f"{prefix}client_ca must hold certificates, got {_reason(error)}"
             ) from error
-    return Pair(certificate, key, client_ca, context, expiry(certificate), authority_expires)
+    expires, kind = expiry(certificate), _kind(certificate)
+    if kind is None and setting == "tls_cert":  # Python's library itself serves the pages
+        known = ", ".join(_KINDS.values())
+        raise AccessError(f"tls_key must be of {known}, got another kind of key")
+    return Pair(certificate, key, client_ca, context, kind, expires, authority_expires)
 
 
 def credentials(newest: Callable[[], Pair], *, certified: bool) -> grpc.ServerCredentials:
@@ -117,21 +139,33 @@ def expiry(certificate: bytes) -> float:
         raise AccessError("certificate must be one in PEM, got none") from error
 
 
+def _unmarked(content: bytes) -> bytes:
+    """Returns a file without the byte order mark of some editors, behind which gRPC sees no PEM."""
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _text(content: bytes) -> str:
+    """Returns a file in PEM, in which text beside certificates may have any letters.
+
+    A certificate has letters of ASCII alone, and no question mark, which none can be read with.
+    """
+    return content.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
+
+
+def _certificates(content: bytes) -> Iterator[memoryview]:
+    """Yields the certificates of a file in DER."""
+    for found in _CERTIFICATE.findall(_text(content)):
+        yield memoryview(ssl.PEM_cert_to_DER_cert(found))
+
+
 def _expiries(content: bytes) -> Iterator[float]:
     """Yields when each certificate of a file expires."""
-    for found in _CERTIFICATE.findall(content.decode("ascii")):
-        yield _expiry(memoryview(ssl.PEM_cert_to_DER_cert(found)))
+    return map(_expiry, _certificates(content))
 
 
 def _expiry(der: memoryview) -> float:
-    """Returns the second time in the field after serial, algorithm and issuer (RFC 5280, 4.1)."""
-    _, whole, _ = _element(der)
-    _, rest, _ = _element(whole)
-    if rest[0] == _VERSION:
-        _, _, rest = _element(rest)
-    for _ in range(3):
-        _, _, rest = _element(rest)
-    tag, validity, _ = _element(rest)
+    """Returns the second of the two times in the validity of a certificate."""
+    tag, validity, _ = _element(_from_validity(der))
     if tag != _SEQUENCE:
         raise ValueError("one without a validity")
     _, _, after = _element(validity)
@@ -139,6 +173,28 @@ def _expiry(der: memoryview) -> float:
     form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
     found = dt.datetime.strptime(bytes(time).decode(), form).replace(tzinfo=dt.UTC)
     return found.timestamp()
+
+
+def _kind(content: bytes) -> str | None:
+    """Returns the kind of the key of the first certificate of a file; None for an unknown one."""
+    _, _, after_validity = _element(_from_validity(next(_certificates(content))))
+    _, _, after_subject = _element(after_validity)
+    _, key, _ = _element(after_subject)
+    _, algorithm, _ = _element(key)
+    _, name, parameters = _element(algorithm)
+    curve = _element(parameters)[1] if parameters else b""  # empty for those that have none
+    return _KINDS.get(f"{name.hex()} {curve.hex()}".rstrip())
+
+
+def _from_validity(der: memoryview) -> memoryview:
+    """Returns what follows serial, algorithm and issuer in a certificate (RFC 5280, 4.1)."""
+    _, whole, _ = _element(der)
+    _, rest, _ = _element(whole)
+    if rest[0] == _VERSION:
+        _, _, rest = _element(rest)
+    for _ in range(3):
+        _, _, rest = _element(rest)
+    return rest
 
 
 def _element(der: memoryview) -> tuple[int, memoryview, memoryview]:

@@ -171,7 +171,11 @@ def _bound(
             return addresses.with_port(config.address, bind(config.address)), None
         return config.address, SocketFile(path, bind, addresses.parse_mode(config.socket_mode))
     except (RuntimeError, OSError) as error:
-        raise AddressError(f"address must be free and valid, got {config.address}") from error
+        # gRPC does not tell which it is; of the files, what can be known was looked at before.
+        rule = "free and valid"
+        if credentials is not None:
+            rule += ", and tls_cert and tls_key what gRPC takes"
+        raise AddressError(f"address must be {rule}, got {config.address}") from error
 
 
 def _own_name(server: grpc.Server, *, is_needed: bool) -> str | None:
