@@ -158,6 +158,20 @@ def test_a_key_for_something_else_verifies_nothing(said: dict[str, Any]) -> None
         subject(signed())
 
 
+@pytest.mark.parametrize("name", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"])
+def test_a_key_that_names_no_algorithm_verifies_each_of_its_kind(name: str) -> None:
+    key = jwk("RS256", KEYS["RS256"].public_key(), kid="one")
+    token = signed(name, KEYS["RS256"], kid="one")
+
+    nameless = {said: value for said, value in key.items() if said != "alg"}
+    assert verifier(key_set(nameless), issuer="", audience="")(token) == "trainer"
+    for named in (key, {**key, "alg": "PS512"}):
+        subject = verifier(key_set(named), issuer="", audience="")
+        if name != named["alg"]:
+            with pytest.raises(Unauthenticated):
+                subject(token)
+
+
 def test_a_key_says_that_it_verifies_in_either_way() -> None:
     said = {"use": "sig", "key_ops": ["verify"]}
     key = jwk("ES256", EC.public_key(), kid="ES256", **said)

@@ -93,7 +93,7 @@ def _read(jwt: Any, content: bytes) -> list[Any]:
     try:
         found = [key for key in _listed(json.loads(content)) if isinstance(key, dict)]
         _check_public(found)
-        verifying = [key for key in found if _verifies(key)]
+        verifying = [one for key in found if _verifies(key) for one in _by_algorithm(key)]
         keys = jwt.PyJWKSet.from_dict({"keys": verifying}).keys if verifying else []
     except AccessError:
         raise
@@ -128,6 +128,17 @@ def _check_public(keys: list[dict[str, Any]]) -> None:
 def _verifies(key: dict[str, Any]) -> bool:
     """Returns whether a key is for signatures, if it says what for (RFC 7517, 4.2 and 4.3)."""
     return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
+
+
+def _by_algorithm(key: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a key once for each algorithm that it is for.
+
+    A key need not name one (RFC 7517, 4.4). A curve has one alone, and one of RSA has six, of which
+    PyJWT takes the first.
+    """
+    if key.get("kty") != "RSA" or key.get("alg"):
+        return [key]
+    return [{**key, "alg": name} for name in _ALGORITHMS if name.startswith(("RS", "PS"))]
 
 
 def _fitting(keys: Sequence[Any], header: Mapping[str, Any]) -> list[Any]:
