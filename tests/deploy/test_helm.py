@@ -31,6 +31,7 @@ from tests.deploy.test_kubernetes import (
 from tests.deploy.test_kubernetes import template as rendered
 from tests.deploy.test_prometheus import FOLDER as PROMETHEUS
 from tests.deploy.test_prometheus import KNOWN, named
+from tests.end_to_end.test_prometheus import tool
 
 yaml = pytest.importorskip("yaml", reason="needs the extra 'dev'")
 
@@ -269,7 +270,8 @@ def test_rules_go_with_scrapes_that_are_near_enough_or_not_the_charts(monitor: A
 
 
 def test_rules_are_those_that_are_tested_with_links_to_the_runbook() -> None:
-    groups = of_kind(rendered(EVERYTHING), "PrometheusRule")["spec"]["groups"]
+    values = {**EVERYTHING, "podMonitor": {"enabled": False}}
+    groups = of_kind(rendered(values), "PrometheusRule")["spec"]["groups"]
     files = [yaml.safe_load((PROMETHEUS / f"{n}.yml").read_text()) for n in ("recording", "alerts")]
     expected = [group for file in files for group in file["groups"]]
     for rule in expected[-1]["rules"]:
@@ -277,6 +279,33 @@ def test_rules_are_those_that_are_tested_with_links_to_the_runbook() -> None:
         rule["annotations"]["runbook_url"] = f"https://example.com/lossd/{anchor}"
 
     assert groups == expected
+
+
+@pytest.mark.parametrize("release", ["lossd", "vision"])
+def test_rules_beside_a_monitor_are_about_its_pods_alone(release: str, tmp_path: Path) -> None:
+    """Of two releases with rules each would tell of both: here of the pods of the first."""
+    values = {"podMonitor": {"enabled": True}, "rules": {"enabled": True}}
+    objects = list(yaml.safe_load_all(helm("template", release, values=values).stdout))
+    job = f"training/{of_kind(objects, 'PodMonitor')['metadata']['name']}"
+    rules = of_kind(objects, "PrometheusRule")["spec"]
+    for asked in (rule["expr"] for group in rules["groups"] for rule in group["rules"]):
+        assert named(asked) <= KNOWN
+        series = re.findall(r"\b(?:lossd[_:]|grpc_server_|process_|up\b)", asked)
+        assert asked.count(f'{{job="{job}"') == len(series) > 0
+
+    told = (PROMETHEUS / "tests.yml").read_text().replace('job="lossd"', 'job="training/lossd"')
+    short = ("LossdDown", "LossdErrorsFast", "LossdVersionsDiffer")
+    tests = [test for test in yaml.safe_load(told)["tests"] if test["name"] in short]
+    for check in (check for test in tests for check in test["promql_expr_test"]):
+        check["exp_samples"] = check["exp_samples"] if release == "lossd" else []
+    whole = {"rule_files": ["rules.yml"], "evaluation_interval": "30s", "tests": tests}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(whole))
+    done = subprocess.run(
+        [tool("promtool"), "test", "rules", "tests.yml"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_dashboard_is_that_of_grafana() -> None:
