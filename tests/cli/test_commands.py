@@ -292,6 +292,23 @@ def test_what_traces_take_is_looked_for_before_a_start(monkeypatch: pytest.Monke
     assert (looked_at.exit_code, said in looked_at.output) == (1, True), looked_at.output
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("OTEL_PROPAGATORS", "unheard_of", "Propagator unheard_of not found"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-3", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be"),
+    ],
+)
+def test_a_variable_that_traces_cannot_use_is_told_in_a_line(
+    variable: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="needs the extra 'otel'")
+    monkeypatch.setenv(variable, value)  # some are read as the library is loaded
+
+    said = "tracing must have variables OTEL_* that can be used, got: "
+    assert not_served("--tracing").startswith(said + why)
+
+
 def test_doctor_is_content_with_this_machine() -> None:
     done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
 

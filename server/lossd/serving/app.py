@@ -348,11 +348,18 @@ def tracing_of(config: Config) -> "Tracing | None":
         return None
     try:
         from lossd.serving.tracing import Tracing  # noqa: PLC0415 - an extra
+
+        return Tracing()
     except ImportError as error:
         raise ConfigError(
             "tracing must have OpenTelemetry, got none: pip install 'lossd[otel]'", field="tracing"
         ) from error
-    return Tracing()
+    except ConfigError:
+        raise
+    except Exception as error:  # a variable that OpenTelemetry reads, some of them as it is loaded
+        raise ConfigError(
+            f"tracing must have variables OTEL_* that can be used, got: {error}", field="tracing"
+        ) from error
 
 
 def _entered(config: Config, telemetry: Telemetry) -> Entrance:
