@@ -141,10 +141,15 @@ def test_a_server_may_begin_with_what_a_command_writes(tmp_path: Path) -> None:
     os.mkfifo(path)
     writing = threading.Thread(target=path.write_text, args=("0123456789abcdef",))
     writing.start()
-    made = Reloaded("token_file", [str(path)], tokens.read_lines)
+    failures: list[str] = []
+    made = Reloaded("token_file", [str(path)], tokens.read_lines, failures.append)
     writing.join()
     made.look()
-    assert len(made.value) == 1
+    assert (len(made.value), failures) == (1, [])
+    path.unlink()
+    path.write_text("0123456789abcdef\nfedcba9876543210")
+    made.look()
+    assert (len(made.value), failures) == (2, [])
 
 
 @pytest.mark.parametrize("failure", [KeyError("k"), RecursionError(), OSError("no descriptor")])

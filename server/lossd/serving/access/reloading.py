@@ -41,6 +41,8 @@ class Reloaded(Generic[T]):
         self._paths = paths
         self._make = make
         self._failed = failed
+        # What a command writes into a pipe can be read once, and never changes.
+        self._is_written_once = not all(map(_is_regular, paths))
         contents = self._read(_first_contents)
         self._value = make(*contents)
         self._seen = _digest(contents)
@@ -58,6 +60,8 @@ class Reloaded(Generic[T]):
             OSError: if the process lacks a descriptor or memory, which says nothing of them.
             MemoryError: for the same.
         """
+        if self._is_written_once and not all(map(_is_regular, self._paths)):
+            return
         found = b""  # of files that cannot be read
         try:
             contents = self._read(_contents)
@@ -101,6 +105,14 @@ def _let_pass_want(error: Exception) -> None:
 def _first_contents(path: str) -> bytes:
     """Returns what a file holds, or what a pipe gives: a shell may make one of a command."""
     return Path(path).read_bytes()
+
+
+def _is_regular(path: str) -> bool:
+    """Returns whether a path is that of a file that can be read again."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as cheap as can be
+    except OSError:
+        return False
 
 
 def _contents(path: str) -> bytes:
