@@ -47,6 +47,16 @@ def test_with_a_token_file_a_token_is_as_good_as_no_rule() -> None:
             policy.identify(wrong, (), "")
 
 
+@pytest.mark.parametrize("said", [TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer ", ""])
+def test_a_token_that_is_not_called_one_is_told_so(said: str) -> None:
+    token = tokens.bearer([("authorization", said)])
+
+    policy = Policy(tokens=tokens.read_lines(TOKEN.encode()))
+    with pytest.raises(Unauthenticated, match=r"^authorization must be Bearer and a") as caught:
+        policy.identify(token, (), "")
+    assert caught.value.reason == "TOKEN_UNKNOWN"
+
+
 def test_rules_grant_what_they_say_and_no_more() -> None:
     policy = Policy(rules=rules.read(RULES.encode()))
 

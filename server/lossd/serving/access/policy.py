@@ -71,6 +71,11 @@ class Policy:
             return _ruled(rule, host)
         if is_listed:
             return _trusted(TOKEN_CALLER, host)
+        if not token:  # a token alone is another thing, whosever it is
+            raise Unauthenticated(
+                "authorization must be Bearer and a token, got something else",
+                reason="TOKEN_UNKNOWN",
+            )
         if self.subject is None or token.count(".") != 2:
             raise Unauthenticated("token must be a known one, got another", reason="TOKEN_UNKNOWN")
         subject = self.subject(token)

@@ -67,7 +67,7 @@ def decoded(content: bytes, what: str) -> str:
 
 
 def bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
-    """Returns the token that came with a call; None without one."""
+    """Returns the token that came with a call; None without one, empty for what is no token."""
     for key, value in metadata:
         if key == "authorization" and isinstance(value, str):
             is_bearer = value[: len(_SCHEME)].lower() == _SCHEME
