@@ -448,6 +448,24 @@ def test_two_releases_of_a_namespace_do_not_meet() -> None:
 
 # Helm takes 53 characters.
 @pytest.mark.parametrize("release", ["vision", "a" * 53, "a" * 48 + "lossd", "lossd-" + "a" * 47])
+@pytest.mark.parametrize("name", ["123", "on"])
+def test_a_name_that_yaml_takes_for_something_else_stays_one(name: str) -> None:
+    values = {
+        "serviceAccount": {"name": name},
+        "priorityClassName": name,
+        "gpu": {"enabled": True, "claim": name},
+        "memory": "16Gi",
+    }
+    done = helm("template", name, values=values)
+    objects = tuple(yaml.safe_load_all(done.stdout))
+
+    assert of_kind(objects, "ServiceAccount")["metadata"]["name"] == name
+    pod = of_kind(objects, "Deployment")["spec"]["template"]["spec"]
+    assert (pod["serviceAccountName"], pod["priorityClassName"]) == (name, name)
+    assert pod["resourceClaims"][0]["resourceClaimName"] == name
+    assert {item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in objects} == {name}
+
+
 def test_names_are_short_and_have_the_word_that_alerts_look_for(release: str) -> None:
     done = helm("template", release, values={"podMonitor": {"enabled": True}})
     name = of_kind(list(yaml.safe_load_all(done.stdout)), "PodMonitor")["metadata"]["name"]

@@ -10,7 +10,7 @@
 
 {{- define "lossd.selector" -}}
 app.kubernetes.io/name: lossd
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "lossd.labels" -}}
