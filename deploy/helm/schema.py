@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lossd.serving.config import Setting, settings
+from lossd.serving.config import TOGETHER, Setting, settings
 
 SCHEMA = Path(__file__).with_name("lossd") / "values.schema.json"
 
@@ -92,6 +92,14 @@ def setting_schema(setting: Setting) -> Schema:
     return found
 
 
+def set_with(one: str, other: str) -> Schema:
+    """Returns the schema of settings of which the one means nothing without the other."""
+    is_set, other_is_set = (
+        {"required": [name], "properties": {name: {"minLength": 1}}} for name in (one, other)
+    )
+    return {"if": is_set, "then": other_is_set}
+
+
 def values_schema() -> Schema:
     """Returns the schema of all values."""
     free = {s.name: setting_schema(s) for s in settings() if s.name not in FIXED}
@@ -109,7 +117,7 @@ def values_schema() -> Schema:
             cores=whole(1),
             memory={"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi)$"},
             gpu=GPU,
-            settings=record(**free),
+            settings=record(**free) | {"allOf": [set_with(*pair) for pair in TOGETHER]},
             env=VARIABLES,
             volumes=VOLUMES,
             volumeMounts=MOUNTS,

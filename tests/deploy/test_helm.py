@@ -109,6 +109,8 @@ REFUSED = [
     ("deployment.yaml", {"settings": {"max_calls": "many"}}, "max_calls"),
     ("deployment.yaml", {"settings": {"log_level": "loud"}}, "log_level"),
     ("deployment.yaml", {"settings": {"address": "0.0.0.0:1"}}, "address"),
+    ("deployment.yaml", {"settings": {"tls_cert": "/tls/tls.crt"}}, "missing property 'tls_key'"),
+    ("deployment.yaml", {"settings": {"jwt_audience": "a", "jwks": ""}}, "settings/jwks"),
     ("deployment.yaml", {"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
     ("deployment.yaml", {"gpu": {"enabled": True, "count": 0}}, "count"),
     ("deployment.yaml", {"gpu": {"enabled": True, "claim": "no name"}}, "claim"),
@@ -417,7 +419,7 @@ NOTED: dict[str, list[dict[str, str]]] = {
     "and tokens": [{"token_file": "/a"}, {"access": "/a"}, {"jwks": "/a"}],
     "There is no authentication": [{}, {"tls_cert": "/a", "tls_key": "/b"}],
     "networkPolicy.enabled=true": [{}],
-    "lossd.training:50051": [{}, {"tls_cert": "/a", "tls_client_ca": "/b"}],
+    "lossd.training:50051": [{}, {"tls_cert": "/a", "tls_key": "/b", "tls_client_ca": "/c"}],
 }
 
 
@@ -446,8 +448,6 @@ def test_two_releases_of_a_namespace_do_not_meet() -> None:
     assert not names & others
 
 
-# Helm takes 53 characters.
-@pytest.mark.parametrize("release", ["vision", "a" * 53, "a" * 48 + "lossd", "lossd-" + "a" * 47])
 @pytest.mark.parametrize("name", ["123", "on"])
 def test_a_name_that_yaml_takes_for_something_else_stays_one(name: str) -> None:
     values = {
@@ -466,6 +466,8 @@ def test_a_name_that_yaml_takes_for_something_else_stays_one(name: str) -> None:
     assert {item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in objects} == {name}
 
 
+# Helm takes 53 characters.
+@pytest.mark.parametrize("release", ["vision", "a" * 53, "a" * 48 + "lossd", "lossd-" + "a" * 47])
 def test_names_are_short_and_have_the_word_that_alerts_look_for(release: str) -> None:
     done = helm("template", release, values={"podMonitor": {"enabled": True}})
     name = of_kind(list(yaml.safe_load_all(done.stdout)), "PodMonitor")["metadata"]["name"]

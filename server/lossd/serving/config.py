@@ -96,7 +96,7 @@ def _zero_or_from(low: float) -> Callable[[float], None]:
 
 
 # Settings that mean nothing without another.
-_TOGETHER = (
+TOGETHER = (
     ("tls_cert", "tls_key"),
     ("tls_key", "tls_cert"),
     ("tls_client_ca", "tls_cert"),
@@ -303,7 +303,7 @@ class Config:
         for setting in settings():
             # The one way to set what is frozen.
             object.__setattr__(self, setting.name, setting.checked(getattr(self, setting.name)))
-        for one, other in _TOGETHER:
+        for one, other in TOGETHER:
             if getattr(self, one) and not getattr(self, other):
                 raise ConfigError(f"{other} must be set with {one}, got none", field=other)
         if self.socket_mode and addresses.file_of(self.address) is None:
