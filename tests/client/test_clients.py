@@ -378,7 +378,10 @@ def test_a_slow_target_takes_of_the_wait_for_a_server(connect: Any, serve: Any) 
 
 def test_who_waits_in_vain_for_a_server_is_told_where(connect: Any, tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/none"
-    said = re.escape(f"server at {address} must be ready within 0.2 s, got no healthy connection")
+    said = re.escape(
+        f"server at {address} must be ready within 0.2 s, got no healthy connection: "
+        'is "lossd serve" running there, with TLS or without as tls says?'
+    )
     with connect(address) as loss_client, pytest.raises(client.DeadlineExceededError, match=said):
         loss_client.wait_until_ready(0.2)
 

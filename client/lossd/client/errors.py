@@ -37,6 +37,8 @@ _PASSED = "Deadline Exceeded"
 LATE = "call must be answered within its timeout, got no answer in time"
 # What helps where nobody is found.
 HINT = 'is "lossd serve" running there?'
+# The same where gRPC does not tell whether anybody is.
+_WAITED_HINT = 'is "lossd serve" running there, with TLS or without as tls says?'
 # All that a proxy says of a server that went while it answered; a server's own errors say more.
 _CUT = "Stream removed"
 _CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
@@ -242,7 +244,7 @@ def forked_error(parted: str) -> InvalidRequestError:
 def not_ready_error(server: str, seconds: float) -> DeadlineExceededError:
     """Returns the exception for a server that was waited for in vain."""
     return DeadlineExceededError(
-        f"{server} must be ready within {seconds:g} s, got no healthy connection: {HINT}"
+        f"{server} must be ready within {seconds:g} s, got no healthy connection: {_WAITED_HINT}"
     )
 
 
