@@ -129,6 +129,12 @@ def test_a_certificate_goes_with_its_own_key(tmp_path: Path) -> None:
         LossClient("localhost:1", tls=TLS(certificate=certificate, key=other))
 
 
+def test_a_file_of_a_token_may_begin_with_the_mark_of_some_editors(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\r\n", "utf-8-sig")
+    assert Security.checked(None, file, None).metadata() == (("authorization", f"Bearer {TOKEN}"),)
+
+
 def test_what_a_function_returns_is_checked_and_not_shown() -> None:
     made = LossClient("localhost:1", token=lambda: f"{TOKEN} with spaces")
     with pytest.raises(client.InvalidRequestError, match="token must be") as caught:

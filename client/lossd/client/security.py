@@ -208,7 +208,7 @@ def _told(token: Callable[[], str]) -> str:
 
 def _token_of(path: Path) -> str:
     try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable("token", path, error) from error
     if len(lines) != 1:  # a server's own may have several, or none yet

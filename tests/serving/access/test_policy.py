@@ -47,6 +47,16 @@ def test_with_a_token_file_a_token_is_as_good_as_no_rule() -> None:
             policy.identify(wrong, (), "")
 
 
+@pytest.mark.parametrize("written", [f"sha256:{DIGEST}", f"sha256:{DIGEST.upper()}", TOKEN])
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+def test_files_are_read_as_other_systems_write_them(written: str, before: str) -> None:
+    lines = f"{before}{written}\r\n".encode()
+    table = f"{before}[callers.a]\r\nmay = ['compute']\r\ntokens = ['{written}']\r\n".encode()
+
+    assert Policy(tokens=tokens.read_lines(lines)).identify(TOKEN, (), "").name == "token"
+    assert Policy(rules=rules.read(table)).identify(TOKEN, (), "").name == "a"
+
+
 @pytest.mark.parametrize("said", [TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer ", ""])
 def test_a_token_that_is_not_called_one_is_told_so(said: str) -> None:
     token = tokens.bearer([("authorization", said)])

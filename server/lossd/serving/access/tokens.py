@@ -10,7 +10,7 @@ from lossd.errors import ServiceError
 
 Named = TypeVar("Named")
 
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 _SCHEME = "bearer "
 
@@ -55,13 +55,13 @@ def read_lines(content: bytes) -> frozenset[bytes]:
 
 
 def decoded(content: bytes, what: str) -> str:
-    """Returns a file's text.
+    """Returns a file's text, without the byte order mark that some editors put before it.
 
     Raises:
         AccessError: if it has none.
     """
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AccessError(f"{what} must be UTF-8, got something else") from error
 
