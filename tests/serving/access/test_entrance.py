@@ -100,4 +100,4 @@ def test_certificates_are_proven_by_their_authority(tmp_path: Path, mutual: dict
 
 def test_rules_may_be_empty_until_there_are_callers(tmp_path: Path) -> None:
     build(tmp_path, "[callers]")
-    build(tmp_path, "# nobody yet")
+    build(tmp_path, "# nobody yet\n[callers]")

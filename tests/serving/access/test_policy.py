@@ -128,6 +128,8 @@ def test_a_certificate_of_the_authority_is_enough_where_nothing_else_is_asked_fo
         ("[anonymous]\nmay = []\ntokens = []", "anonymous must have keys of may,"),
         ("", "access must have callers or anonymous, got an empty file"),
         (" \n", "access must have callers or anonymous, got an empty file"),
+        ("\ufeff", "access must have callers or anonymous, got an empty file"),
+        ("# rules\n", "access must have callers or anonymous, got neither"),
         ("[callers", "access must be a TOML file"),
         pytest.param("a = " + "[" * 20_000, "access must be a TOML file", id="deep"),
         ("[callers.a]\nmay=[]\nsubjects=['s']\n[callers.b]\nmay=[]\nsubjects=['s']", "be its own"),

@@ -50,15 +50,17 @@ def read(content: bytes) -> Rules:
     """Reads the file.
 
     Raises:
-        AccessError: if it breaks a rule, naming where, or is empty: a file that is half written is
-            too, and would have everybody refused.
+        AccessError: if it breaks a rule, naming where, or holds nothing but comments: a file that
+            is half written may too, and would have everybody refused.
     """
-    if not content.strip():
-        raise AccessError("access must have callers or anonymous, got an empty file")
+    text = decoded(content, "access")
     try:
-        found = tomllib.loads(decoded(content, "access"))
+        found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise AccessError(f"access must be a TOML file, got one with: {error}") from error
+    if not found:
+        what = "neither" if text.strip() else "an empty file"
+        raise AccessError(f"access must have callers or anonymous, got {what}")
     _check_keys("access", found, ("anonymous", "callers"))
     anonymous = found.get("anonymous")
     callers = _table("callers", found.get("callers", {}))
