@@ -3,11 +3,13 @@
 import os
 import pickle
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from lossd import client
 from lossd.client import TLS, LossClient
@@ -164,6 +166,20 @@ def test_a_certificate_of_another_time_is_told_from_one_of_another_authority() -
     said = "x CERTIFICATE_VERIFY_FAILED: certificate has expired: OK"
     rule = "server must have a certificate that is good now, and so must its authority"
     assert explained(UnavailableError(said)).message == f"{rule}, got: {said}"
+
+
+def test_a_key_that_grpc_does_not_take_is_told_from_a_server_that_is_gone(tmp_path: Path) -> None:
+    authority = Authority()
+    issued = authority.issue("trainer", key=ec.generate_private_key(ec.SECP256K1()))
+    certificate, key = issued.write(tmp_path, "trainer")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        LossClient(
+            f"127.0.0.1:{listening.getsockname()[1]}", tls=TLS(None, certificate, key), timeout=1
+        ) as made,
+        pytest.raises(client.UnavailableError, match=r"^tls must hold what gRPC takes, with keys"),
+    ):
+        made.server_info()
 
 
 def test_a_handshake_that_failed_names_the_address_and_not_what_grpc_tried() -> None:

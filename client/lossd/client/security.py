@@ -183,6 +183,8 @@ _MEANINGS = {
     "Hostname Verification Check failed": _ANOTHER_NAME,
     "is not in peer certificate": _ANOTHER_NAME,  # older releases
     "WRONG_VERSION_NUMBER": "server must speak TLS, as tls says",
+    # It takes fewer kinds of keys than Python's library, which looks at the files before.
+    "create security handshaker": "tls must hold what gRPC takes, with keys of RSA, P-256 or P-384",
 }
 
 
