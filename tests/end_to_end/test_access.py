@@ -108,6 +108,18 @@ def test_who_is_known_computes(ruled: Process, files: Files, connect: Any) -> No
         assert compute(connect, ruled.address, tls=TLS(files.ca), token=token) == 0.25
 
 
+def test_long_tokens_are_taken_each_time_or_never(ruled: Process, files: Files) -> None:
+    """Of calls with long headers gRPC by itself refuses some, by chance."""
+    with LossClient(ruled.address, tls=TLS(files.ca), token="x" * 14_000) as made:
+        for _ in range(20):
+            with pytest.raises(client.UnauthenticatedError):
+                made.server_info()
+    with LossClient(ruled.address, tls=TLS(files.ca), token="x" * 17_000) as made:
+        for _ in range(20):
+            with pytest.raises(client.OverloadedError, match="metadata size exceeds hard limit"):
+                made.server_info()
+
+
 def test_whoever_comes_without_tls_is_asked_for_it(ruled: Process, connect: Any) -> None:
     with pytest.raises(client.UnavailableError, match=r"; does it want TLS, or another cert"):
         compute(connect, ruled.address, timeout=1)

@@ -39,6 +39,9 @@ _PENDING = (
     ("grpc.server.max_pending_requests_hard_limit", 1024),
 )
 _HANDSHAKE_MS = 20_000
+# All headers of a call, its token among them: gRPC's own limit.  By itself it refuses some calls
+# from half of it on, by chance, and the more the longer they are.
+_HEADER_BYTES = 16 << 10
 # Older ones inflate all of a compressed message before they look how long it may be.
 _INFLATES_TO_THE_LIMIT = (1, 84)
 # A message that is worth refusing before it has come.
@@ -61,6 +64,8 @@ def options(config: Config, connections: int) -> list[tuple[str, int]]:
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         *_PENDING,
+        ("grpc.max_metadata_size", _HEADER_BYTES),
+        ("grpc.absolute_max_metadata_size", _HEADER_BYTES),
         # TLS, and the first word of HTTP/2, from who connects; two minutes by default.
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
