@@ -23,6 +23,7 @@ from lossd.cli.top_text import view_text
 from lossd.cli.top_view import GpuRow, LossRow, Rejection, Timed, View, view_of
 from lossd.client import InvalidRequestError, LossClient
 from lossd.v1 import BinaryClassifierOptimization, CrossEntropy, Huber, RocAuc
+from tests.certificates import Authority
 from tests.end_to_end.conftest import Process, serve
 from tests.end_to_end.test_prometheus import ask, prometheus, tool
 
@@ -269,3 +270,23 @@ def test_what_cannot_be_had_is_told_in_a_line(server: Process) -> None:
     ):
         done = lossd(*arguments)
         assert (done.exit_code, said in done.output) == (status, True), done.output
+
+
+def test_a_page_with_tls_is_asked_by_its_authorities(tmp_path: Path) -> None:
+    authority = Authority()
+    certificate, key = authority.issue("pages").write(tmp_path, "pages")
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes("\ufeff# autorité\n".encode() + authority.certificate)
+    flags = ("--metrics-tls-cert", str(certificate), "--metrics-tls-key", str(key))
+    with serve("--backend", "numpy", "--threads", "1", *flags) as process:
+        page = process.metrics_url.removeprefix("https://").removesuffix("/metrics")
+        for arguments, status, said in (
+            ((page, "--tls-ca", ca), 0, f"https://{page}/metrics"),
+            ((f"https://{page}", "--tls-ca", ca), 0, f"https://{page}/metrics"),
+            ((page,), 1, "; does it want https?"),
+            ((page, "--tls-ca", key), 1, f"--tls-ca must hold certificates in PEM, got {key}: "),
+            ((f"http://{page}", "--tls-ca", ca), 2, "--tls-ca must come with a page of https"),
+            (("--tls-ca", ca), 1, "https://localhost:9464/metrics: "),
+        ):
+            done = lossd(*map(str, arguments), "--once", "--interval", "0.1")
+            assert (done.exit_code, said in done.output) == (status, True), done.output

@@ -51,7 +51,7 @@ def scrape(url: str, authority: Path | None) -> Scrape:
     Raises:
         ScrapeError: if it does not answer, or with something else.
     """
-    context = ssl.create_default_context(cafile=authority) if url.startswith("https:") else None
+    context = _context(authority) if url.startswith("https:") else None
     handlers = [urllib.request.ProxyHandler({})]
     secure = [urllib.request.HTTPSHandler(context=context)] if context else []
     opener = urllib.request.build_opener(*handlers, *secure)
@@ -64,10 +64,32 @@ def scrape(url: str, authority: Path | None) -> Scrape:
         raise ScrapeError(f"{url}: {error}") from error
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise ScrapeError(f"{url}: {reason}") from error
+        hint = ""
+        if context is None and isinstance(reason, http.client.RemoteDisconnected):
+            hint = "; does it want https?"
+        raise ScrapeError(f"{url}: {reason}{hint}") from error
     except (ValueError, http.client.HTTPException) as error:  # the port of gRPC, for example
         raise ScrapeError(f"{url} must be a page of metrics, got something else") from error
     return Scrape(now, series)
+
+
+def _context(authority: Path | None) -> ssl.SSLContext:
+    """Returns what checks a page's certificate; public authorities do where none is given.
+
+    Raises:
+        ScrapeError: if a file holds none.
+    """
+    if authority is None:
+        return ssl.create_default_context()
+    try:
+        # Text beside certificates may have any letters, and the mark of some editors before it.
+        held = authority.read_bytes().decode("ascii", "ignore")
+        return ssl.create_default_context(cadata=held)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ScrapeError(
+            f"--tls-ca must hold certificates in PEM, got {authority}: {reason}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import click
 from rich.live import Live
 
 from lossd.cli.arguments import Real
+from lossd.cli.reaching import is_given
 from lossd.cli.scrapes import Between, Scrape, ScrapeError, scrape
 from lossd.cli.shown import console, print_json
 from lossd.cli.top_text import view_text, waiting_text
@@ -29,7 +30,7 @@ _DEFAULT = f"http://localhost:{Config().metrics_port}/metrics"
 @click.option("--json", "as_json", is_flag=True, help="With --once, print JSON.")
 @click.option(
     "--tls-ca", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Authorities of an https page; else public ones.",
+    help="Authorities of the page, which is then https; else public ones.",
 )  # fmt: skip
 def top(*, url: str, interval: float, once: bool, as_json: bool, tls_ca: Path | None) -> None:
     """Watch a running server: rates, latencies, losses, limits.
@@ -37,7 +38,7 @@ def top(*, url: str, interval: float, once: bool, as_json: bool, tls_ca: Path | 
     URL is the server's page of Prometheus metrics, http://localhost:9464/metrics by default; a host
     and a port are enough. What it shows is what Prometheus would compute from the same scrapes.
     """
-    page = _completed(url)
+    page = _completed(url, "http" if tls_ca is None else "https")
     if as_json and not once:
         raise click.UsageError("--json must come with --once, got it alone")
     if not once:
@@ -56,13 +57,17 @@ def top(*, url: str, interval: float, once: bool, as_json: bool, tls_ca: Path | 
         screen.print(view_text(found, screen.width))
 
 
-def _completed(text: str) -> str:
-    """Returns the URL of the page on a host.
+def _completed(text: str, scheme: str) -> str:
+    """Returns the URL of the page on a host, of a scheme if it has none.
 
     Raises:
-        click.UsageError: if it is the URL of no page.
+        click.UsageError: if it is the URL of no page, or of one without TLS that https is said of.
     """
-    url = text if "://" in text else f"http://{text}"
+    if not is_given("url"):
+        text = text.removeprefix("http://")
+    url = text if "://" in text else f"{scheme}://{text}"
+    if scheme == "https" and url.startswith("http:"):
+        raise click.UsageError(f"--tls-ca must come with a page of https, got {text!r}")
     _, _, rest = url.partition("://")
     if not _is_of_page(url):
         raise click.UsageError(
