@@ -148,6 +148,11 @@ REFUSED = [
         {"rules": {"enabled": True}, "podMonitor": {"enabled": True, "interval": "3m"}},
         "podMonitor.interval must be at most 2m with rules, which look back over 5, got 3m",
     ),
+    (
+        "prometheusrule.yaml",
+        {"rules": {"enabled": True}, "podMonitor": {"enabled": True, "interval": "180000ms"}},
+        "podMonitor.interval must be at most 2m with rules, which look back over 5, got 180000ms",
+    ),
     ("dashboard.yaml", {"dashboard": {"labels": {"a": True}}}, "labels"),
     ("grpcroute.yaml", {"grpcRoute": {"enabled": True}}, "parentRefs must name a Gateway"),
     ("ready.yaml", {"image": {"repository": ""}}, "repository"),
@@ -340,7 +345,8 @@ def test_keda_counts_no_pods_of_another_release() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "window"), [("15s", 60), ("500ms", 60), ("30s", 120), ("2m", 480)]
+    ("interval", "window"),
+    [("15s", 60), ("500ms", 60), ("30000ms", 120), ("30s", 120), ("2m", 480)],
 )
 def test_keda_looks_back_over_four_scrapes(interval: str, window: int) -> None:
     values = {**KEDA, "podMonitor": {"interval": interval}}

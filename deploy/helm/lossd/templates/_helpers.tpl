@@ -82,6 +82,6 @@ fit, which is what a server grows by (docs/operations.md, "Sizing"). */ -}}
 
 {{- /* The whole seconds between two scrapes; the schema lets no other units through. */ -}}
 {{- define "lossd.scrapeSeconds" -}}
-{{- $unit := dict "ms" 0 "s" 1 "m" 60 | dig (regexFind "[a-z]+$" .Values.podMonitor.interval) 0 -}}
-{{- mul (regexFind "^[0-9]+" .Values.podMonitor.interval) $unit -}}
+{{- $unit := dict "ms" 1 "s" 1000 "m" 60000 | dig (regexFind "[a-z]+$" .Values.podMonitor.interval) 0 -}}
+{{- div (mul (regexFind "^[0-9]+" .Values.podMonitor.interval) $unit) 1000 -}}
 {{- end -}}
