@@ -395,10 +395,12 @@ def test_certificates_and_tokens_rotate_under_load(
             newest = files.ours.issue(f"server {turn}", days=2 + turn)
             certificate.write_bytes(newest.certificate[:100])  # half of it, and an old key
             until(functools.partial(has_failed, process, turn + 1))
+            assert is_unusable(process)
             newest.write(tmp_path, "rotating")
             token = f"0123456789-turn-{turn}"
             tokens.write_text(f"{kept.read_text()}\n{token}\n")
             until(functools.partial(serves, process, newest))
+            assert not is_unusable(process)
             until(functools.partial(knows, process, files.ca, token))
             replace(kept, token)
         ended.set()
@@ -417,6 +419,10 @@ def replace(path: Path, content: str) -> None:
 
 def has_failed(process: Process, times: int) -> bool:
     return metric(process, "lossd_reload_failures_total", file="tls_cert") >= times
+
+
+def is_unusable(process: Process) -> bool:
+    return metric(process, "lossd_file_unusable", file="tls_cert") == 1
 
 
 def serves(process: Process, issued: Issued) -> bool:

@@ -31,6 +31,7 @@ PANELS = (
                 f"(increase({each('lossd_reload_failures_total')}[{RANGE}]))",
                 "{{file}} of {{instance}}",
             ),
+            Query(each("lossd_file_unusable"), "{{file}} of {{instance}} now"),
         ),
         kind="stat", red_from=1,
     ),

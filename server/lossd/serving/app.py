@@ -365,7 +365,7 @@ def tracing_of(config: Config) -> "Tracing | None":
 def _entered(config: Config, telemetry: Telemetry) -> Entrance:
     """Returns how the server is entered, and has the metrics tell of the files that say so."""
     entered = entrance.build(config, telemetry.reload_failed)
-    telemetry.watch_files(entered.reloaded)
+    telemetry.watch_files({name: one.is_unusable for name, one in entered.reloaded.items()})
     for setting, pair in entered.certificates().items():
         telemetry.watch_certificate(setting, functools.partial(_expiry, pair))
     for said in cautions(config, entered):

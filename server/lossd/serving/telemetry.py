@@ -110,11 +110,13 @@ class Telemetry:
         """Reads when a certificate expires whenever it is scraped."""
         self[families.CERTIFICATE_EXPIRY].labels(name).set_function(expiry)
 
-    def watch_files(self, names: Iterable[str]) -> None:
-        """Starts the series of files that may fail to be reloaded."""
+    def watch_files(self, unusable: Mapping[str, Callable[[], bool]]) -> None:
+        """Starts the series of files, by setting, which are asked whether they cannot be used."""
         with self._notes.lock:
-            for name in names:
+            for name in unusable:
                 self._of(families.RELOAD_FAILURES, name)
+        for name, is_unusable in unusable.items():
+            self[families.FILE_UNUSABLE].labels(name).set_function(is_unusable)
 
     def reload_failed(self, name: str) -> None:
         """Counts a changed file that could not be used."""

@@ -53,6 +53,10 @@ class Reloaded(Generic[T]):
         """The newest that could be made."""
         return self._value
 
+    def is_unusable(self) -> bool:
+        """Returns whether what the files hold now cannot be used."""
+        return self._refused is not None
+
     def look(self) -> None:
         """Looks whether the files have changed.
 
