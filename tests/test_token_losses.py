@@ -27,11 +27,12 @@ from lossd.losses._maths.policy_tokens import PolicyRatio
 from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.losses._maths.rollout_correction import RolloutCorrection
 from lossd.losses._maths.tokens import TokenAggregation
+from lossd.losses.distillation import DistillationOutput
 from lossd.reduction import Reduction
 from lossd.serving.wire.parameters import read_parameters
 from lossd.tensors import fill
 from tests.conftest import compiled_kernels
-from tests.losses.case import Array, values
+from tests.losses.case import Array, looks_of, values
 
 LOSS = "log_probabilities"
 TOKEN = {"ratio": PolicyRatio.TOKEN, "aggregation": TokenAggregation.SUM}
@@ -417,6 +418,40 @@ def test_the_gradient_of_a_tail_bucket_is_nearer_to_the_whole_than_that_of_trunc
     assert tail.mean() > 0.99
     assert 1 - tail.mean() < 0.6 * (1 - truncated.mean())
     assert (tail > truncated).mean() > 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_long_sequence_of_classes_is_many_pieces_of_work(dtype: type[np.floating[Any]]) -> None:
+    """For threads to share it, and so that it can be stopped on its way."""
+    both = np.random.default_rng(0).standard_normal((2, 1, 64, 1 << 14)).astype(dtype)
+    parameters = {
+        "divergence": Divergence.FORWARD_KL,
+        "support": Support.WHOLE,
+        "aggregation": TokenAggregation.SUM,
+        "outputs": tuple(DistillationOutput),
+    }
+    inputs = {"predictions": [both[0]], "targets": [both[1]]}
+    job = Job(
+        loss=LOSSES["distillation"],
+        parameters=parameters,
+        inputs=inputs,
+        reduction=Reduction.SUM,
+    )
+    engine = Engine(NumpyBackend(2, compiled_kernels()))
+    found, looks = engine.run(job), looks_of(engine, job)
+    engine.close()
+    wide = both.astype(np.longdouble)
+    student, teacher = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    expected = (np.exp(teacher) * (teacher - student)).sum()
+    slopes = np.exp(student) - np.exp(teacher)
+    assert found.loss == pytest.approx(float(expected), rel=1e-12)
+    kind = np.finfo(dtype)
+    gradient = found.gradients["predictions"].astype(np.float64)
+    np.testing.assert_allclose(
+        gradient, slopes, rtol=float(kind.eps), atol=float(kind.smallest_subnormal)
+    )
+    assert [float(found.outputs[name][0]) for name in found.outputs] == pytest.approx([1, 1])
+    assert looks >= 4
 
 
 def test_sixty_four_classes_take_at_most_twelve_bytes_each_on_the_wire() -> None:

@@ -16,18 +16,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
-from lossd.losses import (
-    LOSSES,
-    Axes,
-    Content,
-    Input,
-    Loss,
-    Shape,
-    Status,
-    TokenAggregation,
-)
-from lossd.losses._maths.divergences import DistillationDivergence, DistillationSupport
-from lossd.losses.distillation import DistillationOutput
+from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _compiled_token_run, _summed_run, _token_results, _token_run
 from lossd.shapes._compiled_token_run import CompiledTokenRun
@@ -349,45 +338,6 @@ def test_a_token_that_is_not_finite_zeroes_all_parts_of_its_sequence(
     ]:
         assert_zero(array[BAD])
         assert_same_bits(array[others], whole[others], given)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_a_long_sequence_of_classes_is_many_pieces_of_work(dtype: type[np.floating[Any]]) -> None:
-    """For threads to share it, and so that it can be stopped on its way."""
-    random = np.random.default_rng(0)
-    both = random.standard_normal((2, 1, 64, 1 << 14)).astype(dtype)
-    case = next(token_cases(LOSSES["distillation"]))
-    case = Case(
-        case.loss,
-        {
-            **case.parameters,
-            "divergence": DistillationDivergence.FORWARD_KL,
-            "support": DistillationSupport.WHOLE,
-            "beta": None,
-            "temperature": 1.0,
-            "outputs": tuple(DistillationOutput),
-            "aggregation": TokenAggregation.SUM,
-            "sequence_length": None,
-        },
-        case.form,
-        {"predictions": both[0], "targets": both[1]},
-    )
-    engine = Engine(NumpyBackend(2, host_kernels()))
-    found = engine.run(case.job(reduction=Reduction.SUM))
-    looks = looks_of(engine, case.job())
-    engine.close()
-    wide = both.astype(np.longdouble)
-    student, teacher = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    expected = (np.exp(teacher) * (teacher - student)).sum()
-    slopes = np.exp(student) - np.exp(teacher)
-    assert found.loss == pytest.approx(float(expected), rel=1e-12)
-    kind = np.finfo(dtype)
-    gradient = found.gradients["predictions"].astype(np.float64)
-    np.testing.assert_allclose(
-        gradient, slopes, rtol=float(kind.eps), atol=float(kind.smallest_subnormal)
-    )
-    assert [float(found.outputs[name][0]) for name in found.outputs] == pytest.approx([1, 1])
-    assert looks >= 4
 
 
 def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> None:
