@@ -92,12 +92,19 @@ def setting_schema(setting: Setting) -> Schema:
     return found
 
 
+def is_set(name: str) -> Schema:
+    """Returns the schema of settings of which one is not empty."""
+    return {"required": [name], "properties": {name: {"minLength": 1}}}
+
+
 def set_with(one: str, other: str) -> Schema:
     """Returns the schema of settings of which the one means nothing without the other."""
-    is_set, other_is_set = (
-        {"required": [name], "properties": {name: {"minLength": 1}}} for name in (one, other)
-    )
-    return {"if": is_set, "then": other_is_set}
+    return {"if": is_set(one), "then": is_set(other)}
+
+
+def set_without(one: str, other: str) -> Schema:
+    """Returns the schema of settings of which the one must not stand beside the other."""
+    return {"if": is_set(one), "then": {"properties": {other: {"maxLength": 0}}}}
 
 
 def values_schema() -> Schema:
@@ -117,7 +124,13 @@ def values_schema() -> Schema:
             cores=whole(1),
             memory={"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi)$"},
             gpu=GPU,
-            settings=record(**free) | {"allOf": [set_with(*pair) for pair in TOGETHER]},
+            settings=record(**free)
+            | {
+                "allOf": [
+                    *(set_with(*pair) for pair in TOGETHER),
+                    set_without("access", "token_file"),
+                ]
+            },
             env=VARIABLES,
             volumes=VOLUMES,
             volumeMounts=MOUNTS,

@@ -111,6 +111,7 @@ REFUSED = [
     ("deployment.yaml", {"settings": {"address": "0.0.0.0:1"}}, "address"),
     ("deployment.yaml", {"settings": {"tls_cert": "/tls/tls.crt"}}, "missing property 'tls_key'"),
     ("deployment.yaml", {"settings": {"jwt_audience": "a", "jwks": ""}}, "settings/jwks"),
+    ("deployment.yaml", {"settings": {"access": "/a", "token_file": "/b"}}, "settings/token_file"),
     ("deployment.yaml", {"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
     ("deployment.yaml", {"gpu": {"enabled": True, "count": 0}}, "count"),
     ("deployment.yaml", {"gpu": {"enabled": True, "claim": "no name"}}, "claim"),
