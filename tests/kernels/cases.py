@@ -235,6 +235,20 @@ class Case:
         return values, gradient, nonfinite
 
 
+def check(case: Case, execute: Execute) -> None:
+    """A kernel equals the body, and leaves exact zeros in rows that are excluded."""
+    values, gradient = case.run(execute)
+    expected_values, expected_gradient = case.expected()
+    assert gradient is not None
+    tolerance = TOLERANCE[case.dtype]
+    np.testing.assert_allclose(values, expected_values, tolerance, tolerance)
+    tolerance = max(tolerance, TOLERANCE[case.predictions.dtype])
+    given, wanted = (x.astype(np.float64) for x in (gradient, expected_gradient))
+    np.testing.assert_allclose(given, wanted, tolerance, tolerance)
+    assert values[case.excluded].tobytes() == bytes(case.dtype.itemsize * case.excluded.sum())
+    assert not gradient[case.excluded].view(np.uint8).any()
+
+
 def _along(flags: Array, like: Array) -> Array:
     return flags.reshape(-1, *[1] * (like.ndim - 1))
 

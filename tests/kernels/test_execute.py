@@ -11,39 +11,28 @@ import pytest
 from lossd.kernels._launch import SHARED_BYTES_OF_SUMS
 from lossd.losses import DistributionKind, Shape
 from tests.kernels import cases
-from tests.kernels.cases import Case, Execute, Variant, make_case
+from tests.kernels.cases import Execute, Variant, check, make_case
 
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
 every_kernel = cases.every(variant=cases.VARIANTS, dtype=cases.DTYPES)
 
 
-def _check(case: Case, execute: Execute) -> None:
-    values, gradient = case.run(execute)
-    expected_values, expected_gradient = case.expected()
-    assert gradient is not None
-    tolerance = cases.TOLERANCE[case.dtype]
-    np.testing.assert_allclose(values, expected_values, tolerance, tolerance)
-    tolerance = max(tolerance, cases.TOLERANCE[case.predictions.dtype])
-    given, wanted = (x.astype(np.float64) for x in (gradient, expected_gradient))
-    np.testing.assert_allclose(given, wanted, tolerance, tolerance)
-
-
 @every_kernel
 def test_a_kernel_equals_the_body(simt: Execute, variant: Variant, dtype: np.dtype[Any]) -> None:
     for length in cases.LENGTHS:
-        _check(make_case(variant, dtype, length), simt)
+        check(make_case(variant, dtype, length), simt)
 
 
 @pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
 def test_the_longest_tree_is_right_too(simt: Execute, variant: Variant) -> None:
     case = make_case(variant, cases.FLOAT32, 5003)
-    _check(case.rows(slice(cases.EXCLUDED, cases.EXCLUDED + 2)), simt)
+    check(case.rows(slice(cases.EXCLUDED, cases.EXCLUDED + 2)), simt)
 
 
 @every_kernel
 def test_arrays_need_not_be_aligned(simt: Execute, variant: Variant, dtype: np.dtype[Any]) -> None:
-    _check(make_case(variant, dtype, 260, misaligned=True), simt)
+    check(make_case(variant, dtype, 260, misaligned=True), simt)
 
 
 # What is computed in, what predictions are stored in, and what other inputs are.
@@ -67,7 +56,7 @@ def test_inputs_may_be_stored_in_other_types(
         case = make_case(
             variant, dtype, length, misaligned=misaligned, stored=stored, targets_stored=targets
         )
-        _check(case, simt)
+        check(case, simt)
 
 
 @pytest.mark.parametrize("stored", cases.STORED, ids=str)

@@ -12,7 +12,15 @@ from lossd.kernels._launch import MOST_THREADS, SEGMENT, WARP, threads_of_row
 from lossd.losses import Loss, Shape
 from lossd.losses._declare import CudaText
 from tests.kernels import cases
-from tests.kernels.cases import FLOAT16, FLOAT32, FLOAT64, Case, Execute, Variant, make_case
+from tests.kernels.cases import (
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    Execute,
+    Variant,
+    check,
+    make_case,
+)
 
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
@@ -78,19 +86,6 @@ def test_segments_may_be_stored_in_16_bits(simt: Execute, variant: Variant) -> N
 def test_segments_of_whole_blocks_equal_the_body(simt: Execute) -> None:
     case = make_case(plain("huber"), FLOAT32, 2 * SEGMENT + 77)
     check(case.rows(slice(cases.EXCLUDED, cases.EXCLUDED + 3)), simt)
-
-
-def check(case: Case, execute: Execute) -> None:
-    values, gradient = case.run(execute)
-    expected_values, expected_gradient = case.expected()
-    assert gradient is not None
-    tolerance = cases.TOLERANCE[case.dtype]
-    np.testing.assert_allclose(values, expected_values, tolerance, tolerance)
-    tolerance = max(tolerance, cases.TOLERANCE[case.predictions.dtype])
-    given, wanted = (x.astype(np.float64) for x in (gradient, expected_gradient))
-    np.testing.assert_allclose(given, wanted, tolerance, tolerance)
-    assert values[case.excluded].tobytes() == bytes(case.dtype.itemsize * case.excluded.sum())
-    assert not gradient[case.excluded].view(np.uint8).any()
 
 
 @every_variant
