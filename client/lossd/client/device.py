@@ -34,7 +34,7 @@ from lossd.client.errors import (
     UnavailableError,
 )
 from lossd.client.rest import Rest
-from lossd.client.retry import repeatable
+from lossd.client.retry import may_answer_later
 from lossd.client.segments import Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 
@@ -117,8 +117,7 @@ class DeviceSharing:
             except (LossdError, OSError) as error:  # no server, another one, no room
                 if not was_hurried(begun, until):
                     self._forget(error)
-                    may_answer = isinstance(error, DeadlineExceededError) or repeatable(error)
-                    self._rest.begin(REST_SECONDS, is_answered=not may_answer)
+                    self._rest.begin(REST_SECONDS, is_answered=not may_answer_later(error))
             except ImportError:  # no CuPy
                 self._rest.begin_for_good()
             except Exception:  # noqa: BLE001 - no device, one that is full, a handle of another

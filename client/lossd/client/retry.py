@@ -84,6 +84,11 @@ def repeatable(error: Exception) -> bool:
     return isinstance(error, UnavailableError)
 
 
+def may_answer_later(error: Exception) -> bool:
+    """Returns whether a server that failed to answer, or was too busy, may answer another time."""
+    return isinstance(error, DeadlineExceededError) or repeatable(error)
+
+
 def was_answered(error: BaseException | None) -> bool:
     """Returns whether the server is done with a call that ended so, since it has said why.
 

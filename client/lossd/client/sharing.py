@@ -31,13 +31,12 @@ from lossd.client.device_arrays import is_on_device
 from lossd.client.empties import Empties, is_shareable
 from lossd.client.errors import (
     CancelledError,
-    DeadlineExceededError,
     LossdError,
     PermissionDeniedError,
     UnavailableError,
 )
 from lossd.client.rest import Rest
-from lossd.client.retry import repeatable
+from lossd.client.retry import may_answer_later
 from lossd.client.segments import Arena, Block, Segment
 from lossd.client.waiting import NEVER, held, seconds, was_hurried
 
@@ -217,8 +216,7 @@ class Sharing:
         elif isinstance(error, UnavailableError):
             self._rest.begin(UNREACHED_SECONDS, is_answered=False)
         else:
-            may_answer = isinstance(error, DeadlineExceededError) or repeatable(error)
-            self._rest.begin(REST_SECONDS, is_answered=not may_answer)
+            self._rest.begin(REST_SECONDS, is_answered=not may_answer_later(error))
         if is_for_lack(error) and not self._lacks:
             self._lacks = True
             log.warning("memory is not shared for as long as this lasts: %s", error)
