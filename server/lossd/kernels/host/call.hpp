@@ -12,13 +12,14 @@ INLINE auto weighed(Share share, Cost cost) {
     return pick(share == 0, decltype(share * cost)(0), product);
 }
 
-// Numbers that are not finite have the largest exponent: one more reaches the sign.
+// Bits of which any is set where a number is not finite.  Those of a half have the largest exponent then:
+// one more reaches the sign.
+INLINE Bits overflow_of(T x) { return bits<Bits>(x - x); }
 template <typename Number>
 INLINE Number overflow_of(Number all, int digits) {
     const Number sign = Number(Number(1) << (sizeof(Number) * 8 - 1));
     return Number((all & Number(~sign)) + Number(Number(1) << digits)) & sign;
 }
-INLINE Bits overflow_of(T x) { return overflow_of(bits<Bits>(x), Format<T>::DIGITS); }
 
 INLINE bool is_finite(T x) { return x - x == 0; }
 
