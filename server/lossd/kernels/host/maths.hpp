@@ -1,6 +1,6 @@
 // Elementary functions without branches, calls or tables, which a compiler vectorises in whatever loop
-// they are inlined.  Every operation is rounded by itself (-ffp-contract=off), so the bits of a result
-// depend neither on the instruction set nor on the place of a number in a vector.
+// they are inlined.  Every operation is rounded by itself (-ffp-contract=off), or is exact, so the bits of
+// a result depend neither on the instruction set nor on the place of a number in a vector.
 //
 // Accuracy, in units of the last place: see tests/kernels/host/test_maths.py, which measures it.
 
@@ -18,7 +18,8 @@ struct Polynomial {
     Real coefficients[N];
 };
 
-// One step after the other: the fewest steps, which suits the short polynomials of float.
+// One step after the other: the fewest steps, which suits the short polynomials of float.  That of an
+// exponential, of which rows have many, has pairs that do not wait for each other, in as many steps.
 template <int I, int N>
 METHOD constexpr float rest_at(const Polynomial<float, N>& p, float x, float sum) {
     if constexpr (I == N) return sum;
@@ -27,6 +28,11 @@ METHOD constexpr float rest_at(const Polynomial<float, N>& p, float x, float sum
 template <int N>
 METHOD constexpr float at(const Polynomial<float, N>& p, float x) {
     return rest_at<1>(p, x, p.coefficients[0]);
+}
+METHOD constexpr float at(const Polynomial<float, 5>& p, float x) {
+    const auto& c = p.coefficients;
+    const float two = x * x;
+    return (c[4] + c[3] * x) + ((c[2] + c[1] * x) + c[0] * two) * two;
 }
 
 // By halves, which do not wait for each other: a processor that goes step by step through the long
@@ -153,6 +159,22 @@ INLINE Real fma(Real x, Real y, Real z) { return x * y + z; }
 template <typename Real>
 INLINE Real clamped(Real x, Real low, Real high) { return x < low ? low : x > high ? high : x; }
 
+// x - y * z, of an exact product: one step for a processor that has it, and the same bits.
+INLINE float less_exact(float x, float y, float z) {
+#ifdef __FP_FAST_FMAF
+    return __builtin_fmaf(-y, z, x);
+#else
+    return x - y * z;
+#endif
+}
+INLINE double less_exact(double x, double y, double z) {
+#ifdef __FP_FAST_FMA
+    return __builtin_fma(-y, z, x);
+#else
+    return x - y * z;
+#endif
+}
+
 // 2^exponent, within the range of normal numbers.
 template <typename Real>
 INLINE Real power_of_two(typename Format<Real>::Signed exponent) {
@@ -176,7 +198,7 @@ INLINE Exponential<Real> exponential_of(Real x) {
     typedef typename F::Signed Signed;
     const Real shifted = x * Real(1.4426950408889634) + F::ROUNDER;
     const Real whole = shifted - F::ROUNDER;
-    const Real r = (x - whole * F::LN2_HIGH) - whole * F::LN2_LOW;
+    const Real r = less_exact(x, whole, F::LN2_HIGH) - whole * F::LN2_LOW;
     return Exponential<Real>{
         bits<Signed>(shifted), r + r * r * at(F::EXP, r)};
 }
