@@ -9,6 +9,7 @@
 //     KEPT_OF_ROW(e)         what e comes to, to be asked for as f(column, prediction, target)
 //     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SUMS_OVER_ROW(e, e)
 //     SOFTMAX_OF_ROW(e)      of predictions; SOFTMAX_OF_TARGETS(e) and SUM_OVER_TARGETS(e) of targets
+//     SOFTMAX_FROM(column, e)       SOFTMAX_OF_ROW(e), for who asks it about this column and no other best
 //     GRADIENT_BUT(column, own, e)  GRADIENT_OF_ROW(e), but `own` at a column
 //     GRADIENT_AT(column, slope)    a gradient of 0 at all other columns
 //     GRADIENT_AND_SUM(slope, e)    GRADIENT_OF_ROW(slope) and SUM_OVER_ROW(e)
@@ -594,6 +595,7 @@ __device__ inline NumberOf<Term> write_surplus(
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
 #define SOFTMAX_OF_ROW(...) softmax_of<OF_PREDICTIONS>(row, AT_PREDICTION(__VA_ARGS__))
+#define SOFTMAX_FROM(column, ...) SOFTMAX_OF_ROW(__VA_ARGS__)
 #define SOFTMAX_OF_TARGETS(...) softmax_of<OF_TARGETS>(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_BUT(place, own, ...) \

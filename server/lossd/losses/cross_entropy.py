@@ -122,13 +122,14 @@ def _texts_of_likelihood() -> Iterator[CudaText]:
             _TIMES
             + """
             const auto use = [&](auto logit, auto common) {
-                const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
+                const auto softmax = SOFTMAX_FROM(label, logit(column, prediction));
                 const auto target_logit = logit(label, PREDICTION_AT(label));
                 const T weight = class_weights[label];
                 const T log_sum = common + softmax.log_sum_exp();
                 const T unit = 1 / (softmax.total * T(temperature));
                 const T share = weight * unit;
-                const T pull = weighed(T(2 * z_loss), log_sum) * unit;
+                T pull = 0;
+                if (z_loss != 0) pull = weighed(T(2 * z_loss), log_sum) * unit;
                 const T own = times(softmax.exponential(label, target_logit), pull)
                     - times(softmax.others(label, target_logit), share);
                 value = weight * softmax.negative_log(label, target_logit)

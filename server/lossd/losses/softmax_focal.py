@@ -44,7 +44,7 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
     ),
     cuda=(
         CudaText(
-            "const auto softmax = SOFTMAX_OF_ROW(prediction);"
+            "const auto softmax = SOFTMAX_FROM(label, prediction);"
             + _SHARES_OF_CLASSES
             + """
             const T logit = PREDICTION_AT(label);

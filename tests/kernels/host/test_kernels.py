@@ -130,6 +130,48 @@ def test_a_class_may_be_any_column(library: Library, text: Variant) -> None:
             np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance, err_msg=by)
 
 
+# Of the logit of a class, above the largest of the others: near, and beyond where digits are lost.
+GAPS = (0, 5, 10, 10.6, 11, 20, 60, 79, 81, 90, 104, 1000, np.inf)
+
+
+@cases.every(text=[v for v in of_classes(cases.VARIANTS) if "SOFTMAX_FROM" in v.text.host_text])
+def test_a_class_may_be_any_distance_from_the_others(library: Library, text: Variant) -> None:
+    """Exponentials count from its logit where that is near the largest, and else from that one."""
+    gaps = np.array([*GAPS, *(-gap for gap in GAPS), np.nan])
+    for length in (2, 17, 600, 1040):
+        case = spread_case(text, length, gaps)
+        found, (values, gradient) = run(library, case), widened(case).expected()
+        by = f"{length} columns"
+        np.testing.assert_allclose(found.values, values, 1e-5, 1e-37, err_msg=by)
+        np.testing.assert_allclose(found.gradient, gradient, 1e-5, 1e-37, err_msg=by)
+
+
+def spread_case(text: Variant, length: int, gaps: Array) -> Case:
+    """A row for each gap between the logit of its class, in any column, and the largest other."""
+    rows, random = len(gaps), np.random.default_rng(length)
+    classes = random.integers(0, length, rows)
+    predictions = random.normal(size=(rows, length)).astype(np.float32)
+    predictions[np.arange(rows), classes] = -np.inf
+    predictions[np.arange(rows), classes] = predictions.max(axis=1) + gaps
+    case = make_case(text, cases.FLOAT32, length)
+    return replace(
+        case, predictions=predictions, targets=classes,
+        scales=np.full(rows, 0.75, np.float32), excluded=np.zeros(rows, np.bool_),
+    )  # fmt: skip
+
+
+def widened(case: Case) -> Case:
+    """The same numbers in double."""
+    wide = {
+        name: value.astype(np.float64) if isinstance(value, np.ndarray) else value
+        for name, value in case.parameters.items()
+    }
+    return replace(
+        case, dtype=cases.FLOAT64, parameters=wide,
+        predictions=case.predictions.astype(np.float64), scales=case.scales.astype(np.float64),
+    )  # fmt: skip
+
+
 @every_text
 def test_bits_do_not_depend_on_the_instruction_set(variants: list[Library], text: Variant) -> None:
     for case, name in sizes(text, 1003):

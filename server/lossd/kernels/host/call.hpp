@@ -329,8 +329,8 @@ struct Group {
         __builtin_memcpy(lanes, vectors, sizeof lanes);
         return fold<GROUP / 2>(lanes, join);
     }
-    METHOD bool any() const {
-        return folded([](Number one, Number other) INLINED { return Number(one | other); }) != 0;
+    METHOD Number merged() const {
+        return folded([](Number one, Number other) INLINED { return Number(one | other); });
     }
     METHOD void take_larger(const Group& more) {
         for (int v = 0; v < COUNT; ++v)

@@ -74,6 +74,8 @@ struct Format<float> {
     static constexpr float LN2_LOW = 1.4286068203094172e-06f;
     // exp of what is below is 0, of what is above infinite; from `FAINT` down it is not normal.
     static constexpr float LEAST = -103.97208f, MOST = 88.72283f, FAINT = -80.0f;
+    // Exponents that are near: so many, a power of two, from the first on.
+    static constexpr int FIRST_NEAR = -112, NEAR = 128;
     // (exp(r) - 1 - r) / r^2 at |r| <= log(2) / 2.
     static constexpr Polynomial<float, 5> EXP = {
         0.001381459864666633f, 0.008368716879728068f, 0.04166838804531395f, 0.16666520631709497f,
@@ -102,6 +104,7 @@ struct Format<double> {
     static constexpr double LN2_HIGH = 0.6931471803691238164;  // 32 digits
     static constexpr double LN2_LOW = 1.9082149292705877e-10;
     static constexpr double LEAST = -745.1332191019412, MOST = 709.782712893384, FAINT = -700.0;
+    static constexpr int FIRST_NEAR = -1008, NEAR = 1024;
     static constexpr Polynomial<double, 10> EXP = {
         2.500006162553128e-08, 2.763024838532302e-07, 2.755758637378518e-06,
         2.480149309888739e-05, 0.00019841269506578723, 0.0013888888943630134,
@@ -185,11 +188,22 @@ INLINE Real power_of_two(typename Format<Real>::Signed exponent) {
 // exp(x) as 2^exponent (1 + excess), with an excess of at most 0.42.
 template <typename Real>
 struct Exponential {
-    typename Format<Real>::Signed shifted;  // the exponent is its last digits
+    typedef Format<Real> F;
+    typedef typename F::Unsigned Unsigned;
+
+    typename F::Signed shifted;  // the exponent is its last digits
     Real excess;
 
-    METHOD typename Format<Real>::Signed exponent() const {
-        return shifted - bits<typename Format<Real>::Signed>(Format<Real>::ROUNDER);
+    METHOD typename F::Signed exponent() const {
+        return shifted - bits<typename F::Signed>(F::ROUNDER);
+    }
+    // Below NEAR where the exponent is near; what is far, or a NaN, has one of the bits above.
+    METHOD Unsigned place() const {
+        return Unsigned(shifted) - (bits<Unsigned>(F::ROUNDER) + Unsigned(F::FIRST_NEAR));
+    }
+    // The number, if it is normal.
+    METHOD Real number() const {
+        return bits<Real>(bits<Unsigned>(1 + excess) + (Unsigned(shifted) << F::DIGITS));
     }
 };
 
@@ -219,9 +233,7 @@ INLINE Real exp_of(Real x) {
 // The same from FAINT to MOST, in fewer steps.
 template <typename Real, typename F = Format<Real>>
 INLINE Real exp_within(Real x) {
-    typedef typename F::Unsigned Unsigned;
-    const Exponential<Real> e = exponential_of<Real, F>(x);
-    return bits<Real>(bits<Unsigned>(1 + e.excess) + (Unsigned(e.shifted) << F::DIGITS));
+    return exponential_of<Real, F>(x).number();
 }
 
 template <typename Real, typename F = Format<Real>>

@@ -484,6 +484,19 @@ INLINE void with_logits(
         common / temperature + own * log(likeliest / total));
 }
 
+// The first place of a logit in a block that has it.
+template <typename Row, typename Logit>
+INLINE Largest<NumberOf<Logit>> found_in(
+    const Row& row, Logit logit, NumberOf<Logit> wanted, Column start, int count) {
+    Column place = count;
+    row.stretch(start, count).each(
+        0, whole_groups(count), [&](Column i, Column column, T prediction, T target) INLINED {
+            const Column here = logit(column, prediction, target) == wanted ? i : Column(count);
+            place = here < place ? here : place;
+        });
+    return {wanted, start + (place < count ? place : 0)};
+}
+
 // The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker
 // than to carry its place along; where there is a NaN, the sum of the exponentials shows it.
 template <typename Row, typename Logit>
@@ -497,22 +510,15 @@ INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
         best = most;
         begin = start;
     });
-    const int count = block_at(begin, row.columns);
-    Column place = count;
-    row.stretch(begin, count).each(
-        0, whole_groups(count), [&](Column i, Column column, T prediction, T target) INLINED {
-            const Column here = logit(column, prediction, target) == best ? i : Column(count);
-            place = here < place ? here : place;
-        });
-    return {best, begin + (place < count ? place : 0)};
+    return found_in(row, logit, best, begin, block_at(begin, row.columns));
 }
 
 // The softmax of a row in parts that keep full relative accuracy, see losses/_maths/softmax.py.
 template <typename Number>
 struct Softmax {
-    Largest<Number> best;
-    Number rest;   // sum of the exponentials without that of the best, which is 1
-    Number total;  // with it
+    Largest<Number> best;  // or what is counted from in its place
+    Number rest;           // sum of the exponentials without that of the best, which is 1
+    Number total;          // with it
     const Number* kept;
 
     METHOD Number exponential(int64_t column, Number) const { return kept[column]; }
@@ -555,67 +561,114 @@ INLINE bool sum_exponentials(const Row& row, Column start, int count, Term term,
     using Unsigned = typename Format<Number>::Unsigned;
     const auto block = row.stretch(start, count);
     Group<Number> sums;
-    Group<Unsigned> far;
+    Group<Unsigned> places;
     sums.fill(0);
-    far.fill(0);
+    places.fill(0);
     const auto make = [&](Column at, auto change) INLINED {
         ON_LINES Number made[GROUP];
-        ON_LINES Unsigned is_far[GROUP];
+        ON_LINES Unsigned place[GROUP];
         row.fetch_group_ahead(start + at);
         block.each_of_group(at, [&](int i, Column column, T prediction, T target) INLINED {
-            const Number x = term(column, prediction, target);
-            is_far[i] = x >= Format<Number>::FAINT ? Unsigned(0) : ~Unsigned(0);
-            made[i] = exp_within(x);
+            const Exponential<Number> e = exponential_of(Number(term(column, prediction, target)));
+            place[i] = e.place();
+            made[i] = e.number();
         });
-        change(made, is_far);
+        change(made, place);
         Group<Number> more;
         more.read(made);
         more.write(to + at);
         sums.add(more);
-        far.merge(is_far);
+        places.merge(place);
     };
     // Two groups are not like the others: that of the one, and the last, if it is not whole.
     const Column whole = count / GROUP * GROUP, own = but < 0 ? whole : but / GROUP * GROUP;
     for (Column at = 0; at < count; at += GROUP) {
         for (const Column end = at <= own ? own : whole; at < end; at += GROUP)
             make(at, [](Number*, Unsigned*) INLINED {});
-        if (at < count) make(at, [&](Number* made, Unsigned* is_far) INLINED {
+        if (at < count) make(at, [&](Number* made, Unsigned* place) INLINED {
             for (int i = 0; i < GROUP; ++i)
-                if (at + i == but || at + i >= count) made[i] = 0, is_far[i] = 0;
+                if (at + i == but || at + i >= count) made[i] = 0, place[i] = 0;
         });
     }
-    if (far.any()) return false;
+    if (places.merged() >= Unsigned(Format<Number>::NEAR)) return false;
     sum.add(sums);
     return true;
 }
 
+// A logit this far above the one that all are counted from loses digits.
+constexpr double FAR_ABOVE = 10.5;
+// The number of columns that are looked at first, of any row and of one of many columns.  A logit among
+// them that is so far above that of a class takes its place: those after them may be as far above again.
+constexpr int FIRST = 128, FIRST_OF_MANY = BLOCK;
+constexpr double ABOVE = FAR_ABOVE / 2;
+
+// Makes the softmax of a row from what its logits are above one of them, in room that was taken.  Returns
+// false where one is far above.
 template <typename Row, typename Logit>
-INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
+INLINE bool make_softmax(const Row& row, Logit logit, Largest<NumberOf<Logit>> from,
+                         NumberOf<Logit>* kept, Softmax<NumberOf<Logit>>& found) {
     using Number = NumberOf<Logit>;
-    const Largest<Number> best = best_of(row, logit);
-    Number* const kept = row.template take<Number>();
     Lanes sum;
-    const auto below = [&](Column column, T prediction, T target) INLINED {
-        return logit(column, prediction, target) - best.value;
+    bool is_far_above = false;
+    const auto above = [&](Column column, T prediction, T target) INLINED {
+        return logit(column, prediction, target) - from.value;
     };
     row.each_block_ahead([&](Column start, int count) INLINED {
-        const bool is_here = best.column >= start && best.column < start + count;
-        const int own = is_here ? int(best.column - start) : -1;
-        if (!sum_exponentials(row, start, count, below, own, kept + start, sum)) {
+        if (is_far_above) return;
+        const bool is_here = from.column >= start && from.column < start + count;
+        const int own = is_here ? int(from.column - start) : -1;
+        if (!sum_exponentials(row, start, count, above, own, kept + start, sum)) {
+            is_far_above = row.most_of(above, start, count) > Number(FAR_ABOVE);
+            if (is_far_above) return;
             row.evaluate([&](Column column, T prediction, T target) INLINED {
-                return exp(below(column, prediction, target));
+                return exp(above(column, prediction, target));
             }, start, count, kept + start);
             for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
-            if (is_here) kept[best.column] = 0;
+            if (is_here) kept[from.column] = 0;
             sum.add(kept + start, whole_groups(count));
         }
-        if (is_here) kept[best.column] = 1;
+        if (is_here) kept[from.column] = 1;
     });
     const Number rest = Number(sum.total());
+    found = {from, rest, 1 + rest, kept};
+    return !is_far_above;
+}
+
+template <typename Row, typename Logit>
+INLINE Softmax<NumberOf<Logit>> softmax_in(const Row& row, Logit logit, NumberOf<Logit>* kept) {
+    const auto best = best_of(row, logit);
+    Softmax<NumberOf<Logit>> found;
+    make_softmax(row, logit, best, kept, found);
+    if (best.value > 0) return found;
     // A row with a NaN and a row of only -inf have no softmax, even with a single class: the
     // largest minus itself is NaN.
-    const Number found = best.value > 0 ? rest : rest + (best.value - best.value);
-    return {best, found, 1 + found, kept};
+    found.rest += best.value - best.value;
+    found.total = 1 + found.rest;
+    return found;
+}
+
+template <typename Row, typename Logit>
+INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
+    return softmax_in(row, logit, row.template take<NumberOf<Logit>>());
+}
+
+// The same, counted from a column that is near the largest, as the class of an example mostly is, or from
+// the largest of the first columns: nobody has to look for the largest of all then.  What is counted from
+// is not below the column, so that nothing cancels in what is asked of it.
+template <typename Row, typename Logit>
+INLINE Softmax<NumberOf<Logit>> softmax_from(const Row& row, Column column, Logit logit) {
+    using Number = NumberOf<Logit>;
+    Number* const kept = row.template take<Number>();
+    const int few = row.columns < FIRST ? row.columns : FIRST;
+    const int first = row.columns < 8 * FIRST_OF_MANY ? few : FIRST_OF_MANY;
+    const Number most = row.most_of(logit, 0, first);
+    Largest<Number> from{logit(column, row.predictions.items[column], T(0)), column};
+    if (most - from.value > Number(ABOVE)) from = found_in(row, logit, most, 0, first);
+    Softmax<Number> found;
+    const bool is_made = from.value - from.value == 0 && make_softmax(row, logit, from, kept, found);
+    if (is_made && found.rest - found.rest == 0) return found;
+    row.is_fetched = false;
+    return softmax_in(row, logit, kept);
 }
 
 // Two distributions are near if they differ by less than this part of one of them.
@@ -786,6 +839,7 @@ INLINE Kept<NumberOf<Term>> exponentials_of(const Row& row, Term term) {
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_PREDICTION(__VA_ARGS__))
+#define SOFTMAX_FROM(column, ...) softmax_from(row, column, AT_PREDICTION(__VA_ARGS__))
 #define SOFTMAX_OF_TARGETS(...) softmax_of(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_BUT(column, own, ...) row.write_but(column, own, AT_COLUMN(__VA_ARGS__))
