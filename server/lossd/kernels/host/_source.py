@@ -159,8 +159,8 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
     others = [declared.name for declared in text.loss.inputs[2:]]
     packs = (f"const T* const pack_of_{n} = given.inputs[{i}];" for i, n in enumerate(others, 2))
     rooms = {
-        "SOFTMAX_OF": 1, "SOFTMAX_FROM": 1, "KEPT_OF_ROW": 1, "EXPONENTIALS_OF_ROW": 1, "ROOM_OF_ROW": 1,
-        "surplus_of": 3, "write_surplus": 3,
+        "SOFTMAX_OF": 1, "SOFTMAX_FROM": 1, "KEPT_OF_ROW": 1, "EXPONENTIALS_OF_ROW": 1,
+        "ROOM_OF_ROW": 1, "surplus_of": 3, "write_surplus": 3,
     }  # fmt: skip
     return {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
