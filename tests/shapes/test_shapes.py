@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lossd.backends import Body, Compute
 from lossd.backends.numpy import NumpyBackend
@@ -14,7 +16,7 @@ from lossd.engine import Engine, Result
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import SHAPES, ShapeRules, lay_out, rules_of
-from lossd.shapes._by_example import ByExample
+from lossd.shapes._by_example import ByExample, ever_fewer_rows
 from lossd.shapes._whole_batch import WholeBatch
 from lossd.shapes.opposed import OpposedShape
 from lossd.shapes.tokens import TokensShape
@@ -124,6 +126,24 @@ def test_a_backend_takes_as_many_blocks_at_a_time_as_it_likes(
         job = case.job(nonfinite=nonfinite, **options)
         one, other = (engine.run(job) for engine in engines)
         _assert_same(other, one, case)
+
+
+@given(
+    rows=st.integers(0, 5000),
+    threads=st.integers(1, 9),
+    block=st.integers(1, 300),
+    blocks=st.integers(1, 40),
+)
+def test_rows_are_cut_into_whole_blocks_and_towards_the_end_into_fewer(
+    rows: int, threads: int, block: int, blocks: int
+) -> None:
+    cuts = [cut.rows for cut in ever_fewer_rows(rows, threads, block, blocks)]
+    assert [row for cut in cuts for row in range(cut.start, cut.stop)] == list(range(rows))
+    sizes = [cut.stop - cut.start for cut in cuts]
+    assert all(size % block == 0 for size in sizes[:-1])
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size <= block * blocks for size in sizes)
+    assert all(size == block for size in sizes[-threads:-1])
 
 
 # ------------------------------------------------------------------ whole batches
