@@ -19,6 +19,7 @@ from lossd.client import presets
 from lossd.evaluation import METRICS, Metric
 from lossd.looks import short
 from lossd.losses import LOSSES, Differentiable, Input, Loss, Parameter
+from lossd.schema import REQUIRED
 from lossd.serving.config import Setting, settings
 from lossd.serving.families import FAMILIES, Family
 from lossd.serving.loss_service import catalogue
@@ -164,10 +165,12 @@ def _evaluation_row(metric: Metric) -> tuple[str, ...]:
 
 
 def _parameters(declared: Loss | Metric) -> str:
-    return ", ".join(
-        f"{p.name} [{'' if p.is_list else descriptions.default_text(p) or 'unset'}]"
-        for p in declared.all_parameters
-    )
+    return ", ".join(f"{p.name} [{_default(p)}]" for p in declared.all_parameters)
+
+
+def _default(parameter: Parameter) -> str:
+    is_empty = parameter.is_list and parameter.default is not REQUIRED
+    return "" if is_empty else descriptions.default_text(parameter) or "unset"
 
 
 def _gradients(loss: Loss) -> str:

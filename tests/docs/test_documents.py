@@ -15,6 +15,7 @@ from lossd.client import AsyncLossClient, LossClient, LossResult
 from lossd.client.retry import repeatable
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Shape
+from lossd.schema import REQUIRED
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -219,6 +220,15 @@ def links(document: Path) -> Iterator[str]:
 def test_tables_are_those_of_the_code() -> None:
     for path, current, right in tables.documents():
         assert current == right, f"{path} is out of date: run nox -s tables"
+
+
+def test_parameters_without_a_default_are_said_to_be_required() -> None:
+    """A list that must be given looked like one that is empty by default."""
+    rows = {row[0].strip("`"): row[-1] for row in rows_of(Path("docs/losses.md"), "| loss |")}
+
+    for loss in LOSSES.values():
+        required = {p.name for p in loss.all_parameters if p.default is REQUIRED}
+        assert set(re.findall(r"(\w+) \[required\]", rows[loss.message])) == required
 
 
 def test_each_dialect_of_a_preset_has_a_source_of_its_own() -> None:
