@@ -1,15 +1,17 @@
 """Declarations of metrics: documented, legal, and the same as the messages on the wire."""
 
+import contextlib
 import enum
 import re
+from typing import Any
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
 from lossd.client.kinds import surrogates
-from lossd.evaluation import METRICS, Metric
-from lossd.losses import Interval, Parameter
+from lossd.evaluation import METRICS, InputError, Metric
+from lossd.losses import Interval, Parameter, ParameterError
 from lossd.serving.wire.comments import comments
 from tests.evaluation.run import score
 
@@ -111,3 +113,33 @@ def test_the_comment_on_reasons_quotes_one_that_is_given() -> None:
     (quoted,) = re.findall(r'"(.+)"', comments()["MetricResult.reason"])
     found = score("roc_auc", predictions=[0.1, 0.2], targets=[1, 1])
     assert found.reason == quoted
+
+
+# Three examples of each form that inputs of classification may have: predictions, and targets.
+FORMS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
+    ("(N, ...)", "(N, ...)"): ([0.5, -0.5, 1.0], [1, 0, 1]),
+    ("(N, ..., C)", "(N, ...)"): ([[0.5, 0.0], [0.0, 1.0], [2.0, 1.0]], [0, 1, 1]),
+    ("(N, ..., L)", "(N, ..., L)"): (
+        [[0.5, 0.0], [0.0, 1.0], [2.0, 1.0]],
+        [[1, 0], [0, 1], [1, 1]],
+    ),
+}
+CLASSIFICATION = [name for name, one in METRICS.items() if "task" in dict(one.complete({}))]
+
+
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_it_takes_the_shapes_that_it_declares_and_no_others(name: str) -> None:
+    shapes = {declared.name: declared.shapes for declared in METRICS[name].inputs}
+
+    for (scored, told), (predictions, targets) in FORMS.items():
+        is_declared = scored in shapes["predictions"] and told in shapes["targets"]
+        with contextlib.nullcontext() if is_declared else pytest.raises(ParameterError):
+            score(name, {}, predictions=predictions, targets=targets)
+
+
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_it_takes_what_was_decided_where_it_says_so(name: str) -> None:
+    says_so = "what was decided" in METRICS[name].inputs[0].description
+
+    with contextlib.nullcontext() if says_so else pytest.raises(InputError):
+        score(name, {}, predictions=[1, 0, 1], targets=[1, 0, 1])

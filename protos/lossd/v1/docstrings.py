@@ -121,7 +121,7 @@ Args:
         "NONE": Not at all: the result has values and no value.
 
 Inputs:
-    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores.
     targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
 
 Reference: C. D. Manning, P. Raghavan, H. Schuetze, Introduction to Information Retrieval, 2008,
@@ -288,8 +288,8 @@ Args:
         by default: true for a binary task, false for several classes.
 
 Inputs:
-    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+    predictions: (N, ...) or (N, ..., C). Scores.
+    targets: (N, ...). Class indices, or 0 and 1 of any type.
 
 Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
 
@@ -318,8 +318,8 @@ Args:
         "MAX": The largest.
 
 Inputs:
-    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+    predictions: (N, ...) or (N, ..., C). Scores.
+    targets: (N, ...). Class indices, or 0 and 1 of any type.
 
 Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
 
@@ -1323,8 +1323,8 @@ Args:
     ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
 
 Inputs:
-    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+    predictions: (N, ...) or (N, ..., C). Scores.
+    targets: (N, ...). Class indices, or 0 and 1 of any type.
 
 Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
 
@@ -1469,8 +1469,8 @@ Args:
         by default: one more than the largest index.
 
 Inputs:
-    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-    targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+    predictions: (N, ...) or (N, ..., C). Scores, or what was decided.
+    targets: (N, ...). Class indices, or 0 and 1 of any type.
 
 Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
 coefficient, 2004, equation 8.
@@ -2118,7 +2118,7 @@ Args:
         McClish. Binary only. In (0, 1]. Unset by default.
 
 Inputs:
-    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+    predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores.
     targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
 
 Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.

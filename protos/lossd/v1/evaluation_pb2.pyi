@@ -694,8 +694,8 @@ class MatthewsCorrelation(_AnyMetric):
             by default: one more than the largest index.
 
     Inputs:
-        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+        predictions: (N, ...) or (N, ..., C). Scores, or what was decided.
+        targets: (N, ...). Class indices, or 0 and 1 of any type.
 
     Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
     coefficient, 2004, equation 8.
@@ -799,7 +799,7 @@ class RocAuc(_AnyMetric):
             McClish. Binary only. In (0, 1]. Unset by default.
 
     Inputs:
-        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores.
         targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
 
     Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
@@ -848,7 +848,7 @@ class AveragePrecision(_AnyMetric):
             "NONE": Not at all: the result has values and no value.
 
     Inputs:
-        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
+        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores.
         targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
 
     Reference: C. D. Manning, P. Raghavan, H. Schuetze, Introduction to Information Retrieval, 2008,
@@ -886,8 +886,8 @@ class LogLoss(_AnyMetric):
         ignore_index: Class index that marks an example as ignored, any integer. Unset by default.
 
     Inputs:
-        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+        predictions: (N, ...) or (N, ..., C). Scores.
+        targets: (N, ...). Class indices, or 0 and 1 of any type.
 
     Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
 
@@ -922,8 +922,8 @@ class Brier(_AnyMetric):
             by default: true for a binary task, false for several classes.
 
     Inputs:
-        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+        predictions: (N, ...) or (N, ..., C). Scores.
+        targets: (N, ...). Class indices, or 0 and 1 of any type.
 
     Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
 
@@ -964,8 +964,8 @@ class CalibrationError(_AnyMetric):
             "MAX": The largest.
 
     Inputs:
-        predictions: (N, ...) or (N, ..., C) or (N, ..., L). Scores, or what was decided.
-        targets: (N, ...) or (N, ..., L). Class indices, or 0 and 1 of any type.
+        predictions: (N, ...) or (N, ..., C). Scores.
+        targets: (N, ...). Class indices, or 0 and 1 of any type.
 
     Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
 

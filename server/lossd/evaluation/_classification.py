@@ -49,7 +49,6 @@ _THRESHOLDS = {
     DistributionKind.PROBABILITIES: 0.5,
 }
 
-_SHAPES = ("(N, ...)", "(N, ..., C)", "(N, ..., L)")
 
 Labels = npt.NDArray[np.int64]
 
@@ -133,6 +132,20 @@ def lay_out_decisions(
     )
 
 
+def lay_out_single_decisions(batch: MetricBatch, **parameters: Any) -> Decisions:
+    """Lays out which class each example was predicted to have, and refuses several labels."""
+    prepared = lay_out_decisions(batch, **parameters)
+    _refuse_labels(prepared.task)
+    return prepared
+
+
+def _refuse_labels(task: ClassificationTask) -> None:
+    if task is MULTILABEL:
+        raise ParameterError(
+            "task", "task must be binary or multiclass for this metric, got multilabel"
+        )
+
+
 def _above(scores: Array, limit: float, dtype: np.dtype[Any]) -> Flags:
     """Returns which scores are above a limit, which is rounded to the type that they came in."""
     nearest = float(rounded(np.array(limit), dtype))
@@ -190,10 +203,7 @@ def lay_out_probabilities(
     prepared = lay_out_scores(
         batch, task=task, prediction_kind=prediction_kind, ignore_index=ignore_index
     )
-    if prepared.task is MULTILABEL:
-        raise ParameterError(
-            "task", "task must be binary or multiclass for this metric, got multilabel"
-        )
+    _refuse_labels(prepared.task)
     return prepared
 
 
@@ -374,17 +384,32 @@ def _refuse(name: str, values: Array, wrong: Flags, rule: str, selection: Select
     )  # fmt: skip
 
 
-PREDICTIONS = MetricInput("predictions", "scores, or what was decided", _SHAPES)
-TARGETS = MetricInput(
-    "targets", "class indices, or 0 and 1 of any type", ("(N, ...)", "(N, ..., L)")
-)
+_SINGLE_SHAPES = ("(N, ...)", "(N, ..., C)")
+_SHAPES = (*_SINGLE_SHAPES, "(N, ..., L)")
+_DECIDED = "scores, or what was decided"
+
+
+def _targets(*shapes: str) -> MetricInput:
+    return MetricInput("targets", "class indices, or 0 and 1 of any type", shapes)
+
+
+_TARGETS, _SINGLE_TARGETS = _targets("(N, ...)", "(N, ..., L)"), _targets("(N, ...)")
+_OF_DECISIONS = (TASK, PREDICTION_KIND, THRESHOLD, IGNORE_INDEX, CLASSES)
+_OF_SCORES = (TASK, PREDICTION_KIND, IGNORE_INDEX)
 
 DECISIONS = MetricLayout(
-    (PREDICTIONS, TARGETS),
-    lay_out_decisions,
-    (TASK, PREDICTION_KIND, THRESHOLD, IGNORE_INDEX, CLASSES),
+    (MetricInput("predictions", _DECIDED, _SHAPES), _TARGETS), lay_out_decisions, _OF_DECISIONS
 )
-SCORES = MetricLayout((PREDICTIONS, TARGETS), lay_out_scores, (TASK, PREDICTION_KIND, IGNORE_INDEX))
+SINGLE_DECISIONS = MetricLayout(
+    (MetricInput("predictions", _DECIDED, _SINGLE_SHAPES), _SINGLE_TARGETS),
+    lay_out_single_decisions,
+    _OF_DECISIONS,
+)
+SCORES = MetricLayout(
+    (MetricInput("predictions", "scores", _SHAPES), _TARGETS), lay_out_scores, _OF_SCORES
+)
 PROBABILITIES = MetricLayout(
-    (PREDICTIONS, TARGETS), lay_out_probabilities, (TASK, PREDICTION_KIND, IGNORE_INDEX)
+    (MetricInput("predictions", "scores", _SINGLE_SHAPES), _SINGLE_TARGETS),
+    lay_out_probabilities,
+    _OF_SCORES,
 )

@@ -2,12 +2,11 @@
 
 from lossd.checkpoints import Checkpoint
 from lossd.evaluation._averages import COUNTS, count_classes
-from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
+from lossd.evaluation._classification import SINGLE_DECISIONS, Decisions
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._exact import root_of_ratio
 from lossd.evaluation._state import State
 from lossd.evaluation._tally import aligned, checked
-from lossd.losses import ParameterError
 
 
 def _result(state: State, *, checkpoint: Checkpoint) -> Score:
@@ -28,7 +27,7 @@ def _result(state: State, *, checkpoint: Checkpoint) -> Score:
 
 
 @metric(
-    DECISIONS,
+    SINGLE_DECISIONS,
     result=_result,
     is_result_long=True,
     surrogate="SoftF1",
@@ -50,6 +49,4 @@ def matthews_correlation(prepared: Decisions) -> BatchState:
     Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
     coefficient, 2004, equation 8.
     """
-    if prepared.task is MULTILABEL:
-        raise ParameterError("task", "task must be binary or multiclass, got multilabel")
     return count_classes(prepared)
