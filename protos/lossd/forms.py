@@ -22,6 +22,15 @@ from lossd.naming import guess, members_of
 Read = Callable[[str, Any], Any]  # from a name and a value to what goes into the message
 
 
+# What ``compute`` takes beside a loss, and loss functions of other libraries take themselves.
+ARGUMENTS = frozenset(
+    {
+        "cotangent", "empty", "gradients", "lint", "mask", "metrics", "nonfinite", "normalizer",
+        "per_example", "reduction", "request_id", "timeout", "weights",
+    }
+)  # fmt: skip
+
+
 class FormError(ValueError):
     """The value of a parameter has an invalid form; the message says which."""
 
@@ -56,9 +65,11 @@ def _check(kind: Any) -> None:
 def _unknown(kind: type[Message], name: str) -> FormError:
     known = kind.DESCRIPTOR.fields_by_name
     names = ", ".join(known) or "none"
+    is_argument = name in ARGUMENTS and not any(other.endswith(f"_{name}") for other in known)
+    hint = f": give it to the call, as in compute(..., {name}=...)" if is_argument else ""
     return FormError(
         f"parameters of {kind.DESCRIPTOR.name} must be among {names}, got {name!r:.64}"
-        + guess(name, known)
+        + (hint or guess(name, known))
     )
 
 

@@ -105,6 +105,20 @@ def test_a_parameter_among_the_inputs_is_told_where_it_belongs(serve: Any, conne
     assert not server.seen
 
 
+@pytest.mark.parametrize("name", arguments.compute_options)
+def test_an_argument_among_the_parameters_is_told_where_it_belongs(name: str) -> None:
+    message = rf"got '{name}': give it to the call, as in compute\(..., {name}=...\)$"
+    with pytest.raises(ValueError, match=message):
+        v1.Huber(**{name: 1})
+    with refused(message):
+        make("huber", **{name: 1})
+
+
+def test_weights_may_be_those_of_classes() -> None:
+    with refused(r"got 'weights': did you mean class_weights\?$"):
+        make("cross_entropy", weights=[1, 2])
+
+
 # What is none of an array is no reason to speak of arrays where the name is wrong.
 WRONG_NAMES: dict[str, tuple[dict[str, Any], str, str]] = {
     "bleu": (

@@ -291,3 +291,17 @@ def test_the_server_guesses_what_a_wrong_name_means(
             client.compute(CrossEntropy(), predictions=logits(), **{name: LABELS})
         with pytest.raises(InvalidRequestError, match=r"got 'predicton': did you mean predictions"):
             client.compute(CrossEntropy(), logits(), LABELS, gradients=["predicton"])
+
+
+@pytest.mark.parametrize("name", ["logits", "input"])
+def test_a_name_that_is_like_none_is_answered_with_those_there_are(
+    server: Process, connect: Any, name: str
+) -> None:
+    """Nobody means ``lint`` who writes ``logits``."""
+    values = np.ones((2, 3))
+    with connect(server.address) as client:
+        with pytest.raises(InvalidRequestError, match=f"among predictions, targets, got '{name}'$"):
+            client.compute("huber", **{name: values}, targets=values)
+        told = f"names of the loss, got '{name}': there are predictions, targets$"
+        with pytest.raises(InvalidRequestError, match=told):
+            client.compute("huber", values, **{name: values})

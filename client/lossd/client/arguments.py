@@ -79,9 +79,12 @@ def unknown_input(
 ) -> InvalidRequestError:
     """Returns the refusal of an input that a loss or a metric has not.
 
-    What was meant may be another input, or an argument of the call.
+    What was meant may be another input, or an argument of the call.  Where nothing is like it, the
+    names are told if they are those of one loss, a tuple.
     """
-    hint = guess(name, (*names, *options))
+    hint = guess(name, names, options)
+    if not hint and isinstance(names, tuple):
+        hint = f": there are {', '.join(names)}"
     return _invalid("inputs", f"inputs must have names of the {kind}, got {name[:64]!r}{hint}")
 
 

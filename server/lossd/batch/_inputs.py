@@ -33,7 +33,7 @@ def named_arrays(job: Job) -> dict[str, Array]:
     names = [i.name for i in job.loss.inputs]
     for position, name in enumerate(job.inputs):
         if name not in names:
-            hint = guess(name[:64], (*names, *_BESIDE))
+            hint = guess(name[:64], names, _BESIDE)
             raise InvalidTensor(
                 f"inputs must be among {', '.join(names)}, got {name[:64]!r}{hint}",
                 field=f"inputs[{position}].name",

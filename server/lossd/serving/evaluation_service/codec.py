@@ -174,7 +174,7 @@ def _check_names(given: Iterable[str], metrics: Sequence[Requested], *, texts: b
     for position, name in enumerate(given):
         path = f"{field}[{position}].name"
         if name not in taken:
-            hint = guess(name[:64], (*taken, "weights", "mask", "states"))
+            hint = guess(name[:64], taken, ("weights", "mask", "states"))
             raise InvalidTensor(
                 f"inputs must be among {', '.join(taken)}, got {name[:64]!r}{hint}", field=path
             )
