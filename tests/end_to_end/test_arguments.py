@@ -4,6 +4,7 @@ import collections
 import warnings
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -305,3 +306,13 @@ def test_a_name_that_is_like_none_is_answered_with_those_there_are(
         told = f"names of the loss, got '{name}': there are predictions, targets$"
         with pytest.raises(InvalidRequestError, match=told):
             client.compute("huber", values, **{name: values})
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "bfloat16", "float64"])
+def test_weights_and_cotangents_are_of_any_type(server: Process, connect: Any, dtype: str) -> None:
+    ones = np.ones(6).astype(np.dtype(getattr(ml_dtypes, dtype, dtype)))
+    with connect(server.address) as client:
+        plain = client.compute(CrossEntropy(), logits(), LABELS)
+        found = client.compute(CrossEntropy(), logits(), LABELS, weights=ones, cotangent=ones)
+    assert found.loss == plain.loss
+    assert np.array_equal(found.gradients["predictions"], plain.gradients["predictions"])

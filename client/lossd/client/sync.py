@@ -172,7 +172,8 @@ class LossClient(Submitting):
                 or the name of one with its defaults, "cross_entropy".
             *inputs: Inputs in the order that the loss declares; the server is asked for the order
                 once, and once more before an input is refused that the loss did not have.
-            weights: One weight for each example, floating point, shaped like the examples.
+            weights: One weight for each example, of any type, each in [0, inf); shaped like the
+                examples.
             mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
             reduction: How the losses become one number: "mean" (divided by the sum of weights),
                 "batch_mean" (by the number of kept examples), "sum", or "none" for no aggregate.
@@ -181,7 +182,7 @@ class LossClient(Submitting):
                 differentiable in are taken too, for example "temperature"; in a sum
                 "terms[0].temperature".
             per_example: Whether to return the loss of each example.
-            cotangent: Upstream gradient, floating point: a single number, or one for each example.
+            cotangent: Upstream gradient, of any type: a single number, or one for each example.
                 It scales the gradients, never the loss.
             normalizer: Divisor in place of the one that a mean would use, in (0, inf).
             empty: How to answer when no example is kept: "zero", "nan" or "error".
