@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client import responses, to_torch
+from lossd.client import InvalidRequestError, responses, to_torch
 from lossd.framing import Framed
 from lossd.tensors import fill, type_of_dtype
 
@@ -50,3 +50,9 @@ def test_a_result_is_copied_and_what_may_be_written_to_is_shared() -> None:
 def test_a_list_of_arrays_is_a_list_of_tensors() -> None:
     first, second = to_torch([received(np.zeros(3)), received(np.ones((2, 2)))])
     assert (first.shape, second.shape) == ((3,), (2, 2))
+
+
+@pytest.mark.parametrize("wrong", [None, 1.0, "predictions", [None], (1.0, 2.0)])
+def test_what_is_no_array_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^array must be one of a result, got \w+$"):
+        to_torch(wrong)

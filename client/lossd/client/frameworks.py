@@ -11,6 +11,7 @@ import numpy as np
 
 from lossd.client.arrays import Array  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.device_arrays import is_on_device
+from lossd.client.errors import InvalidRequestError
 from lossd.client.extras import missing
 
 
@@ -29,10 +30,15 @@ def to_torch(array: "Array | list[Array]") -> Any:
         array: An array, or a list of them for a list of tensors.
 
     Raises:
+        InvalidRequestError: if it is no array, such as the None of what was not asked for.
         ImportError: if PyTorch is not installed.
     """
     if isinstance(array, list):
         return [to_torch(each) for each in array]
+    if not isinstance(array, np.ndarray) and not is_on_device(array):
+        raise InvalidRequestError(
+            f"array must be one of a result, got {type(array).__name__}", field="array"
+        )
     try:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError as error:
