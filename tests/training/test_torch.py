@@ -258,6 +258,26 @@ def test_a_cotangent_is_numbers_of_the_examples(
         criterion(leaf, torch.zeros(3), cotangent=wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        *((name, ": give it with the loss") for name in ("reduction", "empty", "nonfinite")),
+        *((name, ": give it with the loss") for name in ("lint", "timeout")),
+        *((name, "") for name in ("gradients", "per_example")),
+    ],
+)
+@pytest.mark.parametrize("module", [RemoteLoss, RemoteLoss.like])
+def test_an_option_among_the_inputs_is_told_where_it_belongs(
+    address: str, module: Any, name: str, hint: str
+) -> None:
+    loss = "squared_error" if module is RemoteLoss else nn.MSELoss()
+    criterion = module(loss, address)
+    with pytest.raises(
+        InvalidRequestError, match=f"^inputs must be tensors, got {name}, an option{hint}$"
+    ):
+        criterion(draw(3), torch.zeros(3), **{name: "sum"})
+
+
 def test_lists_of_tensors_have_lists_of_gradients(address: str) -> None:
     maps = [draw(2, 3, 4).requires_grad_(), draw(2, 2, 5, seed=1).requires_grad_()]
     others = [draw(2, 3, 4, seed=2), draw(2, 2, 5, seed=3)]

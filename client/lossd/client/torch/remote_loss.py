@@ -206,6 +206,7 @@ class RemoteLoss(nn.Module):
         **options: Any,
     ) -> torch.Tensor:
         time = Allowance(self.timeout)
+        _refuse_options(named_inputs)
         prepared = PreparedInputs(self.loss, inputs)
         named: Mapping[str, Any] = named_inputs
         if self._translation is not None:
@@ -272,6 +273,20 @@ class RemoteLoss(nn.Module):
         if isinstance(group, HeldGroup):
             state = {**state, "process_group": group.group}
         super().__setstate__(state)  # type: ignore[no-untyped-call]
+
+
+# What calls are made with: first what the module is given, then what it decides itself.
+_BEFORE = ("reduction", "empty", "nonfinite", "lint", "timeout")
+_OWN = ("gradients", "per_example")
+
+
+def _refuse_options(named_inputs: Iterable[str]) -> None:
+    for name in named_inputs:
+        if name in _BEFORE or name in _OWN:
+            hint = ": give it with the loss" if name in _BEFORE else ""
+            raise InvalidRequestError(
+                f"inputs must be tensors, got {name}, an option{hint}", field="inputs"
+            )
 
 
 def _message_of(loss: Any) -> Any:
