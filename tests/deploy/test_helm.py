@@ -134,6 +134,16 @@ REFUSED = [
         {"autoscaling": {"targetCPUUtilizationPercentage": 0}},
         "targetCPU",
     ),
+    (
+        "horizontalpodautoscaler.yaml",
+        {"autoscaling": {"enabled": True, "minReplicas": 9}},
+        "autoscaling.maxReplicas must be at least its minReplicas of 9, got 8",
+    ),
+    (
+        "scaledobject.yaml",
+        {"keda": {"enabled": True, "maxReplicas": 1}},
+        "keda.maxReplicas must be at least its minReplicas of 2, got 1",
+    ),
     ("scaledobject.yaml", {"keda": {"prometheusAddress": "prometheus"}}, "prometheusAddress"),
     ("scaledobject.yaml", {"keda": {"queueSeconds": 0}}, "queueSeconds"),
     ("networkpolicy.yaml", {"networkPolicy": {"trainers": "all"}}, "trainers"),

@@ -85,3 +85,12 @@ fit, which is what a server grows by (docs/operations.md, "Sizing"). */ -}}
 {{- $unit := dict "ms" 1 "s" 1000 "m" 60000 | dig (regexFind "[a-z]+$" .Values.podMonitor.interval) 0 -}}
 {{- div (mul (regexFind "^[0-9]+" .Values.podMonitor.interval) $unit) 1000 -}}
 {{- end -}}
+
+{{- /* Refuses what scales between more pods and fewer, as Kubernetes would once it is installed. */ -}}
+{{- define "lossd.checkReplicas" -}}
+{{- $least := .of.minReplicas | int64 -}}
+{{- $most := .of.maxReplicas | int64 -}}
+{{- if gt $least $most -}}
+{{- fail (printf "%s.maxReplicas must be at least its minReplicas of %d, got %d" .name $least $most) -}}
+{{- end -}}
+{{- end -}}
