@@ -238,6 +238,17 @@ def test_choices_say_the_same_of_a_number_and_of_an_array() -> None:
     assert str(choices) == "{-1, 1}"
 
 
+def test_comments_on_the_wire_say_which_numbers_inputs_hold(loss: Loss) -> None:
+    said = re.findall(
+        r"(?:[Tt]argets are numbers|probabilities are|(\w+), holds numbers) in (\[[^])]*[])])",
+        comments()[loss.message],
+    )
+    given = {p.name: p.default for p in loss.all_parameters if p.default is not REQUIRED}
+    for name, numbers in said:
+        declared = next(i for i in loss.inputs if i.name == (name or "targets"))
+        assert str(declared.under(given).domain) == numbers
+
+
 def test_the_contract_names_no_loss() -> None:
     for path in Path(__file__).parent.glob("*.py"):
         words = set(re.findall(r"\w+", path.read_text()))

@@ -1042,7 +1042,7 @@ class KlDivergence(_SingleLoss):
     """Parameters of the Kullback-Leibler divergence, sum_c p_c (log p_c - log q_c) with the targets p
     and the predictions q, whose classes are the last axis.
 
-    Targets are floating-point numbers shaped like the predictions; probabilities are in [0, inf).
+    Targets are floating-point numbers shaped like the predictions; probabilities are in [0, 1].
 
     Args:
         prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of:
