@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lossd.batch import compute_type
+from lossd.losses import DOMAINS, LOSSES, DistributionKind, Shape
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/semantics.md").read_text()
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -45,6 +46,20 @@ def test_a_temperature_below_one_lowers_the_bound() -> None:
         assert precision("class_weights", bound, temperature=temperature) == FLOAT32
         above = np.nextafter(bound, np.inf)
         assert precision("class_weights", above, temperature=temperature) == FLOAT64
+
+
+def test_only_losses_of_tokens_take_log_probabilities_above_0() -> None:
+    said = re.search(r"Log-probabilities of losses of tokens are not held to that", TEXT)
+    free = {
+        loss.shape
+        for loss in LOSSES.values()
+        for one in loss.inputs
+        if one.name.endswith("log_probabilities")
+        and one.domain != DOMAINS[DistributionKind.LOG_PROBABILITIES]
+    }
+
+    assert said
+    assert free == {Shape.TOKENS}
 
 
 def precision(name: str, number: float, **others: Any) -> np.dtype[Any]:
