@@ -13,6 +13,9 @@ from lossd.evaluation._declare import Array, Floats
 from lossd.evaluation._examples import Flags
 from lossd.ordering import ascending
 
+# Weights are below 2 to this power: a product of two sums of 2^50 of them is within float64.
+_HIGH = 448
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -156,7 +159,7 @@ def _at_ends(sums: Array, are_ends: Flags) -> Array:
 
 def _scaled_rows(weights: Floats) -> tuple[Floats, Array]:
     """Returns each row as ``scaled`` does."""
-    powers: Array = np.frexp(weights.max(axis=1))[1]
+    powers: Array = np.frexp(weights.max(axis=1))[1] - _HIGH
     return np.ldexp(weights, -powers[:, None]), powers
 
 
@@ -189,6 +192,9 @@ def curve(
 
 
 def scaled(weights: Floats) -> tuple[Floats, int]:
-    """Returns weights divided by a power of two, below 1, and the power."""
-    power = int(np.frexp(weights.max(initial=0))[1])
+    """Returns weights divided by a power of two, and the power.
+
+    The largest are as large as their products may be, so that far smaller ones count too.
+    """
+    power = int(np.frexp(weights.max(initial=0))[1]) - _HIGH
     return np.ldexp(weights, -power), power
