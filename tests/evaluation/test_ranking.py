@@ -189,7 +189,9 @@ def test_labels_of_weights_of_any_size_are_ranked(name: str, size: float) -> Non
 
 
 @pytest.mark.parametrize(("heavy", "light"), [(1e30, 1e-300), (3e5, 1e-320), (1e200, 1e-200)])
-def test_a_light_example_counts_where_it_ranks_above_a_heavy_one(heavy: float, light: float) -> None:
+def test_a_light_example_counts_where_it_ranks_above_a_heavy_one(
+    heavy: float, light: float
+) -> None:
     scores, targets, weights = [0.1, 0.5, 0.9], [0, 1, 0], [heavy, light, light]
     alone = value("average_precision", predictions=scores, targets=targets, weights=weights)
     two = {"predictions": np.tile(scores, (2, 1)).T, "targets": np.tile(targets, (2, 1)).T}
