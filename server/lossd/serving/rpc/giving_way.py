@@ -82,9 +82,12 @@ class GivingWay:
 
     def _entered_within(self, seconds: float) -> AdmissionTicket | None:
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        is_over = False
+        while True:
             try:
                 return self._admission.enter()
             except Overloaded:
-                time.sleep(_STEP_SECONDS)
-        return None
+                if is_over:
+                    return None
+            time.sleep(_STEP_SECONDS)  # which takes long on a busy machine: then it looks once more
+            is_over = time.monotonic() >= until
