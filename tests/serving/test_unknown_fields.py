@@ -42,7 +42,8 @@ METHODS = {
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-KINDS = {*METHODS.values(), v1.EvaluationState.DESCRIPTOR}
+# Each once, and in an order that every process has: else workers would not agree on the tests.
+KINDS = list(dict.fromkeys([*METHODS.values(), v1.EvaluationState.DESCRIPTOR]))
 
 
 def number(value: int) -> bytes:
