@@ -182,13 +182,15 @@ def refuse(status_bytes: Any) -> Any:
     """Makes a handler that fails: always, or the first ``times`` times, and then answers."""
 
     def make(code: str, message: str = "no", *details: Any, times: float = float("inf")) -> Handler:
-        left = times
+        left, turn = times, threading.Lock()  # many threads may ask at once
 
         def handler(request: Any, context: Any) -> Any:
             nonlocal left
-            if left <= 0:
+            with turn:
+                left -= 1
+                is_over = left < 0
+            if is_over:
                 return answer_huber(request, context)
-            left -= 1
             context.set_trailing_metadata((("grpc-status-details-bin", status_bytes(*details)),))
             return context.abort(grpc.StatusCode[code], message)
 
