@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from lossd.__main__ import main as lossd
 from lossd.engine import Engine
 from lossd.serving import app
+from lossd.serving.process import pulse
 from lossd.serving.rpc.admission import AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.telemetry import Telemetry
@@ -57,11 +58,21 @@ def waits() -> None:
 def waits_and_is_asked_often() -> None:
     """The same, and the server asks itself ten times a second."""
     waits()
-    asks_often()
+    _ask_often()
 
 
 def asks_often() -> None:
-    """The server asks itself ten times a second."""
+    """The server asks itself ten times a second, and waits for each answer as it usually does.
+
+    So what it misses was refused, and not late on a busy machine.
+    """
+    own = vars(pulse)
+    usual = own["_is_answered"]
+    own["_is_answered"] = lambda method, _seconds: usual(method, 5)
+    _ask_often()
+
+
+def _ask_often() -> None:
     own = vars(app)
     own["Pulse"] = functools.partial(own["Pulse"], seconds=0.1)
 

@@ -123,12 +123,16 @@ def test_callers_have_all_connections_and_the_server_hears_itself_beside_them(
     tmp_path: Path, address: str, most: int
 ) -> None:
     beats = (sys.executable, str(Path(faulty_server.__file__)), faulty_server.asks_often.__name__)
-    flags = ("--max-connections", str(most), "--max-connection-age-seconds", "1")
-    with serve(
-        "--backend", "numpy", *flags, address=address.format(tmp_path), inside=beats
-    ) as process:
-        with kept_connections(process.address, most + 1) as answered:
-            assert answered == [True] * most + [False]
+    flags = ("--backend", "numpy", "--max-connections", str(most))
+    address = address.format(tmp_path)
+    with (
+        serve(*flags, address=address) as process,
+        kept_connections(process.address, most + 1) as answered,
+    ):
+        assert answered == [True] * most + [False]
+        process.end()
+    age = ("--max-connection-age-seconds", "1")
+    with serve(*flags, *age, address=address, inside=beats) as process:
         until = time.monotonic() + 3
         while time.monotonic() < until:  # connections grow old, and others take their places
             with kept_connections(process.address, most):
