@@ -40,6 +40,11 @@ WAYS = {
 }
 
 
+def _started(server: Process, labels: dict[str, str]) -> float:
+    """How many calls of a method have come."""
+    return metric(server, "grpc_server_started_total", **labels)
+
+
 def _handled(server: Process, labels: dict[str, str]) -> dict[str, float]:
     """How many calls of a method ended, by status."""
     return {
@@ -60,7 +65,7 @@ def test_a_cancelled_call_is_neither_done_nor_wrong(
     with grpc.insecure_channel(server.address, options=CHANNEL) as channel:
         start: Any = channel.stream_stream(f"/lossd.v1.{service}/{method}")
         for _ in range(CALLS):
-            left = False
+            left, come = False, _started(server, labels)
 
             def messages() -> Iterator[bytes]:
                 yield from WAYS[way]
@@ -68,7 +73,7 @@ def test_a_cancelled_call_is_neither_done_nor_wrong(
                     time.sleep(0.001)
 
             call = start(messages())
-            time.sleep(0.02)
+            until(lambda: _started(server, labels) > come)  # noqa: B023 - at once
             call.cancel()
             left = True
     ended = sum(before.values()) + CALLS
