@@ -68,7 +68,7 @@ def page(process: Process, path: str) -> tuple[int, str]:
     """Status and text of a page beside /metrics."""
     url = process.metrics_url.removesuffix("/metrics") + path
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - ours
+        with urllib.request.urlopen(url, timeout=30) as reply:  # noqa: S310 - ours
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -335,8 +335,8 @@ def test_an_evaluation_that_takes_too_long_is_told_its_timeout(server: Process) 
 
 def test_the_time_of_an_evaluation_begins_when_it_is_entered(server: Process, connect: Any) -> None:
     with connect(server.address) as client:
-        run = client.evaluation(Accuracy(), timeout=1.0)
-        time.sleep(1.2)
+        run = client.evaluation(Accuracy(), timeout=2.0)
+        time.sleep(2.1)
         with run:
             run.update(predictions=[1.0], targets=[1])
             assert run.result().value == 1.0

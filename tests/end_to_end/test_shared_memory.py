@@ -156,14 +156,17 @@ def test_an_array_is_ordinary_where_no_server_comes(tmp_path: Path) -> None:
         assert client.device_empty(3).shape == (3,)
 
 
-def test_an_array_waits_for_a_silent_server_no_longer_than_a_call(connect: Any) -> None:
+def test_an_array_waits_for_a_silent_server_no_longer_than_a_call(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossd.client.sharing.ASK_SECONDS", 60.0)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout=0.2) as client,
     ):
         began = time.monotonic()
         assert client.empty(3).shape == (3,)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 20
 
 
 def test_a_tensor_is_filled_where_there_is_no_device_memory(sharing: Process, connect: Any) -> None:
