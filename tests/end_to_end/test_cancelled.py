@@ -74,6 +74,7 @@ def test_a_cancelled_call_is_neither_done_nor_wrong(
 
             call = start(messages())
             until(lambda: _started(server, labels) > come)  # noqa: B023 - at once
+            time.sleep(0.02)  # it is waited for by then
             call.cancel()
             left = True
     ended = sum(before.values()) + CALLS
