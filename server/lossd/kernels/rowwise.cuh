@@ -9,7 +9,8 @@
 //     KEPT_OF_ROW(e)         what e comes to, to be asked for as f(column, prediction, target)
 //     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SUMS_OVER_ROW(e, e)
 //     SOFTMAX_OF_ROW(e)      of predictions; SOFTMAX_OF_TARGETS(e) and SUM_OVER_TARGETS(e) of targets
-//     SOFTMAX_FROM(column, e)       SOFTMAX_OF_ROW(e), for who asks it about this column and no other best
+//     SOFTMAX_FROM(column, e)       SOFTMAX_OF_ROW(e), for who asks it about this column and no other best;
+//                                   the same from column -1
 //     GRADIENT_BUT(column, own, e)  GRADIENT_OF_ROW(e), but `own` at a column
 //     GRADIENT_AT(column, slope)    a gradient of 0 at all other columns
 //     GRADIENT_AND_SUM(slope, e)    GRADIENT_OF_ROW(slope) and SUM_OVER_ROW(e)

@@ -122,7 +122,9 @@ def _texts_of_likelihood() -> Iterator[CudaText]:
             _TIMES
             + """
             const auto use = [&](auto logit, auto common) {
-                const auto softmax = SOFTMAX_FROM(label, logit(column, prediction));
+                // A log of the sum near 0 has more digits from the best logit.
+                const auto from = z_loss == 0 ? label : -1;
+                const auto softmax = SOFTMAX_FROM(from, logit(column, prediction));
                 const auto target_logit = logit(label, PREDICTION_AT(label));
                 const T weight = class_weights[label];
                 const T log_sum = common + softmax.log_sum_exp();

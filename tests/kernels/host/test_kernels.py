@@ -146,6 +146,19 @@ def test_a_class_may_be_any_distance_from_the_others(library: Library, text: Var
         np.testing.assert_allclose(found.gradient, gradient, 1e-5, 1e-37, err_msg=by)
 
 
+@cases.every(text=[v for v in of_classes(cases.VARIANTS) if "z_loss" in v.text.host_text])
+def test_a_log_of_the_sum_near_0_keeps_its_digits(library: Library, text: Variant) -> None:
+    """Also where the class is unlikely, whose logit and the log of the sum nearly cancel."""
+    case = spread_case(text, 17, np.array([-3.0, -4.0, -5.0, -8.0, -10.0]))
+    others = np.where(case.predictions == case.predictions.max(axis=1)[:, None], 0, -60)
+    case.predictions[:] = np.where(case.predictions == others, case.predictions, others)
+    case.predictions[np.arange(5), case.targets] = [-3, -4, -5, -8, -10]
+    case = replace(case, parameters={**case.parameters, "z_loss": 100.0})
+    found, (values, gradient) = run(library, case), widened(case).expected()
+    np.testing.assert_allclose(found.values, values, 1e-6)
+    np.testing.assert_allclose(found.gradient, gradient, 1e-6, 1e-20)
+
+
 def spread_case(text: Variant, length: int, gaps: Array) -> Case:
     """A row for each gap between the logit of its class, in any column, and the largest other."""
     rows, random = len(gaps), np.random.default_rng(length)

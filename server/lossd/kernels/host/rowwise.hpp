@@ -654,11 +654,12 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
 
 // The same, counted from a column that is near the largest, as the class of an example mostly is, or from
 // the largest of the first columns: nobody has to look for the largest of all then.  What is counted from
-// is not below the column, so that nothing cancels in what is asked of it.
+// is not below the column, so that nothing cancels in what is asked of it.  With column -1 it is the same.
 template <typename Row, typename Logit>
 INLINE Softmax<NumberOf<Logit>> softmax_from(const Row& row, Column column, Logit logit) {
     using Number = NumberOf<Logit>;
     Number* const kept = row.template take<Number>();
+    if (column < 0) return softmax_in(row, logit, kept);
     const int few = row.columns < FIRST ? row.columns : FIRST;
     const int first = row.columns < 8 * FIRST_OF_MANY ? few : FIRST_OF_MANY;
     const Number most = row.most_of(logit, 0, first);
