@@ -149,11 +149,14 @@ def test_a_class_may_be_any_distance_from_the_others(library: Library, text: Var
 @cases.every(text=[v for v in of_classes(cases.VARIANTS) if "z_loss" in v.text.host_text])
 def test_a_log_of_the_sum_near_0_keeps_its_digits(library: Library, text: Variant) -> None:
     """Also where the class is unlikely, whose logit and the log of the sum nearly cancel."""
-    case = spread_case(text, 17, np.array([-3.0, -4.0, -5.0, -8.0, -10.0]))
-    others = np.where(case.predictions == case.predictions.max(axis=1)[:, None], 0, -60)
-    case.predictions[:] = np.where(case.predictions == others, case.predictions, others)
-    case.predictions[np.arange(5), case.targets] = [-3, -4, -5, -8, -10]
-    case = replace(case, parameters={**case.parameters, "z_loss": 100.0})
+    gaps = (3, 4, 5, 8, 10)
+    predictions = np.full((len(gaps), 17), -60, np.float32)
+    predictions[:, 3], predictions[:, 5] = 0, [-gap for gap in gaps]
+    case = spread_case(text, 17, np.array(gaps))
+    case = replace(
+        case, predictions=predictions, targets=np.full(len(gaps), 5),
+        parameters={**case.parameters, "z_loss": 100.0},
+    )  # fmt: skip
     found, (values, gradient) = run(library, case), widened(case).expected()
     np.testing.assert_allclose(found.values, values, 1e-6)
     np.testing.assert_allclose(found.gradient, gradient, 1e-6, 1e-20)
