@@ -268,7 +268,14 @@ def test_wrong_sequences_are_refused() -> None:
         score("chrf", hypotheses=[[1]], references=[[[1]]])
     with pytest.raises(InputError, match="must be one a hypothesis"):
         score("word_error_rate", hypotheses=["a"], references=[["a", "b"]])
-    with pytest.raises(InputError, match="at most 131072 tokens"):
-        score("word_error_rate", hypotheses=["a " * 131073], references=[["a"]])
+    long, rule = "a " * 131073, "must have at most 131072 tokens for WordErrorRate, got 131073 at 1"
+    two_long: dict[str, dict[str, Any]] = {
+        "hypotheses": {"hypotheses": ["a", long], "references": [["a"], ["a"]]},
+        "references": {"hypotheses": ["a", "a"], "references": [["a"], [long]]},
+    }
+    for side, given in two_long.items():
+        with pytest.raises(InputError, match=f"^{side} {rule}$") as got:
+            score("word_error_rate", **given)
+        assert got.value.field == f"sequences.{side}"
     with pytest.raises(ParameterError, match="smoothing_value must go with"):
         score("bleu", {"smoothing_value": 0.1}, hypotheses=["a"], references=[["a"]])

@@ -78,11 +78,11 @@ def word_error_rate(
                     f"references must be one a hypothesis for WordErrorRate, got {len(references)}",
                 )
             sides = split(hypothesis), split(references[0])
-            for side in sides:
+            for name, side in zip(("hypotheses", "references"), sides, strict=True):
                 if len(side) > MAX_TOKENS:
                     raise InputError(
-                        "sequences",
-                        f"sequences must have at most {MAX_TOKENS} tokens for WordErrorRate, "
+                        f"sequences.{name}",
+                        f"{name} must have at most {MAX_TOKENS} tokens for WordErrorRate, "
                         f"got {len(side)} at {position}",
                     )
             yield sides
