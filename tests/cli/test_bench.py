@@ -108,7 +108,7 @@ def test_variables_of_a_server_for_others_are_left_unread(
     tokens.write_text("0123456789abcdef")
     for name, value in (
         ("SHM_DIR", memory), ("TOKEN_FILE", tokens), ("SOCKET_MODE", 660), ("MAX_TENSORS", 7),
-        ("CALLER_CALLS_PER_SECOND", 0.001), ("DRAIN_DELAY_SECONDS", 9),
+        ("CALLER_CALLS_PER_SECOND", 0.001), ("DRAIN_DELAY_SECONDS", 90),
     ):  # fmt: skip
         monkeypatch.setenv(f"LOSSD_{name}", str(value))
 
@@ -118,7 +118,7 @@ def test_variables_of_a_server_for_others_are_left_unread(
             assert client.compute("squared_error", batch, batch).transport == "grpc"
         assert client.server_info().limits.tensors == 7
         started = time.monotonic()
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 60
 
 
 def measured(*arguments: str) -> list[dict[str, Any]]:

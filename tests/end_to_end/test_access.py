@@ -487,14 +487,14 @@ def test_another_host_has_a_share_and_no_shared_memory_as_shipped(tmp_path: Path
 def test_a_rate_is_kept_and_the_client_waits(files: Files) -> None:
     rules = files.path(
         "rate.toml",
-        f'[callers.a]\nmay = ["compute"]\ntokens = ["{ALL}"]\ncalls_per_second = 5\n',
+        f'[callers.a]\nmay = ["compute"]\ntokens = ["{ALL}"]\ncalls_per_second = 2\n',
     )
     with serve(*NUMPY, "--access", str(rules)) as process:
         began = time.monotonic()
         with LossClient(process.address, token=ALL) as made:
-            for _ in range(10):
+            for _ in range(5):
                 assert made.compute(v1.Huber(), **BATCH).loss == 0.25
-        assert time.monotonic() - began > 0.9  # five at once, five at their pace
+        assert time.monotonic() - began > 1.4  # two at once, three at their pace
         assert metric(process, "lossd_rejected_total", reason="TOO_MANY_CALLS") > 0
 
 
