@@ -596,7 +596,7 @@ __device__ inline NumberOf<Term> write_surplus(
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
 #define SOFTMAX_OF_ROW(...) softmax_of<OF_PREDICTIONS>(row, AT_PREDICTION(__VA_ARGS__))
-#define SOFTMAX_FROM(column, ...) SOFTMAX_OF_ROW(__VA_ARGS__)
+#define SOFTMAX_FROM(column, ...) (void(column), SOFTMAX_OF_ROW(__VA_ARGS__))
 #define SOFTMAX_OF_TARGETS(...) softmax_of<OF_TARGETS>(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_BUT(place, own, ...) \
