@@ -194,8 +194,9 @@ def test_a_light_example_counts_where_it_ranks_above_a_heavy_one(
 ) -> None:
     scores, targets, weights = [0.1, 0.5, 0.9], [0, 1, 0], [heavy, light, light]
     alone = value("average_precision", predictions=scores, targets=targets, weights=weights)
-    two = {"predictions": np.tile(scores, (2, 1)).T, "targets": np.tile(targets, (2, 1)).T}
-    assert value("average_precision", **two, weights=weights) == alone == 0.5
+    two, true = np.tile(scores, (2, 1)).T, np.tile(targets, (2, 1)).T
+    both = value("average_precision", predictions=two, targets=true, weights=weights)
+    assert both == alone == 0.5
 
 
 @pytest.mark.parametrize("weighted", [False, True])
